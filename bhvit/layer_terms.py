@@ -1,0 +1,47 @@
+"""The counts of one layer, and the interface by which a model family states them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from bhvit.precision import Precision
+
+Count: TypeAlias = Any
+"""A whole number, or an integer array with one entry a combination of widths."""
+
+STEM, HEAD = "stem", "head"  # the two layers without an address of their own: always real-valued
+
+# Element-wise operations per element, as the released profiler prices them.
+NORM_OPS, RPRELU_OPS, GELU_OPS, SOFTMAX_OPS, SCALE_OPS = 8, 3, 8, 4, 1
+AUXILIARY_BYTES = 4  # everything that is not a convolution or linear weight is stored in fp32
+
+
+class LayerTerms(NamedTuple):
+    """Closed-form counts of one layer address, batch 1.
+
+    `weights`: elements of convolution and linear weights; `macs`: multiply-accumulates of those weights;
+    `score_macs`, `context_macs`: of the two attention products (activation x activation); `auxiliary`: parameters that
+    are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs, real
+    values in fp32; `scales`: weight scales that a quantized layer stores because no norm follows to absorb them.
+    """
+
+    weights: Count
+    macs: Count
+    auxiliary: Count
+    elementwise: Count
+    activation_bytes: Count
+    score_macs: Count = 0
+    context_macs: Count = 0
+    scales: Count = 0
+
+
+class TermsOf(Protocol):
+    """Counts of one layer of a shape."""
+
+    def __call__(self, address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
+        """`LayerTerms` of `address` (or of "stem", "head") at `precision`, in a plan that quantizes or not."""
+
+
+TermsFunction: TypeAlias = Callable[[Any], TermsOf]
+"""From a shape (an architecture, or a grid of widths over one) to the counts of its layers."""

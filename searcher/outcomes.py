@@ -1,0 +1,17 @@
+"""How a training can end without a result: exceptions that the coordinator turns into recorded outcomes; no torch."""
+
+from __future__ import annotations
+
+from bhvit.errors import InvalidInput
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite; the message names phase, epoch and step."""
+
+
+class OutOfMemory(Exception):
+    """The device or the host ran out of memory; the message names the device and its peak use."""
+
+
+class MissingData(InvalidInput):
+    """The data set is not on disk and could not be fetched; the message says what is expected where."""

@@ -1,0 +1,82 @@
+"""YAML as we accept it: one document of plain data, no duplicate keys, no aliases, no surprises in size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bhvit.errors import InvalidInput
+
+MAX_BYTES = 1_000_000
+MAX_DIGITS = 15  # whole numbers beyond this leave the exact range of a float
+MAX_DEPTH = 20
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses what SafeLoader resolves silently."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases (they can make a small file huge) and deep nesting."""
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*name) are not allowed, {_place(self.peek_event())}")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nesting deeper than {MAX_DEPTH} levels is not allowed")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.YAMLError(f"the key {key_node.value!r} stands twice, {_place(key_node)}")
+            if isinstance(key_node.value, str):
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """Refuse whole numbers that a float cannot hold exactly."""
+        if len(node.value) > MAX_DIGITS:
+            raise yaml.YAMLError(f"whole numbers have at most {MAX_DIGITS} digits, {_place(node)}")
+        return int(super().construct_yaml_int(node))
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
+
+def _place(at: Any) -> str:
+    return f"line {at.start_mark.line + 1}"
+
+
+def read_yaml(path: Path) -> Any:
+    """The document in `path` as plain data; raises `InvalidInput`, one line with the file's name, where it is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InvalidInput(f"{path} must be smaller than {MAX_BYTES} bytes, but it has {path.stat().st_size}.")
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} must be a readable file, but {error.strerror}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} must be UTF-8 text, but byte {error.start} is not; save it as UTF-8.") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The document `text` as plain data; `name` is the file's, for messages."""
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name} must be valid YAML, but {_one_line(error)}; correct it.") from error
+
+
+def _one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or error}"
+    return " ".join(str(error).split())
