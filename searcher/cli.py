@@ -1,0 +1,103 @@
+"""The `searcher` command: finds the subcommand, runs it, turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 the question was answered with no (nothing to show, no candidate trained), 2 the input is wrong,
+130 interrupted. Subcommands are imported only when called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, Protocol, cast
+
+from bhvit.errors import InvalidInput, unknown_name
+from searcher import __version__
+
+COMMANDS = {
+    "search": "run or continue a budget-constrained search",
+    "show": "leaderboard and state of a study",
+    "space": "profile of a search space: size, share within the budget",
+    "cost": "per-layer cost of a candidate",
+    "train": "train one given candidate",
+    "evaluate": "accuracy of a trial on the test split",
+    "ablation": "base, + intermediate, + hidden: where width pays",
+}
+EPILOG = """examples:
+  searcher space search_spaces/demo.yaml
+  searcher search search_spaces/demo.yaml
+  searcher show runs/demo
+  searcher cost --preset tiny --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
+
+`searcher COMMAND --help` explains a command."""
+
+
+class Command(Protocol):
+    """A module of `searcher.commands`: its docstring is the help text."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are `InvalidInput`, one line with the way to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise InvalidInput(f"{message}; see `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line (without the program's name); returns the exit code."""
+    try:
+        return _dispatch(list(argv))
+    except InvalidInput as error:
+        print(f"searcher: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("searcher: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output left, as in `searcher show X | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def entry_point() -> NoReturn:
+    """The console script."""
+    raise SystemExit(main(sys.argv[1:]))
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"searcher {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    command = cast(Command, importlib.import_module(f"searcher.commands.{name}"))
+    parser = Parser(
+        prog=f"searcher {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(argv[1:]))
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
+    return (
+        f"usage: searcher COMMAND ...\n\nMixed-precision layer search for binary hybrid vision transformers.\n\n"
+        f"commands:\n{rows}\n\n{EPILOG}"
+    )

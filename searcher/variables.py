@@ -1,0 +1,231 @@
+"""The variables of a space: what the search may choose, read from `widths:` and `precision:` of a space file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from bhvit.architecture import ArchitectureConfig
+from bhvit.errors import InvalidInput
+from bhvit.precision import Precision, precision_named
+
+Choice: TypeAlias = "float | str"
+
+MAX_CHOICES = 64
+MAX_FACTOR = 64
+TIES = ("all", "stage", "each")
+
+
+class Kind(StrEnum):
+    """What a variable sets."""
+
+    HIDDEN = "hidden"
+    INTERMEDIATE = "intermediate"
+    PRECISION = "precision"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One choice of the search; its `choices` keep the file's order.
+
+    `group` is the key it was written under (hidden, intermediate, or a glob), `stages` the stages whose width it
+    scales (all of them, or one), `addresses` the layers whose precision it sets. `default` is the choice that an
+    enqueued point gets which does not name the variable.
+    """
+
+    name: str
+    kind: Kind
+    group: str
+    choices: tuple[Choice, ...]
+    default: Choice
+    stages: tuple[int, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def positions(self) -> tuple[float, ...]:
+        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bit widths."""
+        if self.kind is Kind.PRECISION:
+            order = [precision_named(str(c)).weight_bits for c in self.choices]
+        else:
+            order = [float(c) for c in self.choices]  # type: ignore[misc]
+        ranked = sorted(order)
+        return tuple(ranked.index(value) / max(1, len(ranked) - 1) for value in order)
+
+    def digit_of(self, choice: object) -> int:
+        """Index of `choice` among the choices; raises `InvalidInput` where it is none of them."""
+        for digit, known in enumerate(self.choices):
+            if known == choice and isinstance(known, str) == isinstance(choice, str) and not isinstance(choice, bool):
+                return digit
+        raise InvalidInput(f"{self.name} must be one of {', '.join(map(str, self.choices))}, but it is {choice!r}.")
+
+    def covered_by(self, key: str) -> bool:
+        """Whether `key` (a name, a group, or a glob over layers) speaks of this variable."""
+        if key in (self.name, self.group):
+            return True
+        return bool(self.addresses) and all(fnmatchcase(address, key) for address in self.addresses)
+
+
+@dataclass(frozen=True)
+class WidthSection:
+    """`widths.hidden` or `widths.intermediate`: factors on the base architecture, for all stages or each its own."""
+
+    choices: tuple[float, ...]
+    per_stage: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choices(self.choices)
+        for factor in self.choices:
+            if not 0 < factor <= MAX_FACTOR:
+                raise InvalidInput(f"width factors must be above 0 and at most {MAX_FACTOR}, but one is {factor!r}.")
+
+
+@dataclass(frozen=True)
+class WidthsSection:
+    """`widths:` of a space file."""
+
+    hidden: WidthSection | None = None
+    intermediate: WidthSection | None = None
+
+
+@dataclass(frozen=True)
+class GroupSection:
+    """One entry of `precision.groups`: the layers matching a glob choose among `choices`.
+
+    `tie`: `all` layers together, the layers of a `stage` together, or `each` for itself.
+    """
+
+    layers: str
+    choices: tuple[str, ...]
+    tie: str = "all"
+
+    def __post_init__(self) -> None:
+        _check_choices(self.choices)
+        for name in self.choices:
+            precision_named(name)
+        if self.tie not in TIES:
+            raise InvalidInput(f"tie must be one of {', '.join(TIES)}, but it is {self.tie!r}.")
+
+
+@dataclass(frozen=True)
+class PrecisionSection:
+    """`precision:` of a space file: the precision of all layers, and groups of layers that choose."""
+
+    default: str = "binary"
+    groups: tuple[GroupSection, ...] = ()
+
+    def __post_init__(self) -> None:
+        precision_named(self.default)
+
+
+def variables_of(
+    architecture: ArchitectureConfig, widths: WidthsSection, precision: PrecisionSection
+) -> tuple[Variable, ...]:
+    """All variables, widths first, then precisions in the file's order."""
+    found: list[Variable] = []
+    for kind, section in ((Kind.HIDDEN, widths.hidden), (Kind.INTERMEDIATE, widths.intermediate)):
+        if section is not None:
+            found += _width_variables(architecture, kind, section)
+    owner: dict[str, str] = {}
+    for i, group in enumerate(precision.groups):
+        found += _precision_variables(architecture, group, f"precision.groups[{i}]", precision.default, owner)
+    return tuple(found)
+
+
+def choices_from(variables: Sequence[Variable], point: Mapping[str, Any], where: str) -> dict[str, Choice]:
+    """Variable name -> choice for every variable, from the keys of an enqueued `point`.
+
+    A key is a variable's name, a group (`hidden`, or the glob it was written with) or another glob over layers, and
+    sets every variable it covers; variables that no key covers get their default (width factor 1 or the default
+    precision where that is a choice, the first choice otherwise).
+    """
+    chosen: dict[str, Choice] = {}
+    for key, value in point.items():
+        covered = [v for v in variables if isinstance(key, str) and v.covered_by(key)]
+        if not covered:
+            names = ", ".join(v.name for v in variables) or "none, the space has a single candidate"
+            raise InvalidInput(f"{where}: {key!r} is no variable of the space; its variables are {names}.")
+        for variable in covered:
+            if variable.name in chosen:
+                raise InvalidInput(f"{where}: {variable.name} is set twice, by {key!r} too; remove one.")
+            try:
+                chosen[variable.name] = variable.choices[variable.digit_of(value)]
+            except InvalidInput as error:
+                raise InvalidInput(f"{where}: {error}") from error
+    return {v.name: chosen.get(v.name, v.default) for v in variables}
+
+
+def _width_variables(base: ArchitectureConfig, kind: Kind, section: WidthSection) -> list[Variable]:
+    everywhere = tuple(range(len(base.stages)))
+    parts = [(f"{kind}.stage{i}", (i,)) for i in everywhere] if section.per_stage else [(str(kind), everywhere)]
+    default = 1 if 1 in section.choices else section.choices[0]
+    for name, stages in parts:
+        _check_distinct_widths(base, kind, section.choices, name, stages)
+    return [Variable(name, kind, str(kind), section.choices, default, stages=stages) for name, stages in parts]
+
+
+def _check_distinct_widths(
+    base: ArchitectureConfig, kind: Kind, choices: Sequence[float], name: str, stages: Sequence[int]
+) -> None:
+    factor_of: dict[tuple[int, ...], float] = {}
+    for factor in choices:
+        scaled = base.scaled(**{str(kind): factor})
+        dims = scaled.embed_dims if kind is Kind.HIDDEN else scaled.intermediate_dims
+        widths = tuple(dims[i] for i in stages)
+        if widths in factor_of:
+            raise InvalidInput(
+                f"widths: the choices of {name} must give different widths, but {factor_of[widths]} and {factor} both "
+                f"give {', '.join(map(str, widths))}; remove one."
+            )
+        factor_of[widths] = factor
+
+
+def _precision_variables(
+    base: ArchitectureConfig, group: GroupSection, where: str, default: str, owner: dict[str, str]
+) -> list[Variable]:
+    matches = [address for address in base.addresses if fnmatchcase(address, group.layers)]
+    if not matches:
+        raise InvalidInput(
+            f"{where}: {group.layers!r} must match a layer, but it matches none of {', '.join(base.addresses)}."
+        )
+    tied: dict[str, list[str]] = {}
+    for address in matches:
+        if address in owner:
+            raise InvalidInput(
+                f"{where}: groups must not overlap, but {owner[address]!r} and {group.layers!r} both match {address}."
+            )
+        owner[address] = group.layers
+        name = {"all": group.layers, "stage": f"{address.split('.')[0]}:{group.layers}", "each": address}[group.tie]
+        tied.setdefault(name, []).append(address)
+    first = default if default in group.choices else group.choices[0]
+    return [
+        Variable(name, Kind.PRECISION, group.layers, group.choices, first, addresses=tuple(addresses))
+        for name, addresses in tied.items()
+    ]
+
+
+def _check_choices(choices: Sequence[Choice]) -> None:
+    if not 1 <= len(choices) <= MAX_CHOICES:
+        raise InvalidInput(f"choices must be a list of 1 to {MAX_CHOICES} values, but it has {len(choices)}.")
+    doubles = [c for i, c in enumerate(choices) if c in choices[:i]]
+    if doubles:
+        raise InvalidInput(f"choices must be distinct, but {doubles[0]} stands twice.")
+
+
+def precision_layers(
+    addresses: Sequence[str], default: Precision, variables: Sequence[Variable], choices: Mapping[str, Choice]
+) -> dict[str, Precision]:
+    """Address -> precision under `choices`."""
+    layers = dict.fromkeys(addresses, default)
+    for variable in variables:
+        if variable.kind is Kind.PRECISION:
+            layers.update(dict.fromkeys(variable.addresses, precision_named(str(choices[variable.name]))))
+    return layers
+
+
+def size_of(variables: Sequence[Variable]) -> int:
+    """Number of configurations."""
+    return math.prod(len(v.choices) for v in variables)

@@ -1,0 +1,1 @@
+"""What users see: records in, rich renderables out."""

@@ -1,0 +1,57 @@
+"""A candidate in one line: its widths and its precisions, as short as they can be said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from bhvit.precision import Precision
+from searcher.candidate import Candidate
+
+
+def widths_text(candidate: Candidate) -> str:
+    """The widths in full, such as `C 64,128,256,512  I 512,1024,1024,2048`."""
+    a = candidate.architecture
+    return f"C {','.join(map(str, a.embed_dims))}  I {','.join(map(str, a.intermediate_dims))}"
+
+
+def factor_text(choices: Mapping[str, Any], name: str) -> str:
+    """The chosen width factor `name` (hidden, intermediate): `1.5`, or `1/1/2/2` a stage; 1 where it is fixed."""
+    if name in choices:
+        return f"{choices[name]:g}"
+    stages = [f"{value:g}" for key, value in choices.items() if key.startswith(f"{name}.")]
+    return "/".join(stages) if stages else "1"
+
+
+def precision_text(layers: Mapping[str, Precision]) -> str:
+    """The plan in words: the commonest precision, then what differs, by the largest groups that are uniform.
+
+    `binary`, `binary, downsample fp16`, `binary, downsample1 int8, stage2.attention fp16`.
+    """
+    counts = Counter(layers.values())
+    default = max(counts, key=lambda p: (counts[p], -p.weight_bits))
+    kinds: dict[str, dict[str, Precision]] = {}
+    for address, precision in layers.items():
+        kind = "downsample" if address.startswith("downsample") else address.rsplit(".", 1)[1]
+        kinds.setdefault(kind, {})[address] = precision
+    return ", ".join([default.name, *(part for kind, members in kinds.items() for part in _parts(kind, members, default))])
+
+
+def _parts(kind: str, members: Mapping[str, Precision], default: Precision) -> list[str]:
+    precisions = set(members.values())
+    if len(precisions) == 1:
+        only = precisions.pop()
+        return [] if only == default else [f"{kind} {only}"]
+    stages: dict[str, dict[str, Precision]] = {}
+    for address, precision in members.items():
+        stages.setdefault(address.split(".", 1)[0], {})[address] = precision
+    parts: list[str] = []
+    for stage, blocks in stages.items():
+        found = set(blocks.values())
+        if len(found) == 1:
+            name = stage if kind == "downsample" else f"{stage}.{kind}"
+            parts += [f"{name} {p}" for p in found if p != default]
+        else:
+            parts += [f"{address} {p}" for address, p in blocks.items() if p != default]
+    return parts

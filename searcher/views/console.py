@@ -1,0 +1,45 @@
+"""The console all views print to: rich in a terminal, plain aligned text in a pipe or file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
+
+
+def console() -> Console:
+    """A console for standard output: terminal width and colour there, wide and without escape codes elsewhere."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(width=PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False, soft_wrap=True)
+
+
+def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
+    """An empty table; a column is a heading, or a heading and its justification (`right`).
+
+    In a pipe it has no rules, so that grep and awk see one row a line.
+    """
+    result = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD if sys.stdout.isatty() else None,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    for column in columns:
+        heading, justify = (column, "left") if isinstance(column, str) else column
+        result.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+    return result
+
+
+def print_json(data: Any) -> None:
+    """Write `data` to standard output as indented JSON."""
+    print(json.dumps(data, indent=1, allow_nan=False))

@@ -1,0 +1,43 @@
+"""Numbers as views print them, each with its unit, three significant digits or so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_THOUSANDS = ("", "k", "M", "G", "T")
+_BINARY = ("B", "KiB", "MiB", "GiB")
+
+
+def count_text(count: float) -> str:
+    """A count of weights, MACs or OPs: `768`, `22.0 k`, `2.55 G`."""
+    return _scaled(count, 1000, _THOUSANDS)
+
+
+def size_text(size: float) -> str:
+    """Bytes in binary units: `96 B`, `1.55 MiB`."""
+    return _scaled(size, 1024, _BINARY)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent_text(share: float) -> str:
+    """A share in 0..1 as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def _scaled(value: float, base: int, units: Sequence[str]) -> str:
+    power = 0
+    while abs(value) >= base and power < len(units) - 1:
+        value, power = value / base, power + 1
+    if not power:
+        return f"{value:,.0f} {units[0]}".strip() if float(value).is_integer() else f"{value:.1f} {units[0]}".strip()
+    digits = 2 if abs(value) < 10 else 1
+    return f"{value:.{digits}f} {units[power]}"
