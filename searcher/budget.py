@@ -118,9 +118,9 @@ class BudgetSection:
         if value is None:
             return None
         fraction = parse_percent(value) if isinstance(value, str) else value
-        if isinstance(value, str) and fraction is None or (not isinstance(value, str) and reference is None):
+        if fraction is None or (reference is None and not isinstance(value, str)):
             return (parse_bytes if quantity == "memory" else parse_ops)(value, quantity)
-        if reference is None or fraction is None:
+        if reference is None:
             raise InvalidInput(f"{quantity} is {value!r}, a share of a reference; add relative_to, or give an amount.")
         if not math.isfinite(fraction) or fraction <= 0:
             raise InvalidInput(f"{quantity} must be a positive share of the reference, but it is {value!r}.")

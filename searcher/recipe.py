@@ -14,7 +14,10 @@ from typing import Any
 import yaml
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.datasets.config import DataConfig
 from searcher.schema import from_mapping
+
+__all__ = ["Augmentation", "DataConfig", "LossWeights", "Phase", "TrainingRecipe", "recipe_from", "recipe_names"]
 
 NO_TEACHER, PARENT_TEACHER = "none", "parent"
 

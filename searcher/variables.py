@@ -90,6 +90,11 @@ class WidthsSection:
     hidden: WidthSection | None = None
     intermediate: WidthSection | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether any width is chosen."""
+        return self.hidden is not None or self.intermediate is not None
+
 
 @dataclass(frozen=True)
 class GroupSection:

@@ -20,9 +20,12 @@ class _StrictLoader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases (they can make a small file huge) and deep nesting."""
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError(f"aliases (*name) are not allowed, {_place(self.peek_event())}")
+        """Refuse aliases (they can make a small file huge), explicit tags and deep nesting."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*name) are not allowed, {_place(event)}")
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"tags (!name) are not allowed, {_place(event)}")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.YAMLError(f"nesting deeper than {MAX_DEPTH} levels is not allowed")
@@ -34,10 +37,11 @@ class _StrictLoader(yaml.SafeLoader):
         """Refuse a key that stands twice."""
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key must be a word, {_place(key_node)}")
             if key_node.value in seen:
                 raise yaml.YAMLError(f"the key {key_node.value!r} stands twice, {_place(key_node)}")
-            if isinstance(key_node.value, str):
-                seen.add(key_node.value)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
@@ -70,7 +74,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """The document `text` as plain data; `name` is the file's, for messages."""
     try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader
+        return yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} must be valid YAML, but {_one_line(error)}; correct it.") from error
 

@@ -13,17 +13,27 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from bhvit.architecture import PRESETS
 from bhvit.cost import ACCOUNTINGS
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import PrecisionPlan
 from searcher.candidate import Candidate
 from searcher.commands.arguments import add_settings, chosen, key_and_value, number
+from searcher.families import FAMILIES, family_named
 from searcher.space import load_space
 from searcher.views.console import console, print_json
 from searcher.views.cost import cost_json, cost_view
 
-MODEL_FLAGS = ("preset", "image_size", "window_size", "classes", "hidden", "intermediate", "precision", "layers")
+MODEL_FLAGS = (
+    "family",
+    "preset",
+    "image_size",
+    "window_size",
+    "classes",
+    "hidden",
+    "intermediate",
+    "precision",
+    "layers",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="space file; without it the flags below describe it")
     add_settings(parser)
     model = parser.add_argument_group("a candidate by flags")
-    model.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: tiny)")
+    model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: bhvit)")
+    model.add_argument("--preset", metavar="NAME", help="a base architecture of the family (default: tiny)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
     model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
@@ -68,17 +79,15 @@ def _from_space(args: argparse.Namespace) -> Candidate:
 def _from_flags(args: argparse.Namespace) -> Candidate:
     if args.settings:
         raise InvalidInput("--set needs a space file whose variables it sets, but none is given.")
-    preset = args.preset or "tiny"
-    if preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    base = PRESETS[preset]
-    architecture = replace(
-        base,
-        image_size=args.image_size or base.image_size,
-        window_size=args.window_size or base.window_size,
-        num_classes=args.classes or base.num_classes,
-    ).scaled(args.hidden or 1, args.intermediate or 1)
-    plan = PrecisionPlan.uniform(args.precision or "binary")
+    family = family_named("bhvit" if args.family is None else args.family)
+    preset = "tiny" if args.preset is None else args.preset
+    if preset not in family.presets:
+        raise unknown_name("preset", preset, family.presets)
+    given = {"image_size": args.image_size, "window_size": args.window_size, "num_classes": args.classes}
+    base = replace(family.presets[preset], **{key: value for key, value in given.items() if value is not None})
+    factors = {"hidden": args.hidden, "intermediate": args.intermediate}
+    architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
+    plan = PrecisionPlan.uniform("binary" if args.precision is None else args.precision)
     for text in args.layers or ():
         plan = plan.with_layers(*key_and_value(text, "--layers", "GLOB=PRECISION"))
-    return Candidate("bhvit", architecture, plan)
+    return Candidate(family.name, architecture, plan)

@@ -1,0 +1,29 @@
+"""The channel mixer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bhvit.layers import LayerScale, NormFactory, ResidualLinear, pool_channels, tile_channels
+from bhvit.precision import Precision
+
+LAYER_SCALE_INITIAL = 0.1
+
+
+class Mlp(nn.Module):
+    """LayerScale(project(expand(v))): C -> I with a tiled residual, I -> C with a pooled one.
+
+    upstream: `intermediate` and `output`.
+    """
+
+    def __init__(
+        self, channels: int, intermediate: int, precision: Precision, norm: NormFactory, recu: bool
+    ) -> None:
+        super().__init__()
+        self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, tile_channels)
+        self.project = ResidualLinear(intermediate, channels, precision, norm, recu, pool_channels)
+        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Tokens (..., C) of tokens `v` (..., C)."""
+        return self.layer_scale(self.project(self.expand(v)))

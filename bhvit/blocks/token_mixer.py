@@ -1,0 +1,36 @@
+"""Token mixer of the first two stages: grouped convolutions at three dilations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bhvit.architecture import MIXER_GROUPS
+from bhvit.layers import NormFactory, QuantConv2d, RPReLU
+from bhvit.precision import Precision
+
+DILATIONS = (1, 3, 5)
+
+
+class TokenMixer(nn.Module):
+    """norm(sum over dilations 1, 3, 5 of RPReLU(3x3 convolution in 4 groups of (u + shift))).
+
+    upstream: `GC`, the paper's multi-scale grouped dilated convolution (MSGDC).
+    Source: Gao et al., BHViT, CVPR 2025 (arXiv 2503.02394).
+    """
+
+    def __init__(self, channels: int, precision: Precision, norm: NormFactory) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.convs = nn.ModuleList(
+            QuantConv2d(channels, channels, 3, precision, padding=d, dilation=d, groups=MIXER_GROUPS, bias=True)
+            for d in DILATIONS
+        )
+        self.rprelus = nn.ModuleList(RPReLU(channels) for _ in DILATIONS)
+        self.norm = norm(channels)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Mixed map (B, r, r, C) of the normalised map `u`."""
+        x = u + self.shift
+        branches = [rprelu(conv(x)) for conv, rprelu in zip(self.convs, self.rprelus, strict=True)]
+        return self.norm(branches[0] + branches[1] + branches[2])

@@ -1,0 +1,100 @@
+"""Quantizers of attention probabilities: few unsigned levels, one learned scale a head."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from bhvit.quantizers.first_batch import FirstBatch
+from bhvit.quantizers.learned_step import quantize_with_step
+
+PLANES_LEVEL = 3  # highest level of two bit planes
+
+
+class ProbabilityDecomposition(nn.Module):
+    r"""Four-level attention probabilities of a binary block, which decompose into two bit planes.
+
+    With softmax probabilities P, and scale $\alpha_h$ and zero $z_h$ of each head:
+
+    $$ q(P) = \alpha_h \, \text{clamp}(L, 0, 3) \qquad L = \text{round}(3 P / \alpha_h + z_h) $$
+
+    $$ \frac{\partial q}{\partial P} = 3 \cdot 1_{0 \leq L \leq 3} \qquad
+       \frac{\partial q}{\partial \alpha_h} = \text{clamp}(L, 0, 3) - \frac{3 P}{\alpha_h} 1_{0 \leq L \leq 3} \qquad
+       \frac{\partial q}{\partial z_h} = \alpha_h 1_{0 \leq L \leq 3} $$
+
+    Gradients of $\alpha$ and z are scaled by $H / \sqrt{3 \cdot \text{numel}}$. The first training batch sets
+    $\alpha_h = 2 \, \overline{3P} / \sqrt{3}$ and adds $0.1 \min 3P$ to $z_h$. The factor 3 stays in the product with
+    the values, as in the released code.
+    Source: Gao et al., BHViT, CVPR 2025 (arXiv 2503.02394), quantization decomposition.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(num_heads))
+        self.zero_point = nn.Parameter(torch.zeros(num_heads))
+        self.first_batch = FirstBatch()
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Levels times scale for `probabilities` (..., H, queries, keys)."""
+        alpha, zero = self.first_batch(
+            self.training, lambda: self._initial(probabilities), self.alpha, self.zero_point
+        )
+        gradient_scale = alpha.numel() / math.sqrt(probabilities.numel() * PLANES_LEVEL)
+        return _Decomposition.apply(probabilities, alpha[:, None, None], zero[:, None, None], gradient_scale)
+
+    def _initial(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        per_head = PLANES_LEVEL * probabilities.movedim(-3, 0).flatten(1)
+        return 2 * per_head.mean(1) / math.sqrt(PLANES_LEVEL), self.zero_point + 0.1 * per_head.amin(1)
+
+
+class _Decomposition(torch.autograd.Function):
+    """`ProbabilityDecomposition` with straight-through rounding; alpha and zero are (H, 1, 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, alpha: Tensor, zero: Tensor, gradient_scale: float) -> Tensor:
+        level = torch.addcmul(zero, probabilities, PLANES_LEVEL / alpha).round_()
+        ctx.save_for_backward(probabilities, level, alpha)
+        ctx.gradient_scale = gradient_scale
+        return (level.clamp(0, PLANES_LEVEL) * alpha).to(probabilities.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        probabilities, level, alpha = ctx.saved_tensors
+        clamped = level.clamp(0, PLANES_LEVEL)
+        passed = grad * (level == clamped)
+        shape = alpha.shape
+        along_alpha = (grad * clamped).sum_to_size(shape) - (passed * probabilities).sum_to_size(shape) * (
+            PLANES_LEVEL / alpha
+        )
+        along_zero = passed.sum_to_size(shape) * alpha
+        return PLANES_LEVEL * passed, along_alpha * ctx.gradient_scale, along_zero * ctx.gradient_scale, None
+
+
+class LearnedStepProbability(nn.Module):
+    r"""Unsigned uniform attention probabilities with one learned step $s_h$ a head.
+
+    The equations of `LearnedStep` with levels $0 .. Q_p = 2^b - 1$, P in the place of x and the gradient scale
+    $1 / \sqrt{\text{elements of a head} \cdot Q_p}$. The first training batch sets $s_h = 2 \overline{P} / \sqrt{Q_p}$.
+    Source: Esser et al., ICLR 2020 (arXiv 1902.08153).
+    """
+
+    def __init__(self, bits: int, num_heads: int) -> None:
+        super().__init__()
+        self.highest = 2**bits - 1
+        self.step = nn.Parameter(torch.ones(num_heads))
+        self.first_batch = FirstBatch()
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Quantized `probabilities` (..., H, queries, keys)."""
+        step = self.first_batch(self.training, lambda: self._initial(probabilities), self.step)
+        gradient_scale = math.sqrt(step.numel() / (probabilities.numel() * self.highest))
+        return quantize_with_step(probabilities, step[:, None, None], 0, self.highest, gradient_scale)
+
+    def _initial(self, probabilities: Tensor) -> tuple[Tensor]:
+        per_head = probabilities.movedim(-3, 0).flatten(1)
+        return (2 * per_head.mean(1) / math.sqrt(self.highest),)

@@ -1,0 +1,64 @@
+"""Where models are trained: choosing the device, its number format, and naming what happens when its memory is full."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bhvit.errors import InvalidInput
+from searcher.outcomes import OutOfMemory
+
+MIB = 2**20
+
+
+def device_named(name: str) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`; raises `InvalidInput` for an absent device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInput(f"device must be auto, cpu, cuda or cuda:N, but it is {name!r}.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidInput(f"device must be auto, cpu, cuda or cuda:N, but it is {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidInput(
+            f"device {name!r} must exist, but this machine has {torch.cuda.device_count()} CUDA devices; use cpu."
+        )
+    return device
+
+
+def mixed_precision(device: torch.device, amp: str) -> torch.autocast:
+    """Context of a forward pass: bfloat16 autocast on CUDA unless `amp` is `off`; on the CPU float32 always."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp == "auto" and device.type == "cuda")
+
+
+@contextmanager
+def memory_exhaustion_named(device: torch.device, doing: str) -> Iterator[None]:
+    """Turn every way in which torch or Python report full memory into `OutOfMemory` with the peak use."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(device, doing) from error
+    except RuntimeError as error:
+        if not _is_about_memory(str(error)):
+            raise
+        raise _out_of_memory(device, doing) from error
+
+
+def _is_about_memory(message: str) -> bool:
+    text = message.lower()
+    return any(sign in text for sign in ("not enough memory", "can't allocate memory", "out of memory"))
+
+
+def _out_of_memory(device: torch.device, doing: str) -> OutOfMemory:
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / MIB
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    return OutOfMemory(
+        f"{device} ran out of memory while {doing}, with a peak of {peak:.0f} MiB; use a smaller batch_size or width."
+    )

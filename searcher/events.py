@@ -1,0 +1,118 @@
+"""What happens during a search, as values: shown live by a listener, and appended to `events.jsonl`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from searcher.records import EpochRecord, Outcome
+
+
+@dataclass(frozen=True)
+class SearchStarted:
+    """A coordinator took the study up: `trained` of `planned` trials are done, `feasible` configurations exist.
+
+    `sampled` says that the space is too large to enumerate and `feasible` counts within a sample.
+    """
+
+    planned: int
+    trained: int
+    feasible: int
+    size: int
+    sampled: bool
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial begins; with `attempt` above 1 it goes on where it was interrupted. `trained` are finished before it."""
+
+    number: int
+    attempt: int
+    candidate: str
+    choices: dict[str, Any]
+    memory_bytes: float
+    ops: float
+    trained: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """One more epoch of a trial."""
+
+    number: int
+    record: EpochRecord
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended, or was interrupted; `accuracy` (0..1) is None where nothing was measured."""
+
+    number: int
+    outcome: Outcome
+    accuracy: float | None
+    message: str
+    trained: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """The coordinator leaves the study; `reason` as in `SearchSummary.ended`."""
+
+    reason: str
+    trained: int
+    planned: int
+
+
+Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | TrialFinished | SearchEnded
+Listener: TypeAlias = Callable[[Event], None]
+
+
+@dataclass
+class EventLog:
+    """The file that keeps every event of a study, one JSON object a line, over all restarts; tells `listener` too."""
+
+    path: Path
+    listener: Listener | None = None
+    epochs_seen: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for event in read_events(self.path):
+            if event["event"] == EpochFinished.__name__:
+                self._remember(event["number"], event["record"]["phase"], event["record"]["epoch"])
+
+    def append(self, event: Event) -> None:
+        """Write `event` as one line; a line that a killed process left half written is closed first."""
+        line = json.dumps({"event": type(event).__name__, "time": round(time.time(), 3), **dataclasses.asdict(event)})
+        with self.path.open("a+b") as file:
+            torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
+            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        if isinstance(event, EpochFinished):
+            self._remember(event.number, event.record.phase, event.record.epoch)
+        if self.listener is not None:
+            self.listener(event)
+
+    def has_epoch(self, number: int, record: EpochRecord) -> bool:
+        """Whether this epoch of trial `number` has been written."""
+        return (record.phase, record.epoch) in self.epochs_seen.get(number, set())
+
+    def _remember(self, number: int, phase: str, epoch: int) -> None:
+        self.epochs_seen.setdefault(number, set()).add((phase, epoch))
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a log in order, as plain data; lines torn by a killed process are left out."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # half a line: the event had not happened for anyone
+        yield event

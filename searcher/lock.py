@@ -1,0 +1,91 @@
+"""One coordinator per study: a file lock that the operating system drops with its process, however that dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from bhvit.errors import InvalidInput
+
+_held: set[Path] = set()  # POSIX locks do not exclude their own process
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock; `started` in seconds since 1970."""
+
+    host: str
+    pid: int
+    started: float
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started {_age(time.time() - self.started)} ago"
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` for the duration of a `with` block.
+
+    Raises `InvalidInput` with host, process and age where somebody else holds it. A lock left by a killed process, and
+    by its forked children, is free.
+    """
+    path = path.resolve()
+    with path.open("a+", encoding="utf-8") as file:
+        if path in _held or not _try(file):
+            raise InvalidInput(
+                f"{path.parent} is in use by {_read(file) or 'another process'}; wait until it ends, or stop it."
+            )
+        _held.add(path)
+        try:
+            _write(file, json.dumps(asdict(Holder(socket.gethostname(), os.getpid(), time.time()))))
+            yield
+            _write(file, "")
+        finally:
+            _held.discard(path)
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Who holds the lock file `path` now; None where it is free."""
+    path = path.resolve()
+    if path in _held:
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+    if not path.exists():
+        return None
+    with path.open("a+", encoding="utf-8") as file:
+        return None if _try(file) else _read(file)
+
+
+def _try(file: IO[str]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _read(file: IO[str]) -> Holder | None:
+    """The holder as it wrote itself down; None in the moment between locking and writing."""
+    file.seek(0)
+    text = file.read()
+    return Holder(**json.loads(text)) if text.endswith("}") else None
+
+
+def _write(file: IO[str], text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,141 @@
+"""The sections of a space file as frozen dataclasses, and the way between them and plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bhvit.architecture import ArchitectureConfig
+from bhvit.errors import InvalidInput, unknown_name
+from searcher.budget import BudgetSection
+from searcher.families import family_named
+from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
+from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
+from searcher.schema import from_mapping
+from searcher.variables import PrecisionSection, WidthsSection
+
+LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
+LARGEST = {"image_size": 4096, "classes": 10**6, "window_size": 4096}
+LARGEST_DIM, LARGEST_DEPTH = 2**16, 64
+WINDOWS = (7, 5, 3, 1)  # sides to choose from, best first: 7 is the published one
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """`model:` of a space file: a preset, or four lists with one entry a stage.
+
+    `window_size` defaults to the largest side up to 7 that the image size allows (224 -> 7, 160 -> 5, 96 -> 3).
+    """
+
+    family: str = "bhvit"
+    preset: str | None = None
+    embed_dims: tuple[int, ...] | None = None
+    intermediate_dims: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    num_heads: tuple[int, ...] | None = None
+    image_size: int = 224
+    window_size: int | None = None
+    classes: int = 37
+    norm: str = "batch"
+    recu: bool = True
+    shifts: tuple[int, ...] = (3, 5)
+    downsample: str = "auto"
+
+    def __post_init__(self) -> None:
+        family_named(self.family)
+        given = [name for name in LISTS if getattr(self, name) is not None]
+        if self.preset is None and len(given) < len(LISTS):
+            raise InvalidInput(f"give a preset, or all of {', '.join(LISTS)}; given are {', '.join(given) or 'none'}.")
+        if self.preset is not None and given:
+            raise InvalidInput(f"give either a preset or lists, but preset and {given[0]} are both given; remove one.")
+        for name in LISTS:
+            _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
+        for name, largest in LARGEST.items():
+            _at_most(name, largest, getattr(self, name) or 0)
+
+    def architecture(self) -> ArchitectureConfig:
+        """The base architecture; raises `InvalidInput` where the family does not allow the values."""
+        family = family_named(self.family)
+        options: dict[str, Any] = {
+            "image_size": self.image_size,
+            "window_size": self.window_size or _window_for(self.image_size),
+            "num_classes": self.classes,
+            "shifts": self.shifts,
+            "downsample_form": self.downsample,
+        }
+        if self.preset is None:
+            return family.config.from_lists(*(getattr(self, name) for name in LISTS), **options)
+        if self.preset not in family.presets:
+            raise unknown_name("preset", self.preset, family.presets)
+        return dataclasses.replace(family.presets[self.preset], **options)
+
+
+@dataclass(frozen=True)
+class SearchSection:
+    """`search:` of a space file.
+
+    `trials` counts trainings over all restarts; the first `startup` of them are drawn at random from the feasible set
+    (default: chosen by the sampler).
+    """
+
+    trials: int = 20
+    seed: int = 0
+    workers: int = 1
+    startup: int | None = None
+    pruner: Pruning = field(default_factory=Median)
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise InvalidInput(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        if self.startup is not None and self.startup < 0:
+            raise InvalidInput(f"startup must not be negative, but it is {self.startup}.")
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A whole space file."""
+
+    model: ModelSection
+    widths: WidthsSection = field(default_factory=WidthsSection)
+    precision: PrecisionSection = field(default_factory=PrecisionSection)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    search: SearchSection = field(default_factory=SearchSection)
+    recipe: TrainingRecipe | None = None
+    data: DataConfig | None = None
+    enqueue: tuple[dict[str, Any], ...] = ()
+
+
+def read_space_file(data: object) -> SpaceFile:
+    """The sections from plain data, read strictly; raises `InvalidInput` naming the place in the file."""
+    if not isinstance(data, Mapping):
+        shown = "empty" if data is None else repr(data)
+        raise InvalidInput(f"a space file must be a mapping that begins with model:, but it is {shown}.")
+    sections = dict(data)
+    if sections.get("recipe") is not None:
+        sections["recipe"] = recipe_from(sections["recipe"], "recipe")
+    search = sections.get("search")
+    if isinstance(search, Mapping) and "pruner" in search:
+        sections["search"] = {**search, "pruner": pruning_from(search["pruner"], "search.pruner")}
+    return from_mapping(SpaceFile, sections, "the space file")
+
+
+def to_plain(file: SpaceFile) -> dict[str, Any]:
+    """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(file)))
+    plain["search"]["pruner"] = pruning_to_plain(file.search.pruner)
+    return plain
+
+
+def _window_for(image_size: int) -> int:
+    side = image_size // 32
+    return next(window for window in WINDOWS if side % window == 0)
+
+
+def _at_most(name: str, largest: int, *values: int) -> None:
+    for value in values:
+        if value > largest:
+            raise InvalidInput(f"{name} must be at most {largest}, but it is {value}.")

@@ -1,0 +1,97 @@
+"""Where the files of a study are, and whether a folder belongs to the question that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bhvit.errors import InvalidInput
+from searcher.files import write_text
+from searcher.records import TrialRecord, read_records
+from searcher.space import Space, load_space
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """`runs/<study>/` with space.yaml, study.db, lock, events.jsonl and trials/NNNN-<candidate>/."""
+
+    path: Path
+
+    @property
+    def space_file(self) -> Path:
+        """The space as the study was last run with, every default written out."""
+        return self.path / "space.yaml"
+
+    @property
+    def database(self) -> Path:
+        """Optuna's SQLite file; only the coordinator writes it."""
+        return self.path / "study.db"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock the coordinator holds."""
+        return self.path / "lock"
+
+    @property
+    def events(self) -> Path:
+        """Everything that happened, one JSON object a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def trials(self) -> Path:
+        """The folder of the trials' folders."""
+        return self.path / "trials"
+
+    def trial(self, record: TrialRecord) -> Path:
+        """Folder of one trial."""
+        return self.trials / record.name
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial's record, by number."""
+        return read_records(self.path)
+
+    def space(self) -> Space:
+        """The study's space; raises `InvalidInput` where the folder holds no study."""
+        if not self.space_file.exists():
+            raise InvalidInput(f"{self.path} must be the folder of a study, but it has no {self.space_file.name}.")
+        return load_space(self.space_file)
+
+    def prepare(self) -> None:
+        """Make the folder; raises `InvalidInput` where it exists and holds something else than a study."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InvalidInput(f"{self.path} must be a folder for the study, but it is a file; use another name.")
+        others = [p.name for p in self.path.iterdir()] if self.path.exists() else []
+        if not self.space_file.exists() and not set(others) <= {self.lock.name}:
+            raise InvalidInput(
+                f"{self.path} must be new or hold a study, but it holds {sorted(others)[0]} and no "
+                f"{self.space_file.name}; use another folder."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def claim(self, space: Space) -> None:
+        """Store `space` here, unless the folder is another question's (`Space.question`): then `InvalidInput`.
+
+        Budget, number of trials, workers, pruner, start-up and enqueued points may change between runs.
+        """
+        if self.space_file.exists():
+            stored = self.space()
+            changes = list(_differences(stored.question, space.question))
+            if changes:
+                raise InvalidInput(
+                    f"{self.path} holds the study of another space: {'; '.join(changes[:3])}"
+                    f"{f' and {len(changes) - 3} more' if len(changes) > 3 else ''}; use another folder for this one."
+                )
+            if stored.file == space.file:
+                return
+        write_text(self.space_file, space.to_yaml())
+
+
+def _differences(stored: Any, asked: Any, where: str = "") -> Iterator[str]:
+    """Where two pieces of plain data differ, as `place is x there, y here`."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in sorted(stored.keys() | asked.keys()):
+            yield from _differences(stored.get(key), asked.get(key), f"{where}.{key}" if where else key)
+    elif stored != asked:
+        yield f"{where} is {stored} there, {asked} here"

@@ -1,0 +1,223 @@
+"""The training loop: one for both phases, resumable after every epoch to the same bits on the CPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+
+from bhvit.checkpoint import save_weights
+from bhvit.errors import InvalidInput
+from searcher.checkpoints import BEST, LAST, TrainingState, load_state, read_tensors, save_state
+from searcher.datasets.batches import EvaluationImages, TrainingBatches
+from searcher.devices import memory_exhaustion_named, mixed_precision
+from searcher.evaluation import evaluate
+from searcher.losses import LossShares, combined_loss, loss_shares
+from searcher.outcomes import Diverged
+from searcher.randomness import derive_seed, global_generators_restored, seed_everything
+from searcher.recipe import Phase, TrainingRecipe
+from searcher.records import EpochRecord
+
+FINITE_CHECK_STEPS = 20  # looking at the loss more often would make a GPU wait
+Report = Callable[[EpochRecord], bool]
+Progress = Callable[[str, int, int, int], None]
+Regularizer = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """One phase of one training: what it does, where, and under which key its checkpoints are filed.
+
+    `name` is `fp` or `qat`. `directory` gets `last.safetensors` (all that a restart needs, after every epoch) and
+    `best.safetensors` (the weights of the epoch with the best validation accuracy).
+    """
+
+    name: str
+    phase: Phase
+    recipe: TrainingRecipe
+    seed: int
+    key: str
+    directory: Path
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The optional terms of the loss: a frozen teacher's logits from images, and the weight regulariser."""
+
+    teacher: nn.Module | None = None
+    regularizer: Regularizer | None = None
+
+
+@dataclass(frozen=True)
+class PhaseImages:
+    """What a phase sees: augmented training batches and the validation split."""
+
+    train: TrainingBatches
+    val: EvaluationImages
+    classes: tuple[str, ...]
+
+
+def train_phase(
+    model: nn.Module,
+    run: PhaseRun,
+    images: PhaseImages,
+    objective: Objective,
+    report: Report,
+    progress: Progress | None = None,
+) -> TrainingState:
+    """Train `model` for the run's phase, from its last finished epoch on; returns the history.
+
+    `report` is called after every epoch and, on a restart, again for the finished ones; true ends the phase.
+    `progress(phase name, epoch from 1, step from 1, steps)` is called after every step.
+    Raises `Diverged`, `OutOfMemory`, or `InvalidInput` for a checkpoint that is damaged or of another training.
+    """
+    optimizer = adamw(model, run.phase, run.recipe)
+    schedule = cosine_schedule(optimizer, run.phase, run.recipe, len(images.train))
+    state = _resumed(model, optimizer, run)
+    stop = False
+    for record in state.history:
+        stop = report(record)
+    with global_generators_restored(), memory_exhaustion_named(run.device, f"training phase {run.name}"):
+        while not stop and len(state.history) < run.phase.epochs:
+            record = _epoch(model, optimizer, schedule, run, images, objective, len(state.history), progress)
+            state = TrainingState(run.key, (*state.history, record))
+            save_state(run.directory / LAST, model, optimizer, state)
+            if state.best == record:
+                _save_best(model, run, record)
+            stop = report(record)
+    return state
+
+
+def adamw(model: nn.Module, phase: Phase, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+    """Timm's AdamW: no weight decay on vectors, biases and what the model's `no_weight_decay()` names."""
+    return create_optimizer_v2(
+        model, opt="adamw", lr=phase.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+def cosine_schedule(
+    optimizer: torch.optim.Optimizer, phase: Phase, recipe: TrainingRecipe, steps_per_epoch: int
+) -> CosineLRScheduler:
+    """Timm's cosine with linear warm-up, counted in epochs or in steps as the recipe says; a function of time alone."""
+    unit = 1 if recipe.schedule == "epoch" else steps_per_epoch
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=max(2, phase.epochs * unit),  # the rate at time 0, all there is of length 1, is the same for 2
+        lr_min=phase.min_learning_rate,
+        warmup_t=phase.warmup_epochs * unit,
+        warmup_lr_init=phase.warmup_learning_rate,
+        t_in_epochs=recipe.schedule == "epoch",
+    )
+
+
+def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, run: PhaseRun) -> TrainingState:
+    path = run.directory / LAST
+    if not path.exists():
+        return TrainingState(run.key)
+    state = load_state(path, model, optimizer, run.key)
+    best = state.best
+    if best is not None and _stored_best(run.directory / BEST) != best.epoch:
+        if best.epoch != len(state.history):
+            raise InvalidInput(
+                f"{run.directory / BEST} must hold the weights of epoch {best.epoch}, but it does not; restore it, or "
+                f"delete {LAST} beside it to train this phase again."
+            )
+        _save_best(model, run, best)  # the process ended between writing the two files
+    return state
+
+
+def _stored_best(path: Path) -> int:
+    return int(read_tensors(path)[1].get("epoch", 0)) if path.exists() else 0
+
+
+def _save_best(model: nn.Module, run: PhaseRun, record: EpochRecord) -> None:
+    metadata = {"key": run.key, "epoch": str(record.epoch), "accuracy": repr(record.accuracy)}
+    save_weights(model, run.directory / BEST, metadata)
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Scheduler,
+    run: PhaseRun,
+    images: PhaseImages,
+    objective: Objective,
+    epoch: int,
+    progress: Progress | None,
+) -> EpochRecord:
+    """Train and validate epoch `epoch` (from 0)."""
+    start = time.perf_counter()
+    shares = loss_shares(
+        run.recipe.loss,
+        epoch=epoch,
+        epochs=run.phase.epochs,
+        distils=objective.teacher is not None,
+        regularizes=objective.regularizer is not None,
+    )
+    train_loss = _train(model, optimizer, schedule, run, images.train, objective, shares, epoch, progress)
+    val = evaluate(model, images.val.batches(run.device), images.classes, "val", run.device, run.recipe.amp)
+    if not math.isfinite(val.loss):
+        raise Diverged(f"the validation loss of phase {run.name} became {val.loss} in epoch {epoch + 1}")
+    return EpochRecord(
+        phase=run.name,
+        epoch=epoch + 1,
+        epochs=run.phase.epochs,
+        train_loss=train_loss,
+        val_loss=val.loss,
+        accuracy=val.accuracy,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Scheduler,
+    run: PhaseRun,
+    batches: TrainingBatches,
+    objective: Objective,
+    shares: LossShares,
+    epoch: int,
+    progress: Progress | None,
+) -> float:
+    """All optimizer steps of one epoch; returns the mean loss."""
+    model.train()
+    total = torch.zeros((), device=run.device)
+    schedule.step(epoch)  # of the two, the one that the recipe's schedule does not use has no effect
+    for step, (pixels, targets) in enumerate(batches.epoch(epoch)):
+        schedule.step_update(epoch * len(batches) + step)
+        seed_everything(derive_seed(run.seed, run.name, "step", epoch, step), run.device)
+        loss = _loss(model, run, objective, shares, pixels, targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+        last = step + 1 == len(batches)
+        if (last or (step + 1) % FINITE_CHECK_STEPS == 0) and not math.isfinite(total.item()):
+            raise Diverged(f"the training loss of phase {run.name} became NaN or infinite by step {step + 1} of epoch "
+                           f"{epoch + 1}")
+        if progress is not None:
+            progress(run.name, epoch + 1, step + 1, len(batches))
+    return total.item() / len(batches)
+
+
+def _loss(
+    model: nn.Module, run: PhaseRun, objective: Objective, shares: LossShares, pixels: Tensor, targets: Tensor
+) -> Tensor:
+    teacher_logits = None
+    with mixed_precision(run.device, run.recipe.amp):
+        if objective.teacher is not None and shares.distillation:
+            with torch.no_grad():
+                teacher_logits = objective.teacher(pixels)
+        logits = model(pixels)
+    regularizer = objective.regularizer() if objective.regularizer is not None and shares.regularizer else None
+    return combined_loss(shares, logits, targets, teacher_logits, regularizer)

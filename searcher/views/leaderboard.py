@@ -1,0 +1,97 @@
+"""The table a search ends with: trials ranked by accuracy, with what they cost and how much of the budget that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from searcher.budget import Budget
+from searcher.records import Outcome, TrialRecord
+from searcher.views.candidate import factor_text, precision_text
+from searcher.views.console import table
+from searcher.views.numbers import count_text, size_text
+
+STOPPED_MARK = "~"  # beside an accuracy of a trial that its learning curve stopped
+
+
+def ranked(records: Iterable[TrialRecord], budget: Budget) -> list[TrialRecord]:
+    """Trained trials within `budget`, best first: by accuracy, then cheaper memory, then earlier number."""
+    fitting = [r for r in records if r.outcome.trained and not budget.violations(r)]
+    return sorted(fitting, key=lambda r: (-accuracy(r), r.memory_bytes, r.number))
+
+
+def accuracy(record: TrialRecord) -> float:
+    """Validation Top-1 of a trained trial, 0..1."""
+    assert record.metrics is not None, f"trial {record.number} has outcome {record.outcome} but no metrics"
+    return record.metrics.accuracy
+
+
+def leaderboard(records: Sequence[TrialRecord], budget: Budget, top: int | None = None) -> Table:
+    """Rank, trial, widths, precision, accuracy, memory, OPs and share of the budget; all of them, or the `top` best."""
+    right = [(name, "right") for name in ("hidden", "MLP")]
+    result = table(("#", "right"), ("trial", "right"), *right, "precision", *_figure_columns(budget))
+    for rank, record in enumerate(ranked(records, budget)[:top], 1):
+        result.add_row(
+            str(rank),
+            str(record.number),
+            factor_text(record.choices, "hidden"),
+            factor_text(record.choices, "intermediate"),
+            precision_text(record.candidate.layers),
+            *_figures(record, budget),
+            style="bold" if rank == 1 else None,
+        )
+    return result
+
+
+def _figure_columns(budget: Budget) -> list[tuple[str, str]]:
+    names = ["Top-1 %", "FP %", "memory", "OPs"]
+    return [(name, "right") for name in [*names, *(f"{_SHORT[q]} of budget" for q in budget.limits)]]
+
+
+_SHORT = {"memory": "mem.", "ops": "OPs"}
+
+
+def _figures(record: TrialRecord, budget: Budget) -> list[str]:
+    mark = STOPPED_MARK if record.outcome is Outcome.STOPPED else ""
+    parent = record.metrics.parent_accuracy if record.metrics else 0.0
+    shares = [f"{used / budget.limits[q]:.0%}" for q, used in budget.used(record).items()]
+    return [
+        f"{mark}{100 * accuracy(record):.1f}",
+        f"{100 * parent:.1f}",
+        size_text(record.memory_bytes),
+        count_text(record.ops),
+        *shares,
+    ]
+
+
+def leaderboard_notes(records: Sequence[TrialRecord], budget: Budget) -> list[str]:
+    """What a reader of the table must know: columns, marks, and trials that are not in it."""
+    notes = ["Top-1 on the validation split; FP: the full-precision parent of the same widths."]
+    if any(r.outcome is Outcome.STOPPED for r in records):
+        notes.append(f"{STOPPED_MARK} stopped early by its learning curve.")
+    over = [r for r in records if r.outcome.trained and budget.violations(r)]
+    if over:
+        notes.append(f"{len(over)} trained under an earlier budget and over this one: not listed.")
+    return notes
+
+
+def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Outcome -> number of trials, in the order of `Outcome`, without zeros."""
+    counts = dict.fromkeys(Outcome, 0)
+    for record in records:
+        counts[record.outcome] += 1
+    return {outcome.value: n for outcome, n in counts.items() if n}
+
+
+def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
+    """FP trainings that were run, and those that were saved because trials of equal widths share their parent."""
+    keys = [r.metrics.parent_key for r in records if r.metrics is not None]
+    return len(set(keys)), len(keys) - len(set(keys))
+
+
+def record_json(record: TrialRecord, budget: Budget) -> Mapping[str, Any]:
+    """One trial as plain data, with its share of the budget."""
+    shares = {q: used / budget.limits[q] for q, used in budget.used(record).items()}
+    return {**record.to_json(), "budget_share": shares, "within_budget": not budget.violations(record)}

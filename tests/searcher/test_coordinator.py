@@ -1,0 +1,321 @@
+"""The search as a whole, with fake trainings: what is asked, recorded, repaired and refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from bhvit.errors import InvalidInput
+from searcher import coordinator
+from searcher.coordinator import Ended, Report, TrialJob, run_search
+from searcher.events import EpochFinished, Event, TrialFinished, TrialStarted, read_events
+from searcher.lock import hold
+from searcher.outcomes import Diverged, MissingData, OutOfMemory
+from searcher.records import EpochRecord, Metrics, Outcome, TrialRecord, read_records
+from searcher.study_folder import StudyFolder
+from tests.searcher.fake_training import fake_train, search, search_space
+from tests.searcher.spaces import FAMILY_NAMES, small_space
+
+State = optuna.trial.TrialState
+
+
+def _table(records: Any) -> list[tuple[Any, ...]]:
+    return [(r.number, r.candidate.id, r.choices, r.outcome, r.metrics, r.message) for r in records]
+
+
+def _trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    return optuna.load_study(study_name="search", storage=storage).trials
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_budgeted_search_trains_each_candidate_once_and_within_budget(family: str, tmp_path: Path) -> None:
+    free = small_space(family)
+    memory = sorted(free.candidate(free.decode(i)).cost().memory_bytes for i in range(free.size))
+    space = small_space(family, budget={"memory": memory[12]}, search={"trials": 9, "pruner": "none"})
+    trained = []
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        trained.append(job.candidate)
+        return fake_train(job, report)
+
+    summary = run_search(space, tmp_path / "study", train)
+    assert (summary.ended, summary.trained, summary.planned) == (Ended.DONE, 9, 9)
+    assert len({c.id for c in trained}) == 9
+    assert all(c.cost().memory_bytes <= memory[12] for c in trained)
+
+
+def test_enqueued_points_come_first_and_the_one_over_budget_is_never_trained(tmp_path: Path) -> None:
+    started: list[Event] = []
+    summary = search(tmp_path / "s", listener=started.append)
+    space = search_space()
+    assert [r.choices for r in summary.records[:2]] == list(space.enqueued)
+    assert summary.records[1].outcome is Outcome.OVER_BUDGET
+    assert "exceeds" in summary.records[1].message
+    assert 1 not in [e.number for e in started if isinstance(e, TrialStarted)]
+    assert summary.trained == 8
+    assert len(summary.records) == 9
+
+
+def test_study_holds_values_constraints_and_curves(tmp_path: Path) -> None:
+    summary = search(tmp_path / "s")
+    for record, trial in zip(summary.records, _trials(tmp_path / "s"), strict=True):
+        assert trial.params == record.choices
+        assert trial.user_attrs["outcome"] == record.outcome.value
+        assert (max(trial.constraints.values()) <= 0) == (record.outcome is not Outcome.OVER_BUDGET)
+        expected = {Outcome.COMPLETE: State.COMPLETE, Outcome.STOPPED: State.PRUNED, Outcome.OVER_BUDGET: State.FAIL}
+        assert trial.state == expected[record.outcome]
+        if record.outcome is Outcome.COMPLETE:
+            assert trial.value == record.metrics.accuracy  # type: ignore[union-attr]
+            assert sorted(trial.intermediate_values) == [1, 2, 3, 4]
+
+
+def test_pruned_trial_is_stopped_and_kept_with_its_accuracy(tmp_path: Path) -> None:
+    stopped = [r for r in search(tmp_path / "s").records if r.outcome is Outcome.STOPPED]
+    assert stopped
+    assert all(r.metrics is not None and r.metrics.best_epoch < 4 for r in stopped)
+
+
+def test_finished_study_started_again_trains_nothing_and_more_trials_continue_it(tmp_path: Path) -> None:
+    first = search(tmp_path / "s", trials=4)
+    events: list[Event] = []
+    again = search(tmp_path / "s", trials=4, listener=events.append)
+    assert not [e for e in events if isinstance(e, TrialStarted)]
+    assert _table(again.records) == _table(first.records)
+    longer = search(tmp_path / "s", trials=6)
+    assert longer.trained == 6
+    assert _table(longer.records) == _table(search(tmp_path / "whole", trials=6).records)
+
+
+def test_exhausted_space_ends_clearly(tmp_path: Path) -> None:
+    summary = search(tmp_path / "s", trials=100)
+    assert (summary.ended, summary.trained, summary.feasible) == (Ended.EXHAUSTED, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "message"),
+    [
+        (Diverged("NaN in qat"), Outcome.DIVERGED, "NaN in qat"),
+        (OutOfMemory("cuda:0"), Outcome.OUT_OF_MEMORY, "cuda:0"),
+        (MemoryError("host"), Outcome.OUT_OF_MEMORY, "host"),
+        (ZeroDivisionError("oh\nno"), Outcome.CRASHED, "ZeroDivisionError: oh no"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_failed_training_is_recorded_and_the_search_goes_on(
+    error: Exception, outcome: Outcome, message: str, tmp_path: Path
+) -> None:
+    def train(job: TrialJob, report: Report) -> Metrics:
+        if job.number == 2:
+            raise error
+        return fake_train(job, report)
+
+    summary = run_search(search_space(), tmp_path / "s", train)
+    assert (summary.records[2].outcome, summary.records[2].message) == (outcome, message)
+    assert summary.trained == 8
+    assert _trials(tmp_path / "s")[2].state == State.FAIL
+
+
+def test_three_crashes_in_a_row_end_the_search_and_keep_the_study(tmp_path: Path) -> None:
+    def train(job: TrialJob, report: Report) -> Metrics:
+        raise RuntimeError("no such device")
+
+    with pytest.raises(InvalidInput, match=r"3 trials in a row crashed, the last with RuntimeError: no such device"):
+        run_search(search_space(), tmp_path / "s", train)
+    records = read_records(tmp_path / "s")
+    assert [r.outcome for r in records] == [Outcome.CRASHED, Outcome.OVER_BUDGET, Outcome.CRASHED, Outcome.CRASHED]
+    assert "no such device" in (StudyFolder(tmp_path / "s").trial(records[3]) / "crash.txt").read_text()
+    assert search(tmp_path / "s").trained == 8
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), MissingData("no images in data")], ids=["ctrl-c", "missing"])
+def test_interrupted_trial_goes_on_under_its_number(reason: BaseException, tmp_path: Path) -> None:
+    attempts = []
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        attempts.append((job.number, job.attempt))
+        if job.number == 3 and job.attempt == 1:
+            report(EpochRecord("fp", 1, 1, 1.0, 1.0, 0.5, 0.0))
+            raise reason
+        return fake_train(job, report)
+
+    if isinstance(reason, InvalidInput):
+        with pytest.raises(MissingData, match="no images in data"):
+            run_search(search_space(), tmp_path / "s", train)
+    else:
+        assert run_search(search_space(), tmp_path / "s", train).ended is Ended.INTERRUPTED
+    assert read_records(tmp_path / "s")[3].outcome is Outcome.INTERRUPTED
+    summary = run_search(search_space(), tmp_path / "s", train)
+    assert attempts[2:5] == [(3, 1), (3, 2), (4, 1)]
+    assert _table(summary.records) == _table(search(tmp_path / "undisturbed").records)
+    assert summary.records[3].attempts == 2
+
+
+def test_kill_between_record_and_study_is_repaired_without_training_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: object, trial: optuna.Trial, record: TrialRecord) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator.Coordinator, "_tell", killed)
+        search(tmp_path / "s")
+    assert read_records(tmp_path / "s")[0].outcome is Outcome.COMPLETE
+    assert _trials(tmp_path / "s")[0].state == State.RUNNING
+    summary = search(tmp_path / "s")
+    assert summary.records[0].attempts == 1
+    assert _table(summary.records) == _table(search(tmp_path / "undisturbed").records)
+
+
+def _assert_every_epoch_once(folder: Path) -> None:
+    epochs = Counter(
+        (e["number"], e["record"]["phase"], e["record"]["epoch"])
+        for e in read_events(folder / "events.jsonl")
+        if e["event"] == EpochFinished.__name__
+    )
+    assert max(epochs.values()) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_search_killed_at_random_points_ends_like_an_undisturbed_one(seed: int, tmp_path: Path) -> None:
+    folder, draw = tmp_path / "killed", random.Random(seed)
+    script = [sys.executable, "-m", "tests.searcher.fake_training", str(folder)]
+    kills = 0
+    while True:
+        process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            _, errors = process.communicate(timeout=draw.uniform(0, 0.5) if kills < 6 else 60)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert process.returncode == 0, errors
+    assert errors == ""
+    search(tmp_path / "undisturbed")
+    records = read_records(folder)
+    assert _table(records) == _table(read_records(tmp_path / "undisturbed"))
+    assert [r.number for r in records] == list(range(9))
+    killed, undisturbed = _trials(folder), _trials(tmp_path / "undisturbed")
+    assert [(t.value, t.state, t.intermediate_values) for t in killed] == [
+        (t.value, t.state, t.intermediate_values) for t in undisturbed
+    ]
+    assert kills > 0
+    _assert_every_epoch_once(folder)
+
+
+def test_replayed_epochs_are_reported_once_and_the_verdict_stands(tmp_path: Path) -> None:
+    verdicts: dict[int, list[bool]] = {}
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        def remember(record: EpochRecord) -> bool:
+            verdicts.setdefault(job.attempt, []).append(report(record))
+            return verdicts[job.attempt][-1]
+
+        if job.number != 5:
+            return fake_train(job, report)
+        fake_train(job, remember)
+        raise KeyboardInterrupt if job.attempt == 1 else Diverged("enough")
+
+    run_search(search_space(), tmp_path / "s", train)
+    run_search(search_space(), tmp_path / "s", train)
+    assert verdicts[1] == verdicts[2]
+    _assert_every_epoch_once(tmp_path / "s")
+
+
+def test_another_space_in_the_folder_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    search(tmp_path / "s", trials=1)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"}
+    other = small_space(widths={"hidden": {"choices": [1, 3]}})
+    expected = r"holds the study of another space: widths.hidden.choices is \[1, 2\] there, \[1, 3\] here"
+    with pytest.raises(InvalidInput, match=expected):
+        run_search(other, tmp_path / "s", fake_train)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"} == before
+
+
+def test_raised_budget_lets_a_refused_enqueued_point_be_trained(tmp_path: Path) -> None:
+    search(tmp_path / "s", trials=3)
+    space = search_space(trials=4)
+    raised = small_space(search={"trials": 4, "startup": 3}, enqueue=list(space.enqueued))
+    summary = run_search(raised, tmp_path / "s", fake_train)
+    assert summary.records[-1].choices == space.enqueued[1]
+    assert summary.records[-1].outcome.trained
+    assert StudyFolder(tmp_path / "s").space().budget.memory is None
+
+
+def test_folder_in_use_is_refused(tmp_path: Path) -> None:
+    search(tmp_path / "s", trials=1)
+    with hold(tmp_path / "s" / "lock"), pytest.raises(InvalidInput, match="is in use by process"):
+        search(tmp_path / "s")
+
+
+def test_folder_with_other_files_and_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(InvalidInput, match=r"must be new or hold a study, but it holds cat\.jpg"):
+        search(tmp_path / "photos")
+    with pytest.raises(InvalidInput, match="but it is a file"):
+        search(tmp_path / "photos" / "cat.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"torn" * 500], ids=["empty", "garbage"])
+def test_torn_database_is_a_clear_error(content: bytes, tmp_path: Path) -> None:
+    search(tmp_path / "s", trials=2)
+    (tmp_path / "s" / "study.db").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"study\.db must be a usable study, but: .*restore it"):
+        search(tmp_path / "s")
+
+
+def test_database_locked_by_another_program_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search(tmp_path / "s", trials=2)
+    monkeypatch.setattr("searcher.study_store.PATIENCE", 0.1)
+    connection = sqlite3.connect(tmp_path / "s" / "study.db")
+    connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InvalidInput, match=r"database is locked; close other programs"):
+        search(tmp_path / "s")
+    connection.close()
+
+
+def test_space_without_feasible_configuration_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"none of 36 configurations is within the budget, memory <= 0.00 MiB"):
+        run_search(small_space(budget={"memory": "9 B"}), tmp_path / "s", fake_train)
+    assert not (tmp_path / "s").exists()
+
+
+def test_events_tell_progress_and_survive_a_torn_line(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    search(tmp_path / "s", trials=2, listener=heard.append)
+    log = tmp_path / "s" / "events.jsonl"
+    assert [e["event"] for e in read_events(log)] == [type(e).__name__ for e in heard]
+    finished = [e for e in heard if isinstance(e, TrialFinished)]
+    assert [(e.number, e.trained, e.planned) for e in finished] == [(0, 1, 2), (1, 1, 2), (2, 2, 2)]
+    log.write_bytes(log.read_bytes()[:-20])
+    search(tmp_path / "s", trials=2)
+    names = [e["event"] for e in read_events(log)]
+    assert names == [type(e).__name__ for e in heard[:-1]] + ["SearchStarted", "SearchEnded"]
+    assert all(json.loads(line) for line in log.read_text().splitlines() if line.endswith("}"))
+
+
+def test_optuna_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
+    for name in ("none", "median", "successive_halving", {"name": "hyperband", "max_epochs": 4}):
+        space = small_space(search={"trials": 3, "pruner": name})
+        run_search(space, tmp_path / str(len(list(tmp_path.iterdir()))), fake_train)
+    assert capfd.readouterr() == ("", "")
+    assert [w for w in recwarn if "optuna" in w.filename] == []
+
+
+def test_single_candidate_space_is_trained_once(tmp_path: Path) -> None:
+    summary = run_search(small_space(widths={}, precision={}), tmp_path / "s", fake_train)
+    assert (summary.ended, summary.trained, summary.records[0].outcome) == (Ended.EXHAUSTED, 1, Outcome.COMPLETE)

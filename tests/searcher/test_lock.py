@@ -1,0 +1,77 @@
+"""The study's lock, against another real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bhvit.errors import InvalidInput
+from searcher.lock import hold, holder_of
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from searcher.lock import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_second_process_is_refused_with_host_process_and_age(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    expected = rf"is in use by process {other.pid} on {socket.gethostname()}, started \d+ s ago; wait until it ends"
+    with pytest.raises(InvalidInput, match=expected), hold(tmp_path / "lock"):
+        pass
+    holder = holder_of(tmp_path / "lock")
+    assert holder is not None
+    assert holder.pid == other.pid
+
+
+def test_lock_of_a_killed_process_is_free(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert holder_of(tmp_path / "lock") is None
+    with hold(tmp_path / "lock"):
+        assert holder_of(tmp_path / "lock").pid == os.getpid()  # type: ignore[union-attr]
+
+
+def test_lock_is_exclusive_within_a_process_and_free_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold(path), pytest.raises(InvalidInput, match="is in use"), hold(path):
+        pass
+    assert holder_of(path) is None
+    with hold(path):
+        pass
+
+
+def test_orphaned_fork_of_a_killed_process_does_not_keep_the_lock(tmp_path: Path) -> None:
+    forking = HOLD.replace('print("held"', "child = os.fork() or time.sleep(60)\n    print(child").replace(
+        "import", "import os,", 1
+    )
+    command = [sys.executable, "-c", forking, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        orphan = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        try:
+            assert holder_of(tmp_path / "lock") is None
+        finally:
+            os.kill(orphan, signal.SIGKILL)
