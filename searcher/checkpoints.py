@@ -42,7 +42,7 @@ class TrainingState:
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
     """Write model, optimizer and state to one file, so that they can never disagree."""
     tensors = {_MODEL + name: t for name, t in model.state_dict().items()}
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     for parameter, values in optimizer.state.items():
         tensors |= {f"{_OPTIMIZER}{names[parameter]}.{key}": value for key, value in values.items()}
     write_tensors(path, tensors, {"state": json.dumps(dataclasses.asdict(state))})

@@ -255,6 +255,8 @@ class Coordinator:
         self._count_crashes(record)
 
     def _count_crashes(self, record: TrialRecord) -> None:
+        if record.outcome is Outcome.OVER_BUDGET:
+            return
         self.crashes = self.crashes + 1 if record.outcome is Outcome.CRASHED else 0
         if self.crashes == CRASHES_ALLOWED:
             raise InvalidInput(

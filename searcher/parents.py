@@ -59,9 +59,7 @@ def parent_key(candidate: Candidate, recipe: TrainingRecipe, listing: Listing, s
     )
 
 
-def parent_of(
-    key: str, epochs: int, warm_starts: Path, trial: Path, train: Callable[[Path], TrainingState]
-) -> Parent:
+def parent_of(key: str, epochs: int, warm_starts: Path, trial: Path, train: Callable[[Path], TrainingState]) -> Parent:
     """The parent filed under `warm_starts/key`, trained by `train(folder)` where it is absent or unfinished.
 
     While one process trains a parent, others that need it wait for it; one that died is continued by the next.

@@ -6,12 +6,11 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bhvit.checkpoint import load_weights, round_to_stored_precision
 from bhvit.errors import InvalidInput
-from bhvit.model import weight_regularizer
+from bhvit.model import BHViT, weight_regularizer
 from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
@@ -98,9 +97,7 @@ def evaluate_candidate(
 class _Job:
     """One call of `train_candidate`: what both phases share."""
 
-    def __init__(
-        self, candidate: Candidate, recipe: TrainingRecipe, data: DataConfig, seed: int, device: str
-    ) -> None:
+    def __init__(self, candidate: Candidate, recipe: TrainingRecipe, data: DataConfig, seed: int, device: str) -> None:
         self.candidate, self.recipe, self.data, self.seed = candidate, recipe, data, seed
         self.device = device_named(device)
         self.listing = data.list_images()
@@ -119,22 +116,18 @@ class _Job:
 
         return train_phase(model, run, self.images("fp"), objective, reported, progress)
 
-    def train_from(
-        self, parent: Parent, folder: Path, report: Report, progress: Progress | None
-    ) -> TrainingState:
+    def train_from(self, parent: Parent, folder: Path, report: Report, progress: Progress | None) -> TrainingState:
         """Phase 2, from the parent's best weights."""
         parent_model = self.model(self.candidate.parent)
         load_weights(parent_model, parent.weights)
         model = self.model(self.candidate)
         warm_start(model, parent_model)
-        key = digest(
-            {"candidate": self.candidate.to_json(), "recipe": self.recipe.to_json(), "parent": parent.key}
-        )
+        key = digest({"candidate": self.candidate.to_json(), "recipe": self.recipe.to_json(), "parent": parent.key})
         run = PhaseRun("qat", self.recipe.qat, self.recipe, self.seed, key, folder, self.device)
         objective = Objective(self.teacher(parent_model), self.regularizer(model))
         return train_phase(model, run, self.images("qat"), objective, report, progress)
 
-    def model(self, candidate: Candidate) -> nn.Module:
+    def model(self, candidate: Candidate) -> BHViT:
         """The candidate's model with its initial weights, which depend on the seed alone."""
         with global_generators_restored():
             seed_everything(derive_seed(self.seed, "initial weights"))
@@ -172,7 +165,7 @@ class _Job:
             self.recipe, len(self.listing.classes), self.candidate.architecture.image_size, self.device
         )
 
-    def regularizer(self, model: nn.Module) -> Callable[[], torch.Tensor] | None:
+    def regularizer(self, model: BHViT) -> Callable[[], Tensor] | None:
         """The weight regulariser, where the candidate has binary layers and the recipe gives it a weight."""
         binary = any(p.weight_bits == 1 for p in self.candidate.layers.values())
         if not binary or not self.recipe.loss.regularizer:
@@ -182,9 +175,12 @@ class _Job:
         )
 
 
-def _build(candidate: Candidate, recipe: TrainingRecipe) -> nn.Module:
-    model: nn.Module = family_named(candidate.family).build_model(
-        candidate.architecture, candidate.plan, norm=candidate.norm, recu=candidate.recu,
+def _build(candidate: Candidate, recipe: TrainingRecipe) -> BHViT:
+    model: BHViT = family_named(candidate.family).build_model(
+        candidate.architecture,
+        candidate.plan,
+        norm=candidate.norm,
+        recu=candidate.recu,
         drop_path_rate=recipe.drop_path,
     )
     return model

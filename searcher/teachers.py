@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput, unknown_name
@@ -28,11 +29,10 @@ class TimmTeacher(nn.Module):
         super().__init__()
         self.model = model
         self.image_size = image_size
-        config = model.pretrained_cfg
-        ours = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)
+        config = _timm_config(model)
         mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
-        self.scale = nn.Buffer((ours[1] / std).view(1, 3, 1, 1))
-        self.offset = nn.Buffer(((ours[0] - mean) / std).view(1, 3, 1, 1))
+        self.scale = nn.Buffer((torch.tensor(IMAGENET_DEFAULT_STD) / std).view(1, 3, 1, 1))
+        self.offset = nn.Buffer(((torch.tensor(IMAGENET_DEFAULT_MEAN) - mean) / std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         if self.image_size not in (None, images.shape[-1]):
@@ -73,6 +73,11 @@ def teacher_from_file(recipe: TrainingRecipe, classes: int, image_size: int, dev
     return frozen(TimmTeacher(model, recipe.teacher_image_size), device)
 
 
+def _timm_config(model: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return config
+
+
 def _weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
@@ -96,7 +101,7 @@ def _require_same_parameters(
 ) -> None:
     expected = {key: tuple(t.shape) for key, t in model.state_dict().items()}
     found = {key: tuple(t.shape) for key, t in weights.items()}
-    classifiers = model.pretrained_cfg["classifier"]
+    classifiers = _timm_config(model)["classifier"]
     for classifier in (classifiers,) if isinstance(classifiers, str) else classifiers:
         shape = found.get(f"{classifier}.bias", (classes,))
         if shape != (classes,):

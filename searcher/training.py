@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
@@ -99,9 +99,7 @@ def train_phase(
 
 def adamw(model: nn.Module, phase: Phase, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     """Timm's AdamW: no weight decay on vectors, biases and what the model's `no_weight_decay()` names."""
-    return create_optimizer_v2(
-        model, opt="adamw", lr=phase.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    return create_optimizer_v2(model, opt="adamw", lr=phase.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def cosine_schedule(
@@ -203,8 +201,9 @@ def _train(
         total += loss.detach()
         last = step + 1 == len(batches)
         if (last or (step + 1) % FINITE_CHECK_STEPS == 0) and not math.isfinite(total.item()):
-            raise Diverged(f"the training loss of phase {run.name} became NaN or infinite by step {step + 1} of epoch "
-                           f"{epoch + 1}")
+            raise Diverged(
+                f"the training loss of phase {run.name} became NaN or infinite by step {step + 1} of epoch {epoch + 1}"
+            )
         if progress is not None:
             progress(run.name, epoch + 1, step + 1, len(batches))
     return total.item() / len(batches)

@@ -2,7 +2,7 @@
 
 The candidate is given by flags, or by a space file with --set for its variables.
 
-examples:
+Examples:
   searcher cost --preset tiny --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
   searcher cost --preset tiny --precision fp32 --accounting complete
   searcher cost search_spaces/demo.yaml --set hidden=2 --set 'downsample*=fp16' --json

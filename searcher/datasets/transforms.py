@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
-from timm.data import create_transform
 from timm.data.auto_augment import AugmentOp, RandAugment, posterize
+from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from searcher.recipe import Augmentation
@@ -25,9 +25,9 @@ def training_transform(image_size: int, augmentation: Augmentation) -> Transform
         image_size,
         is_training=True,
         use_prefetcher=True,
-        scale=augmentation.crop_scale,
+        scale=(augmentation.crop_scale[0], augmentation.crop_scale[1]),
         hflip=augmentation.horizontal_flip,
-        color_jitter=augmentation.color_jitter or None,
+        color_jitter=augmentation.color_jitter or None,  # type: ignore[arg-type]  # timm's hint forgets None
         auto_augment=augmentation.auto_augment or None,
         interpolation=augmentation.interpolation,
     )

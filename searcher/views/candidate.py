@@ -35,7 +35,9 @@ def precision_text(layers: Mapping[str, Precision]) -> str:
     for address, precision in layers.items():
         kind = "downsample" if address.startswith("downsample") else address.rsplit(".", 1)[1]
         kinds.setdefault(kind, {})[address] = precision
-    return ", ".join([default.name, *(part for kind, members in kinds.items() for part in _parts(kind, members, default))])
+    return ", ".join(
+        [default.name, *(part for kind, members in kinds.items() for part in _parts(kind, members, default))]
+    )
 
 
 def _parts(kind: str, members: Mapping[str, Precision], default: Precision) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,22 @@ from tests.searcher.fake_training import fake_train, search, search_space
 from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 State = optuna.trial.TrialState
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where that exists: what takes time here is not the search but its synchronous writes."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a search of eight trials that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "s"
+    search(folder)
+    return folder
 
 
 def _table(records: Any) -> list[tuple[Any, ...]]:
@@ -139,7 +158,7 @@ def test_three_crashes_in_a_row_end_the_search_and_keep_the_study(tmp_path: Path
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt(), MissingData("no images in data")], ids=["ctrl-c", "missing"])
-def test_interrupted_trial_goes_on_under_its_number(reason: BaseException, tmp_path: Path) -> None:
+def test_interrupted_trial_goes_on_under_its_number(reason: BaseException, tmp_path: Path, undisturbed: Path) -> None:
     attempts = []
 
     def train(job: TrialJob, report: Report) -> Metrics:
@@ -157,12 +176,12 @@ def test_interrupted_trial_goes_on_under_its_number(reason: BaseException, tmp_p
     assert read_records(tmp_path / "s")[3].outcome is Outcome.INTERRUPTED
     summary = run_search(search_space(), tmp_path / "s", train)
     assert attempts[2:5] == [(3, 1), (3, 2), (4, 1)]
-    assert _table(summary.records) == _table(search(tmp_path / "undisturbed").records)
+    assert _table(summary.records) == _table(read_records(undisturbed))
     assert summary.records[3].attempts == 2
 
 
 def test_kill_between_record_and_study_is_repaired_without_training_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(self: object, trial: optuna.Trial, record: TrialRecord) -> None:
         raise KeyboardInterrupt
@@ -174,7 +193,7 @@ def test_kill_between_record_and_study_is_repaired_without_training_again(
     assert _trials(tmp_path / "s")[0].state == State.RUNNING
     summary = search(tmp_path / "s")
     assert summary.records[0].attempts == 1
-    assert _table(summary.records) == _table(search(tmp_path / "undisturbed").records)
+    assert _table(summary.records) == _table(read_records(undisturbed))
 
 
 def _assert_every_epoch_once(folder: Path) -> None:
@@ -187,7 +206,9 @@ def _assert_every_epoch_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_search_killed_at_random_points_ends_like_an_undisturbed_one(seed: int, tmp_path: Path) -> None:
+def test_search_killed_at_random_points_ends_like_an_undisturbed_one(
+    seed: int, tmp_path: Path, undisturbed: Path
+) -> None:
     folder, draw = tmp_path / "killed", random.Random(seed)
     script = [sys.executable, "-m", "tests.searcher.fake_training", str(folder)]
     kills = 0
@@ -204,13 +225,11 @@ def test_search_killed_at_random_points_ends_like_an_undisturbed_one(seed: int, 
             kills += 1
     assert process.returncode == 0, errors
     assert errors == ""
-    search(tmp_path / "undisturbed")
     records = read_records(folder)
-    assert _table(records) == _table(read_records(tmp_path / "undisturbed"))
+    assert _table(records) == _table(read_records(undisturbed))
     assert [r.number for r in records] == list(range(9))
-    killed, undisturbed = _trials(folder), _trials(tmp_path / "undisturbed")
-    assert [(t.value, t.state, t.intermediate_values) for t in killed] == [
-        (t.value, t.state, t.intermediate_values) for t in undisturbed
+    assert [(t.value, t.state, t.intermediate_values) for t in _trials(folder)] == [
+        (t.value, t.state, t.intermediate_values) for t in _trials(undisturbed)
     ]
     assert kills > 0
     _assert_every_epoch_once(folder)

@@ -124,9 +124,9 @@ def test_image_absent_from_pets_is_named(tmp_path: Path) -> None:
         DataConfig("oxford_iiit_pet", str(tmp_path)).list_images()
 
 
-@pytest.mark.parametrize("line", ["Abyssinian_1 1 1", "Abyssinian_1 x 1 1", "Abyssinian_1 38 1 1", "Abyssinian_1 0 1 1"])
-def test_damaged_official_list_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
-    (pets(tmp_path) / "annotations" / "test.txt").write_text(f"Abyssinian_0 1 1 1\n{line}\n")
+@pytest.mark.parametrize("numbers", ["1 1", "x 1 1", "38 1 1", "0 1 1"])
+def test_damaged_official_list_is_refused_with_its_line(tmp_path: Path, numbers: str) -> None:
+    (pets(tmp_path) / "annotations" / "test.txt").write_text(f"Abyssinian_0 1 1 1\nAbyssinian_1 {numbers}\n")
     with pytest.raises(InvalidInput, match=r"test\.txt line 2 must read"):
         DataConfig("oxford_iiit_pet", str(tmp_path)).list_images()
 
@@ -160,14 +160,10 @@ def test_fingerprint_sees_changed_images_but_not_moved_ones(tmp_path: Path) -> N
     assert fingerprint(tmp_path / "b") != first
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
-def test_every_data_set_lists_or_says_what_is_missing(name: str, tmp_path: Path) -> None:
-    try:
-        listing = DataConfig(name, str(tmp_path), download=False).list_images()
-    except MissingData as error:
-        assert name in str(error)
-    else:
-        assert len(listing.train) > len(listing.val) > 0
+@pytest.mark.parametrize("name", sorted(name for name, source in DATASETS.items() if source.needs_root))
+def test_every_data_set_says_what_is_missing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=f"data set {name} expects {tmp_path}.*or correct data.root"):
+        DataConfig(name, str(tmp_path), download=False).list_images()
 
 
 # --- images
@@ -223,9 +219,9 @@ def test_evaluation_resizes_by_256_over_224_and_crops_the_centre(tmp_path: Path)
     with Image.open(path) as image:  # shorter side 48 -> 36 = 32 * 256 / 224, longer side 60 -> 45
         resized = image.convert("RGB").resize((45, 36), Image.Resampling.BICUBIC)
     cropped = torch.tensor(np.asarray(resized.crop((6, 2, 38, 34)))).permute(2, 0, 1).double() / 255
-    expected = (cropped - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
-        [0.229, 0.224, 0.225]
-    ).view(3, 1, 1)
+    expected = (cropped - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        3, 1, 1
+    )
     assert labels.tolist() == [1]
     assert torch.allclose(pixels[0].double(), expected, atol=1e-5)
 

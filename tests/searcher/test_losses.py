@@ -45,17 +45,13 @@ def test_no_gradient_reaches_the_teacher_and_the_students_is_written_out() -> No
     ("epoch", "expected"),
     [(0, (0.2, 0.8, 0.0)), (899, (0.2, 0.8, 0.0)), (900, (0.1, 0.8, 0.1)), (999, (0.1, 0.8, 0.1))],
 )
-def test_regularizer_acts_in_the_last_tenth_of_the_published_epochs(
-    epoch: int, expected: tuple[float, ...]
-) -> None:
+def test_regularizer_acts_in_the_last_tenth_of_the_published_epochs(epoch: int, expected: tuple[float, ...]) -> None:
     shares = loss_shares(LossWeights(), epoch=epoch, epochs=1000, distils=True, regularizes=True)
     assert (shares.labels, shares.distillation, shares.regularizer) == pytest.approx(expected, abs=1e-12)
 
 
 def test_short_phase_is_regularized_in_its_last_epoch() -> None:
-    late = [
-        loss_shares(LossWeights(), epoch=e, epochs=6, distils=True, regularizes=True).regularizer for e in range(6)
-    ]
+    late = [loss_shares(LossWeights(), epoch=e, epochs=6, distils=True, regularizes=True).regularizer for e in range(6)]
     assert late == [0, 0, 0, 0, 0, 0.1]
 
 

@@ -25,9 +25,7 @@ SMALL: dict[str, Any] = {"fp": PHASE, "qat": PHASE, "batch_size": 8}
 
 
 def test_pets_is_the_published_recipe_in_every_field() -> None:
-    phase = Phase(
-        epochs=1000, learning_rate=5e-4, min_learning_rate=1e-8, warmup_epochs=5, warmup_learning_rate=1e-6
-    )
+    phase = Phase(epochs=1000, learning_rate=5e-4, min_learning_rate=1e-8, warmup_epochs=5, warmup_learning_rate=1e-6)
     assert recipe_from("pets") == TrainingRecipe(
         fp=phase,
         qat=phase,

@@ -119,9 +119,9 @@ def test_report_of_true_ends_the_phase(root: Path, tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_other_batches_and_workers_give_the_same(root: Path) -> None:
-    alone = [b for b in images(root).train.epoch(1)]
-    two_workers = [b for b in images(root, workers=2).train.epoch(1)]
-    another_phase = [b for b in images(root, name="qat").train.epoch(1)]
+    alone = list(images(root).train.epoch(1))
+    two_workers = list(images(root, workers=2).train.epoch(1))
+    another_phase = list(images(root, name="qat").train.epoch(1))
     assert all(torch.equal(x, u) and torch.equal(y, v) for (x, y), (u, v) in zip(alone, two_workers, strict=True))
     assert not torch.equal(alone[0][0], another_phase[0][0])
 
@@ -243,7 +243,11 @@ def test_checkpoint_of_another_training_is_refused(root: Path, tmp_path: Path) -
 def test_progress_counts_every_step(root: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int, int]] = []
     train_phase(
-        network(), phase_run(tmp_path), images(root), Objective(), lambda record: record.epoch == 2,
+        network(),
+        phase_run(tmp_path),
+        images(root),
+        Objective(),
+        lambda record: record.epoch == 2,
         lambda *step: seen.append(step),
     )
     assert seen == [("fp", epoch, step, 3) for epoch in (1, 2) for step in (1, 2, 3)]

@@ -1,0 +1,81 @@
+"""Accuracy of a trial on the test split, once: the result is kept, a second call prints the kept one.
+
+The search itself never reads the test split. fp16 layers are rounded to half precision, as they are deployed.
+
+Examples:
+  searcher evaluate runs/demo 7
+  searcher evaluate demo 7 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from bhvit.errors import InvalidInput
+from searcher.commands.studies import study_named
+from searcher.files import read_json, write_json
+from searcher.records import TrialRecord
+from searcher.study_folder import StudyFolder
+from searcher.views.console import console, print_json, table
+
+TEST_FILE = "test.json"
+WEIGHTS = "best.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
+    parser.add_argument("trial", metavar="TRIAL", type=int, help="number of the trial")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate the trial's best weights, or recall what they scored."""
+    folder = study_named(args.study)
+    record = _trial(folder, args.trial)
+    path = folder.trial(record) / TEST_FILE
+    known = path.exists()
+    if not known:
+        write_json(path, _evaluated(folder, record, args.device))
+    result = read_json(path)
+    if args.json:
+        print_json(result)
+    else:
+        _show(record, result, known)
+    return 0
+
+
+def _trial(folder: StudyFolder, number: int) -> TrialRecord:
+    records = {r.number: r for r in folder.records()}
+    trained = [str(n) for n, r in records.items() if r.outcome.trained]
+    if number not in records or not records[number].outcome.trained:
+        state = f"ended as {records[number].outcome}" if number in records else "does not exist"
+        raise InvalidInput(
+            f"evaluate takes a trained trial, but trial {number} {state}; trained: {', '.join(trained) or 'none yet'}."
+        )
+    return records[number]
+
+
+def _evaluated(folder: StudyFolder, record: TrialRecord, device: str) -> dict[str, Any]:
+    from searcher.pipeline import evaluate_candidate  # torch takes seconds to load: only when it is needed
+
+    recipe, data = folder.space().training
+    weights = folder.trial(record) / WEIGHTS
+    return dataclasses.asdict(evaluate_candidate(record.candidate, recipe, data, weights, "test", device))
+
+
+def _show(record: TrialRecord, result: dict[str, Any], known: bool) -> None:
+    out = console()
+    again = " (read earlier, kept)" if known else ""
+    out.print(
+        f"trial {record.number}: test Top-1 [bold]{100 * result['accuracy']:.1f} %[/], {result['images']} images{again}"
+    )
+    assert record.metrics is not None
+    out.print(f"validation Top-1 was {100 * record.metrics.accuracy:.1f} %; loss on test {result['loss']:.3f}\n")
+    classes = table("class", ("images", "right"), ("Top-1 %", "right"))
+    for row in result["per_class"]:
+        classes.add_row(row["name"], str(row["images"]), f"{100 * row['accuracy']:.1f}")
+    out.print(classes)

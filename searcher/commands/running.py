@@ -1,0 +1,58 @@
+"""Running a study: shared by the commands that train."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from searcher.commands.studies import RUNS
+from searcher.coordinator import Ended, Report, SearchSummary, TrialJob, run_search
+from searcher.progress import SearchProgress
+from searcher.records import Metrics
+from searcher.space import Space
+from searcher.views.console import console
+from searcher.views.live import LiveSearch
+
+WARM_STARTS = "_warm_starts"
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where studies are kept and what they are trained on."""
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
+    parser.add_argument("--study", metavar="NAME", help="name of the study (default: from the space file)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def run_study(space: Space, folder: Path, device: str, trials: int | None = None) -> SearchSummary:
+    """Run or continue the search of `space` in `folder`, shown live; FP parents are shared in the folder beside it.
+
+    Prints how to go on where it was interrupted.
+    """
+    recipe, data = space.training
+    data.list_images()  # missing data ends the command before anything is written
+    progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
+    with LiveSearch(console(), progress) as live:
+
+        def train(job: TrialJob, report: Report) -> Metrics:
+            from searcher.pipeline import train_candidate  # torch takes seconds to load: only when it is needed
+
+            return train_candidate(
+                job.candidate,
+                recipe,
+                data,
+                directory=job.directory,
+                warm_starts=folder.parent / WARM_STARTS,
+                seed=space.search.seed,
+                device=device,
+                report=report,
+                progress=live.on_step,
+            )
+
+        return run_search(space, folder, train, listener=live.on_event, trials=trials)
+
+
+def exit_code(summary: SearchSummary) -> int:
+    """130 for an interrupted search, 1 where nothing was trained successfully, else 0."""
+    if summary.ended is Ended.INTERRUPTED:
+        return 130
+    return 0 if any(r.outcome.trained for r in summary.records) else 1

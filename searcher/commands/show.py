@@ -1,0 +1,33 @@
+"""Leaderboard and state of a study, finished or running. Reads only; needs neither torch nor optuna.
+
+Examples:
+  searcher show runs/demo
+  searcher show demo --top 3
+  searcher show demo --json
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from searcher.commands.studies import study_named
+from searcher.views.console import console, print_json
+from searcher.views.study import study_json, study_view
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
+    parser.add_argument("--top", type=int, metavar="N", help="only the N best")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the study."""
+    folder = study_named(args.study)
+    space, records = folder.space(), folder.records()
+    if args.json:
+        print_json(study_json(folder, space, records))
+    else:
+        console().print(study_view(folder, space, records, args.top))
+    return 0

@@ -1,0 +1,58 @@
+"""Train one given candidate: a space file, with --set for its variables where it has more than one configuration.
+
+The candidate is trained whatever it costs, to its last epoch, from the full-precision parent of its own widths.
+Continues where it was interrupted.
+
+Examples:
+  searcher train search_spaces/demo.yaml --set hidden=2 --set 'downsample*=fp16'
+  searcher train one_candidate.yaml --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from bhvit.errors import InvalidInput
+from searcher.commands.arguments import add_settings, chosen
+from searcher.commands.running import add_run_arguments, exit_code, run_study
+from searcher.coordinator import Ended
+from searcher.derived import single
+from searcher.space import Space, load_space
+from searcher.study_folder import StudyFolder
+from searcher.views.candidate import precision_text, widths_text
+from searcher.views.console import console
+from searcher.views.cost import footer
+from searcher.views.study import study_view
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("file", metavar="FILE", help="space file")
+    add_settings(parser)
+    add_run_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the candidate and print its result."""
+    whole = load_space(args.file)
+    if whole.size > 1 and not args.settings:
+        raise InvalidInput(
+            f"train takes one candidate, but {args.file} has {whole.size} configurations; choose with --set "
+            f"VARIABLE=VALUE, its variables are {', '.join(v.name for v in whole.variables)}."
+        )
+    space = single(whole, chosen(whole, args.settings))
+    folder = StudyFolder(args.runs / (args.study or space.name))
+    out = console()
+    _announce(space)
+    summary = run_study(space, folder.path, args.device)
+    out.print(study_view(folder, space, summary.records, top=None))
+    if summary.ended is Ended.INTERRUPTED:
+        out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
+    return exit_code(summary)
+
+
+def _announce(space: Space) -> None:
+    candidate = space.candidate(space.enqueued[0])
+    report = candidate.cost(space.budget.accounting)
+    lines = (widths_text(candidate), precision_text(candidate.layers), *footer(candidate, report), "")
+    console().print(*lines, sep="\n", markup=False)

@@ -1,0 +1,49 @@
+"""Spaces made from a space: one candidate to train, or the three points of the width ablation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from bhvit.errors import InvalidInput
+from searcher.budget import BudgetSection
+from searcher.pruning import NoPruning
+from searcher.space import Space
+from searcher.variables import Choice, PrecisionSection, WidthSection, WidthsSection
+
+ABLATION_STEPS = ("base", "+ intermediate", "+ hidden")
+
+
+def single(space: Space, choices: Mapping[str, Choice]) -> Space:
+    """The search that trains just the candidate with these choices, whatever it costs, to the end."""
+    search = dataclasses.replace(space.search, trials=1, pruner=NoPruning())
+    file = dataclasses.replace(space.file, budget=_unlimited(space), search=search, enqueue=(dict(choices),))
+    return Space(f"{space.name}-{space.candidate(choices).id}", file)
+
+
+def ablation(space: Space, hidden: float, intermediate: float) -> Space:
+    """The search that trains base, + intermediate and + hidden, all at the space's default precision (thesis, table 4).
+
+    The third point has both factors. No budget, no pruning; the points are enqueued in this order.
+    """
+    for name, factor in (("hidden", hidden), ("intermediate", intermediate)):
+        if factor == 1:
+            raise InvalidInput(f"the ablation needs a factor other than 1, but {name} is 1; use for example 3.")
+    points = (
+        {"hidden": 1, "intermediate": 1},
+        {"hidden": 1, "intermediate": intermediate},
+        {"hidden": hidden, "intermediate": intermediate},
+    )
+    file = dataclasses.replace(
+        space.file,
+        widths=WidthsSection(WidthSection((1, hidden)), WidthSection((1, intermediate))),
+        precision=PrecisionSection(space.file.precision.default),
+        budget=_unlimited(space),
+        search=dataclasses.replace(space.search, trials=len(points), pruner=NoPruning()),
+        enqueue=points,
+    )
+    return Space(f"{space.name}-ablation", file)
+
+
+def _unlimited(space: Space) -> BudgetSection:
+    return BudgetSection(accounting=space.budget.accounting)

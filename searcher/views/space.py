@@ -1,0 +1,106 @@
+"""What a space holds before anything is trained: size, feasible share, ranges of cost, the limit that binds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from searcher.feasible import SpaceProfile
+from searcher.space import Space
+from searcher.views.console import table
+from searcher.views.numbers import count_text, size_text
+
+FEW = 200  # feasible configurations below which searching all of them is better
+
+
+def space_view(space: Space, profile: SpaceProfile) -> RenderableType:
+    """Variables, counts, ranges and the verdict."""
+    return Group(
+        *_head(space, profile), "", _variables(space), "", _ranges(space, profile), "", *verdict(space, profile)
+    )
+
+
+def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "space": space.name,
+        "variables": {v.name: list(v.choices) for v in space.variables},
+        "budget": {"accounting": space.budget.accounting, **space.budget.limits},
+        **asdict(profile),
+        "sampled": profile.sampled,
+        "feasible_share": profile.share,
+        "satisfiable": profile.satisfiable,
+        "binding_limit": profile.binds,
+    }
+
+
+def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    yield f"[bold]{space.name}[/]: {profile.size:,} configurations of {space.family}"
+    scope = f"{profile.feasible:,} ({_share(profile.share)})"
+    if profile.sampled:
+        scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
+    yield f"within the budget: {scope}"
+    yield f"budget: {space.budget}"
+
+
+def _variables(space: Space) -> Table:
+    result = table("variable", "choices")
+    for variable in space.variables:
+        result.add_row(variable.name, ", ".join(map(str, variable.choices)))
+    if not space.variables:
+        result.add_row("none", "a single candidate")
+    return result
+
+
+def _ranges(space: Space, profile: SpaceProfile) -> Table:
+    columns = ("smallest", "median", "largest", "limit", "feasible alone")
+    result = table("cost of all", *((name, "right") for name in columns))
+    rows: list[tuple[str, Any, Callable[[float], str]]] = [
+        ("memory", profile.memory_bytes, size_text),
+        ("ops", profile.ops, count_text),
+    ]
+    for name, values, text in rows:
+        limit = space.budget.limits.get(name)
+        result.add_row(
+            "OPs" if name == "ops" else name,
+            *(text(value) for value in (values.minimum, values.median, values.maximum)),
+            "none" if limit is None else text(limit),
+            "" if limit is None else _share(profile.shares[name]),
+        )
+    return result
+
+
+def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """Whether the budget can be met, what binds, and whether searching is the right tool."""
+    if not profile.satisfiable:
+        yield "[bold red]The budget cannot be met[/]: no configuration is within it."
+        smallest = {"memory": profile.memory_bytes.minimum, "ops": profile.ops.minimum}
+        for name, limit in space.budget.limits.items():
+            text = size_text if name == "memory" else count_text
+            if smallest[name] > limit:
+                yield f"{name}: even the smallest candidate needs {text(smallest[name])}, the limit is {text(limit)}."
+        return
+    if profile.binds is None:
+        yield "No limit excludes anything."
+    else:
+        excluded = _share(1 - profile.shares[profile.binds])
+        yield f"The {'OPs' if profile.binds == 'ops' else profile.binds} limit binds: alone it excludes {excluded}."
+    if profile.feasible <= space.search.trials:
+        yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
+    elif profile.feasible < FEW and not profile.sampled:
+        yield (
+            f"With fewer than {FEW} feasible configurations, successive halving over all of them is the better plan: "
+            f"trials: {profile.feasible}, pruner: successive_halving."
+        )
+
+
+def _share(share: float) -> str:
+    """A share as a percentage that is 0 % or 100 % only where it really is."""
+    text = f"{100 * share:.1f}"
+    if (text == "0.0" and share > 0) or (text == "100.0" and share < 1):
+        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+    return f"{text} %"
