@@ -27,7 +27,7 @@ Codes: TypeAlias = NDArray[np.uint8]
 """`configurations x variables`: the index of each variable's choice."""
 Floats: TypeAlias = NDArray[np.float64]
 
-BLOCK = 2**18  # configurations that are costed at once; bounds the memory
+BLOCK = 2**16  # configurations that are costed at once; bounds the memory
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ class ParzenSettings:
     of the variable's choices. `prior` is the weight of the uniform distribution, in trials.
     """
 
-    good_share: float = 0.15
+    good_share: float = 0.2
     most_good: int = 25
-    bandwidth: float = 0.3
+    bandwidth: float = 0.7
     least_spacing: float = 0.4
     prior: float = 1.0
 

@@ -19,7 +19,7 @@ from searcher.parzen import DEFAULTS, ParzenSettings, acquisition, good_count
 from searcher.space import Space
 from searcher.variables import Variable
 
-STARTUP = 6
+STARTUP = 4
 NEVER_TRAINED = "never_trained"  # user attribute of trials that were refused before training; no evidence, not tried
 
 

@@ -1,0 +1,75 @@
+"""The estimate of the time left, against a clock that the test turns."""
+
+from searcher.events import EpochFinished, SearchStarted, TrialFinished, TrialStarted
+from searcher.progress import UNKNOWN_RATIO, SearchProgress
+from searcher.records import EpochRecord, Outcome
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def started(number: int, trained: int) -> TrialStarted:
+    return TrialStarted(number, 1, "0123456789", {"hidden": 1}, 1e5, 1e6, trained, 3)
+
+
+def epoch(number: int, phase: str, n: int, epochs: int, seconds: float) -> EpochFinished:
+    return EpochFinished(number, EpochRecord(phase, n, epochs, 1.0, 1.0, 0.5, seconds))
+
+
+def searching() -> tuple[SearchProgress, Clock]:
+    clock = Clock()
+    progress = SearchProgress(fp_epochs=4, qat_epochs=2, clock=clock)
+    progress.on_event(SearchStarted(planned=3, trained=0, feasible=9, size=20, sampled=False))
+    progress.on_event(started(0, 0))
+    return progress, clock
+
+
+def test_nothing_is_estimated_before_an_epoch_has_been_timed() -> None:
+    progress, clock = searching()
+    clock.now += 5
+    assert progress.remaining is None
+    assert progress.elapsed == 5
+
+
+def test_the_first_trial_is_projected_from_its_epochs() -> None:
+    progress, clock = searching()
+    clock.now += 10
+    progress.on_event(epoch(0, "fp", 1, 4, 10.0))
+    running = 3 * 10 + 2 * 10 * UNKNOWN_RATIO
+    assert progress.remaining == running + 2 * (10 + running)
+
+
+def test_fractions_of_an_epoch_count() -> None:
+    progress, clock = searching()
+    clock.now += 10
+    progress.on_event(epoch(0, "fp", 1, 4, 10.0))
+    before = progress.remaining
+    progress.on_step("fp", 2, 5, 10)
+    assert before - progress.remaining == (1 + 2) * 5  # half an epoch less, of this trial and of the two after it
+
+
+def test_later_trials_are_estimated_from_finished_ones() -> None:
+    progress, clock = searching()
+    clock.now += 60
+    progress.on_event(epoch(0, "qat", 2, 2, 10.0))
+    progress.on_event(TrialFinished(0, Outcome.COMPLETE, 0.7, "", 1, 3))
+    assert progress.remaining == 2 * 60
+    assert progress.best == (0.7, 0)
+    progress.on_event(started(1, 1))
+    progress.on_step("qat", 1, 1, 2)
+    assert progress.remaining == 1 * 60 + 1.5 * 10
+
+
+def test_a_finished_search_has_nothing_left() -> None:
+    progress, clock = searching()
+    clock.now += 60
+    for number in range(3):
+        progress.on_event(started(number, number))
+        progress.on_event(TrialFinished(number, Outcome.CRASHED, None, "x", number + 1, 3))
+    assert progress.remaining == 0
+    assert progress.best is None

@@ -1,0 +1,41 @@
+"""The torch-free modules, imported in a fresh interpreter, load neither torch nor (views, cost) optuna."""
+
+import subprocess
+import sys
+
+import pytest
+
+TORCH_FREE = [
+    "bhvit",
+    "searcher.cli",
+    "searcher.candidate",
+    "searcher.space",
+    "searcher.feasible",
+    "searcher.recipe",
+    "searcher.records",
+    "searcher.coordinator",
+    "searcher.commands.search",
+    "searcher.commands.train",
+    "searcher.commands.ablation",
+]
+LIGHT = ["searcher.commands.cost", "searcher.commands.space", "searcher.commands.show", "searcher.commands.evaluate"]
+
+
+def modules_after_importing(module: str) -> set[str]:
+    code = f"import sys, {module}; print('\\n'.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("module", TORCH_FREE + LIGHT)
+def test_torch_is_not_loaded(module: str) -> None:
+    assert not {"torch", "timm", "torchvision"} & modules_after_importing(module)
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_optuna_is_not_loaded_by_what_only_reads(module: str) -> None:
+    assert "optuna" not in modules_after_importing(module)
+
+
+@pytest.mark.parametrize("module", ["bhvit", "searcher.space", "searcher.records", "searcher.coordinator"])
+def test_rich_stays_in_views_and_commands(module: str) -> None:
+    assert "rich" not in modules_after_importing(module)
