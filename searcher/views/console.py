@@ -31,12 +31,14 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
         title_style="bold",
         box=SIMPLE_HEAD if sys.stdout.isatty() else None,
         pad_edge=False,
+        collapse_padding=True,
         show_edge=False,
         header_style="bold",
     )
     for column in columns:
         heading, justify = (column, "left") if isinstance(column, str) else column
-        result.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+        figures = justify == "right"
+        result.add_column(heading, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
     return result
 
 

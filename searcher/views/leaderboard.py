@@ -46,29 +46,31 @@ def leaderboard(records: Sequence[TrialRecord], budget: Budget, top: int | None 
 
 
 def _figure_columns(budget: Budget) -> list[tuple[str, str]]:
-    names = ["Top-1 %", "FP %", "memory", "OPs"]
-    return [(name, "right") for name in [*names, *(f"{_SHORT[q]} of budget" for q in budget.limits)]]
+    limited = {q: f"{name} (share)" if q in budget.limits else name for q, name in _NAMES.items()}
+    return [(name, "right") for name in ("Top-1", "FP", *limited.values())]
 
 
-_SHORT = {"memory": "mem.", "ops": "OPs"}
+_NAMES = {"memory": "memory", "ops": "OPs"}
 
 
 def _figures(record: TrialRecord, budget: Budget) -> list[str]:
     mark = STOPPED_MARK if record.outcome is Outcome.STOPPED else ""
     parent = record.metrics.parent_accuracy if record.metrics else 0.0
-    shares = [f"{used / budget.limits[q]:.0%}" for q, used in budget.used(record).items()]
+    shares = {q: f" ({used / budget.limits[q]:.0%})" for q, used in budget.used(record).items()}
     return [
         f"{mark}{100 * accuracy(record):.1f}",
         f"{100 * parent:.1f}",
-        size_text(record.memory_bytes),
-        count_text(record.ops),
-        *shares,
+        size_text(record.memory_bytes) + shares.get("memory", ""),
+        count_text(record.ops) + shares.get("ops", ""),
     ]
 
 
 def leaderboard_notes(records: Sequence[TrialRecord], budget: Budget) -> list[str]:
     """What a reader of the table must know: columns, marks, and trials that are not in it."""
-    notes = ["Top-1 on the validation split; FP: the full-precision parent of the same widths."]
+    notes = [
+        "Top-1 in % on the validation split; FP: that of the full-precision parent of the same widths.",
+        "Share: how much of the budget's limit is used.",
+    ]
     if any(r.outcome is Outcome.STOPPED for r in records):
         notes.append(f"{STOPPED_MARK} stopped early by its learning curve.")
     over = [r for r in records if r.outcome.trained and budget.violations(r)]

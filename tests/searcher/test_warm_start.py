@@ -18,11 +18,11 @@ BINARY = PrecisionPlan.uniform("binary")
 
 
 def different_everywhere(model: nn.Module) -> nn.Module:
-    """Every float of the model moved, so that what was copied can be told from what was not."""
+    """Every float of the model scaled and moved, so that what was copied can be told from what was not."""
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
-                value.add_(0.5 + torch.rand_like(value))
+                value.mul_(1.5).add_(0.01 + 0.01 * torch.rand_like(value))
     return model
 
 
