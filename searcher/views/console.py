@@ -25,13 +25,14 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
 
     In a pipe it has no rules, so that grep and awk see one row a line.
     """
+    terminal = sys.stdout.isatty()
     result = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        box=SIMPLE_HEAD if sys.stdout.isatty() else None,
+        box=SIMPLE_HEAD if terminal else None,
         pad_edge=False,
-        collapse_padding=True,
+        collapse_padding=terminal,
         show_edge=False,
         header_style="bold",
     )

@@ -235,22 +235,26 @@ def test_search_killed_at_random_points_ends_like_an_undisturbed_one(
     _assert_every_epoch_once(folder)
 
 
-def test_replayed_epochs_are_reported_once_and_the_verdict_stands(tmp_path: Path) -> None:
-    verdicts: dict[int, list[bool]] = {}
+def test_replayed_epochs_are_reported_once_and_the_verdict_stands(tmp_path: Path, undisturbed: Path) -> None:
+    victim = next(r.number for r in read_records(undisturbed) if r.outcome is Outcome.STOPPED)
+    verdicts: dict[int, list[bool]] = {1: [], 2: []}
 
     def train(job: TrialJob, report: Report) -> Metrics:
         def remember(record: EpochRecord) -> bool:
-            verdicts.setdefault(job.attempt, []).append(report(record))
+            verdicts[job.attempt].append(report(record))
             return verdicts[job.attempt][-1]
 
-        if job.number != 5:
-            return fake_train(job, report)
-        fake_train(job, remember)
-        raise KeyboardInterrupt if job.attempt == 1 else Diverged("enough")
+        metrics = fake_train(job, remember if job.number == victim else report)
+        if job.number == victim and job.attempt == 1:
+            raise KeyboardInterrupt
+        return metrics
 
     run_search(search_space(), tmp_path / "s", train)
     run_search(search_space(), tmp_path / "s", train)
     assert verdicts[1] == verdicts[2]
+    assert verdicts[1][-1]
+    assert len(verdicts[1]) > 2  # not stopped at its first epoch of phase 2
+    assert _table(read_records(tmp_path / "s")) == _table(read_records(undisturbed))
     _assert_every_epoch_once(tmp_path / "s")
 
 

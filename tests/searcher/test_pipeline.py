@@ -110,7 +110,9 @@ def test_interrupted_candidate_ends_with_the_same_bits(
     metrics = train(BINARY, data, tmp_path)
     for name in (LAST, BEST):
         assert same_tensors(tmp_path / "trial" / name, folder / "trial" / name)
-        assert same_tensors(tmp_path / "warm" / expected.parent_key / name, folder / "warm" / expected.parent_key / name)
+        assert same_tensors(
+            tmp_path / "warm" / expected.parent_key / name, folder / "warm" / expected.parent_key / name
+        )
     timeless = dataclasses.replace(metrics, seconds=0, epochs=())
     assert timeless == dataclasses.replace(expected, seconds=0, epochs=())
 
@@ -191,7 +193,9 @@ def test_evaluation_repeats_the_recorded_accuracy(undisturbed: tuple[Path, Metri
 def test_evaluation_rounds_what_is_stored_in_half(undisturbed: tuple[Path, Metrics], data: DataConfig) -> None:
     folder, metrics = undisturbed
     weights = folder / "warm" / metrics.parent_key / BEST  # fp16 and fp32 candidates have the same parameters
-    half = Candidate("bhvit", dataclasses.replace(ARCHITECTURE, downsample_form="residual"), PrecisionPlan.uniform("fp16"))
+    half = Candidate(
+        "bhvit", dataclasses.replace(ARCHITECTURE, downsample_form="residual"), PrecisionPlan.uniform("fp16")
+    )
     exact = evaluate_candidate(REAL, RECIPE, data, weights, "val", "cpu")
     rounded = evaluate_candidate(half, RECIPE, data, weights, "val", "cpu")
     assert rounded.loss != exact.loss

@@ -67,7 +67,9 @@ def test_full_precision_candidate_is_the_parent_itself() -> None:
 def test_parent_of_another_width_is_refused_and_nothing_is_copied() -> None:
     model = build_model(SMALL, BINARY)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(InvalidInput, match=r"must cover the whole model, but \d+ mismatched \(stem\.\S+, .* and \d+ more"):
+    with pytest.raises(
+        InvalidInput, match=r"must cover the whole model, but \d+ mismatched \(stem\.\S+, .* and \d+ more"
+    ):
         warm_start(model, parent(SMALL.scaled(hidden=2)))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

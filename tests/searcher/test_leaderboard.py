@@ -1,0 +1,99 @@
+"""The final table, compared whole, and the figures around it."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from bhvit import TINY, PrecisionPlan
+from searcher.budget import Budget
+from searcher.candidate import Candidate
+from searcher.records import Metrics, Outcome, TrialRecord, read_records, write_record
+from searcher.views.candidate import factor_text, precision_text
+from searcher.views.leaderboard import leaderboard, outcome_counts, parents_saved, ranked
+
+MIB = 2**20
+BUDGET = Budget(memory=2 * MIB, ops=100e6)
+BINARY = PrecisionPlan.uniform("binary")
+
+
+def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes) -> TrialRecord:
+    metrics = Metrics(accuracy, accuracy, 3, changes.pop("parent", "a"), 0.9, parent_trained=False)
+    record = TrialRecord(
+        number,
+        Candidate("bhvit", TINY, plan),
+        {"hidden": 1.5, "intermediate.stage0": 1, "intermediate.stage1": 2},
+        MIB,
+        50e6,
+        Outcome.COMPLETE,
+        metrics,
+    )
+    return replace(record, **changes)
+
+
+RECORDS = [
+    trial(0, 0.70),
+    trial(1, 0.75, BINARY.with_layers("downsample*", "fp16")),
+    trial(2, 0.72, outcome=Outcome.STOPPED, parent="b"),
+    trial(3, 0.99, memory_bytes=3 * MIB),
+    trial(4, 0.0, outcome=Outcome.DIVERGED, metrics=None, message="NaN"),
+    trial(5, 0.70, memory_bytes=MIB / 2),
+]
+
+
+def test_the_whole_table() -> None:
+    out = io.StringIO()
+    Console(file=out, width=200).print(leaderboard(RECORDS, BUDGET))
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "#  trial  hidden  MLP  precision                Top-1    FP   memory (share)   OPs (share)",
+        "1      1     1.5  1/2  binary, downsample fp16   75.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
+        "2      2     1.5  1/2  binary                   ~72.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
+        "3      5     1.5  1/2  binary                    70.0  90.0  512.0 KiB (25%)  50.0 M (50%)",
+        "4      0     1.5  1/2  binary                    70.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
+    ]
+
+
+def test_ties_go_to_the_smaller_model_and_over_budget_trials_are_not_ranked() -> None:
+    assert [r.number for r in ranked(RECORDS, BUDGET)] == [1, 2, 5, 0]
+    assert [r.number for r in ranked(RECORDS, Budget())] == [3, 1, 2, 5, 0]
+
+
+def test_outcomes_are_counted_without_zeros() -> None:
+    assert outcome_counts(RECORDS) == {"complete": 4, "stopped": 1, "diverged": 1}
+
+
+def test_trials_that_share_a_parent_save_its_training() -> None:
+    assert parents_saved(RECORDS) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ({}, "binary"),
+        ({"downsample*": "fp16"}, "binary, downsample fp16"),
+        ({"downsample[12]": "int8"}, "binary, downsample1 int8, downsample2 int8"),
+        ({"stage2.*.attention": "fp16"}, "binary, stage2.attention fp16"),
+        ({"*.attention": "int4", "*.mlp": "int8"}, "int8, mixer binary, downsample binary, attention int4"),
+        ({"stage2.block3.mlp": "fp32"}, "binary, stage2.block3.mlp fp32"),
+        ({"*": "fp32"}, "fp32"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_plan_is_said_in_the_fewest_words(rules: dict, text: str) -> None:
+    plan = BINARY
+    for pattern, precision in rules.items():
+        plan = plan.with_layers(pattern, precision)
+    assert precision_text(plan.resolve(TINY.addresses)) == text
+
+
+def test_a_width_that_is_not_searched_is_one() -> None:
+    assert factor_text({"intermediate": 2}, "hidden") == "1"
+
+
+def test_records_survive_the_disk(tmp_path) -> None:
+    for record in RECORDS:
+        write_record(tmp_path / "trials" / record.name, record)
+    stored = read_records(tmp_path)
+    assert [r.to_json() for r in stored] == [r.to_json() for r in RECORDS]
+    assert [r.candidate.id for r in stored] == [r.candidate.id for r in RECORDS]
