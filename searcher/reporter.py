@@ -37,7 +37,7 @@ class Reporter:
             if record.epoch > self.last_known:
                 self.trial.report(record.accuracy, record.epoch)
             worth_asking = self.last_known <= record.epoch < record.epochs
-            self.stopped = worth_asking and self.trial.should_prune()
+            self.stopped = worth_asking and bool(self.trial.should_prune())
         if not self.log.has_epoch(self.trial.number, record):
             self.log.append(EpochFinished(self.trial.number, record))
         return self.stopped

@@ -48,7 +48,8 @@ def pruner_from(rule: Pruning) -> BasePruner:
     if isinstance(rule, NoPruning):
         return NopPruner()
     if isinstance(rule, Median):
-        return MedianPruner(n_startup_trials=rule.startup_trials, n_warmup_steps=rule.warmup_epochs)
+        # Optuna spares steps below n_warmup_steps; our steps are epochs, which count from 1.
+        return MedianPruner(n_startup_trials=rule.startup_trials, n_warmup_steps=rule.warmup_epochs + 1)
     if isinstance(rule, Hyperband):
         return HyperbandPruner(rule.min_epochs, rule.max_epochs, rule.reduction_factor)
     return SuccessiveHalvingPruner(min_resource=rule.min_epochs, reduction_factor=rule.reduction_factor)

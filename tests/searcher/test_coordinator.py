@@ -102,7 +102,8 @@ def test_study_holds_values_constraints_and_curves(tmp_path: Path) -> None:
 def test_pruned_trial_is_stopped_and_kept_with_its_accuracy(tmp_path: Path) -> None:
     stopped = [r for r in search(tmp_path / "s").records if r.outcome is Outcome.STOPPED]
     assert stopped
-    assert all(r.metrics is not None and r.metrics.best_epoch < 4 for r in stopped)
+    # The space's median pruner spares the first epoch, and nobody is stopped at the last.
+    assert all(r.metrics is not None and 2 <= r.metrics.best_epoch < 4 for r in stopped)
 
 
 def test_finished_study_started_again_trains_nothing_and_more_trials_continue_it(tmp_path: Path) -> None:

@@ -218,7 +218,10 @@ def test_parents_key_depends_on_what_phase_one_depends_on(data: DataConfig) -> N
         return parent_key(candidate, dataclasses.replace(RECIPE, **changes), listing, seed) == key  # type: ignore[arg-type]
 
     plain = dataclasses.replace(BINARY, architecture=dataclasses.replace(ARCHITECTURE, downsample_form="plain"))
-    assert same(MIXED) and same(REAL) and same(plain) and same(dataclasses.replace(BINARY, recu=False))
+    assert same(MIXED)
+    assert same(REAL)
+    assert same(plain)
+    assert same(dataclasses.replace(BINARY, recu=False))
     assert same(qat=dataclasses.replace(RECIPE.qat, epochs=9))
     assert not same(dataclasses.replace(BINARY, architecture=ARCHITECTURE.scaled(hidden=2)))
     assert not same(dataclasses.replace(BINARY, norm="layer"))
