@@ -46,7 +46,9 @@ def main() -> None:
             if options.profile:
                 with torch.profiler.profile() as profile:
                     step()
-                print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25, max_name_column_width=50))
+                print(
+                    profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25, max_name_column_width=50)
+                )
     print(json.dumps({"torch": torch.__version__, "threads": options.threads, "batch": BATCH, "ms": figures}))
 
 

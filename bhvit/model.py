@@ -63,9 +63,7 @@ class BHViT(nn.Module):
                     self.recu,
                 )
             mlp_precision = self.layers[f"{address}.mlp"]
-            blocks.append(
-                Block(stage, mixer, mlp_precision, norm, self.recu, self.architecture.shifts, next(rates))
-            )
+            blocks.append(Block(stage, mixer, mlp_precision, norm, self.recu, self.architecture.shifts, next(rates)))
         return blocks
 
     def forward(self, images: Tensor) -> Tensor:

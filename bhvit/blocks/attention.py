@@ -76,7 +76,9 @@ class Attention(nn.Module):
     def _context(self, t: Tensor) -> Tensor:
         """Attention of the tokens `t` (B, n, g^2 + n, C) to those of their window."""
         (q, q_bits), (k, k_bits), (v, v_bits) = self.query(t), self.key(t), self.value(t)
-        context = self.attend(*(x.unflatten(-1, (self.num_heads, -1)).transpose(2, 3) for x in (q_bits, k_bits, v_bits)))
+        context = self.attend(
+            *(x.unflatten(-1, (self.num_heads, -1)).transpose(2, 3) for x in (q_bits, k_bits, v_bits))
+        )
         return self.rprelu(self.norm(context.transpose(2, 3).flatten(-2)), q + k + v)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ class Mlp(nn.Module):
     upstream: `intermediate` and `output`.
     """
 
-    def __init__(
-        self, channels: int, intermediate: int, precision: Precision, norm: NormFactory, recu: bool
-    ) -> None:
+    def __init__(self, channels: int, intermediate: int, precision: Precision, norm: NormFactory, recu: bool) -> None:
         super().__init__()
         self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, tile_channels)
         self.project = ResidualLinear(intermediate, channels, precision, norm, recu, pool_channels)

@@ -40,9 +40,7 @@ class ProbabilityDecomposition(nn.Module):
 
     def forward(self, probabilities: Tensor) -> Tensor:
         """Levels times scale for `probabilities` (..., H, queries, keys)."""
-        alpha, zero = self.first_batch(
-            self.training, lambda: self._initial(probabilities), self.alpha, self.zero_point
-        )
+        alpha, zero = self.first_batch(self.training, lambda: self._initial(probabilities), self.alpha, self.zero_point)
         gradient_scale = alpha.numel() / math.sqrt(probabilities.numel() * PLANES_LEVEL)
         return _Decomposition.apply(probabilities, alpha[:, None, None], zero[:, None, None], gradient_scale)
 

@@ -1,7 +1,8 @@
 """The recorded values of the released implementation, and how to repeat what was recorded.
 
-`reference/` holds numbers only: outputs, gradients and losses of the released code (github ivarvl/bhvit-width-scaling at
-deb0a35, extending IMRL/BHViT at 4093f5b) in float64 on the CPU. Weights and inputs are regenerated from released names.
+`reference/` holds numbers only: outputs, gradients and losses of the released code (github ivarvl/bhvit-width-scaling
+at deb0a35, extending IMRL/BHViT at 4093f5b) in float64 on the CPU. Weights and inputs are regenerated from released
+names.
 
 One deliberate difference: the released sign activation gives sign(0) = 0, ours +1. The recorded values contain no exact
 zero that matters.
@@ -126,9 +127,7 @@ def train_pass(model: BHViT, inputs: Inputs) -> tuple[Tensor, Tensor]:
 def gradients_of(model: BHViT) -> dict[str, Tensor]:
     """Gradients under the released names and shapes."""
     names, parameters = released_names(model), dict(model.named_parameters())
-    return {
-        names[ours].name: names[ours].layout.pack(p.grad) for ours, p in parameters.items() if p.grad is not None
-    }
+    return {names[ours].name: names[ours].layout.pack(p.grad) for ours, p in parameters.items() if p.grad is not None}
 
 
 def train_losses(model: BHViT, inputs: Inputs, steps: int) -> list[tuple[float, float]]:

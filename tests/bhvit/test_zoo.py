@@ -1,0 +1,45 @@
+import pytest
+import timm
+import torch
+
+import bhvit.zoo
+from bhvit import TINY, InvalidInput
+
+
+def test_timm_creates_our_models() -> None:
+    assert set(bhvit.zoo.__all__) <= set(timm.list_models("bhvit_*"))
+    with torch.device("meta"):
+        model = timm.create_model("bhvit_tiny", num_classes=37, precision="binary")
+    assert model.architecture == TINY
+    assert {p.name for p in model.layers.values()} == {"binary"}
+    assert model.get_classifier().out_features == 37
+
+
+def test_options_reach_the_model() -> None:
+    model = timm.create_model(
+        "bhvit_small",
+        num_classes=5,
+        img_size=96,
+        window_size=3,
+        hidden=0.125,
+        intermediate=0.125,
+        layers={"downsample*": "fp16", "stage3.*": "int8"},
+        norm="layer",
+        drop_path_rate=0.1,
+    )
+    assert model.architecture.depths == (3, 4, 8, 4)
+    assert model.architecture.embed_dims == (8, 16, 32, 64)
+    assert model.layers["downsample2"].name == "fp16"
+    assert model.layers["stage3.block0.mlp"].name == "int8"
+    assert model.norm == "layer"
+    assert model.eval()(torch.zeros(1, 3, 96, 96)).shape == (1, 5)
+
+
+def test_pretrained_weights_are_refused_because_there_are_none() -> None:
+    with pytest.raises(InvalidInput, match="bhvit_tiny has no pretrained weights to download"):
+        timm.create_model("bhvit_tiny", pretrained=True)
+
+
+def test_a_misspelt_option_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"unknown option of bhvit_tiny: 'percision' \(did you mean 'precision'\?\)"):
+        timm.create_model("bhvit_tiny", percision="binary")
