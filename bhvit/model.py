@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +80,17 @@ class BHViT(nn.Module):
                 f"{tuple(images.shape)}; resize them, or build the model with another image_size."
             )
         h = self.stem(images)
-        for i, stage in enumerate(self.stages):
+        for i, blocks in enumerate(self.blocks):
             if i:
                 h = self.downsamples[i - 1](h)
-            for block in stage:
+            for block in blocks:
                 h = block(h)
         return h
+
+    @property
+    def blocks(self) -> list[list[Block]]:
+        """The blocks of each stage."""
+        return [[cast(Block, block) for block in cast(nn.ModuleList, stage)] for stage in self.stages]
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer (timm's name)."""
@@ -125,11 +131,11 @@ def modules_by_address(model: BHViT) -> dict[str, tuple[nn.Module, ...]]:
     cost model.
     """
     modules: dict[str, tuple[nn.Module, ...]] = {STEM: (model.stem,)}
-    for i, stage in enumerate(model.stages):
+    for i, blocks in enumerate(model.blocks):
         if i:
             modules[f"downsample{i}"] = (model.downsamples[i - 1],)
         kind = "mixer" if i < FIRST_ATTENTION_STAGE else "attention"
-        for j, block in enumerate(stage):  # type: ignore[arg-type]
+        for j, block in enumerate(blocks):
             modules[f"stage{i}.block{j}.{kind}"] = (block.norm_before, block.mixer)
             modules[f"stage{i}.block{j}.mlp"] = (block.norm_after, block.mlp, block.drop_path, block.shifts)
     return {**modules, HEAD: (model.head,)}
