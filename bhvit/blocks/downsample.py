@@ -36,6 +36,6 @@ class Downsample(nn.Module):
         x = self.norm_in(h)
         y = self.norm(self.conv(x))
         if self.rprelu is not None:
-            pooled = x.unflatten(2, (-1, FACTOR)).unflatten(1, (-1, FACTOR)).mean((2, 4))
+            pooled = x.unflatten(2, (-1, FACTOR)).unflatten(1, (-1, FACTOR)).sum((2, 4)) / FACTOR**2
             y = self.rprelu(y, tile_channels(pooled, y.shape[-1]))
         return y + self.position

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 INITIAL_SLOPE = 0.25
 
@@ -25,5 +27,37 @@ class RPReLU(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Activation of `x` (..., C), or of `x + residual`."""
-        y = x if residual is None else x + residual
-        return F.prelu((y - self.shift_in).flatten(0, -2), self.slope).view(x.shape) + self.shift_out
+        return _RPReLU.apply(x, residual, self.shift_in, self.slope, self.shift_out)
+
+
+class _RPReLU(torch.autograd.Function):
+    """RPReLU(x + residual) that keeps one tensor for its gradient: m = max(0, shift_in - x - residual).
+
+    With u = x + residual - shift_in, PReLU(u) = u + (1 - slope) m, and m > 0 says on which side u lies. Only
+    operations with a vectorised kernel are used; `prelu` and comparisons have none on the CPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, shift_in: Tensor, slope: Tensor, shift_out: Tensor
+    ) -> Tensor:
+        u = x - shift_in if residual is None else (x + residual).sub_(shift_in)
+        below = u.neg().relu_()
+        ctx.save_for_backward(below, slope)
+        ctx.has_residual = residual is not None
+        return u.add_(shift_out).addcmul_(below, 1 - slope)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+        below, slope = ctx.saved_tensors
+        grad_below = torch.ops.aten.threshold_backward(grad, below, 0)  # grad where u < 0, else 0
+        along_shift_out = _channel_sum(grad)
+        along_x = along_shift_out - (1 - slope) * _channel_sum(grad_below)
+        grad_x = torch.addcmul(grad, grad_below, slope - 1)
+        along_slope = -_channel_sum(grad_below.mul_(below))
+        return grad_x, grad_x if ctx.has_residual else None, -along_x, along_slope, along_shift_out
+
+
+def _channel_sum(x: Tensor) -> Tensor:
+    return x.flatten(0, -2).sum(0)

@@ -36,15 +36,15 @@ class _Sign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor | None) -> Tensor:
-        shifted = x if shift is None else x + shift
+        shifted = x + (0.0 if shift is None else shift + 0.0)  # + 0.0 turns -0.0, whose sign would be -1, into 0.0
         ctx.save_for_backward(shifted)
-        return (shifted >= 0).to(x.dtype).mul_(2).sub_(1)
+        return torch.copysign(shifted.new_ones(()), shifted).to(x.dtype)  # vectorised, unlike a comparison
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         (shifted,) = ctx.saved_tensors
-        slope = shifted.abs().mul_(-2).add_(2).clamp_min_(0)  # 2 - 2|x| is negative exactly where |x| > 1
+        slope = torch.rsub(shifted.abs(), 2, alpha=2).clamp_min_(0)  # 2 - 2|x| is negative exactly where |x| > 1
         grad_x = slope.mul_(grad)
         grad_shift = grad_x.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         return grad_x, grad_shift

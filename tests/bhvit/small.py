@@ -1,0 +1,29 @@
+"""Models small enough to build in every test."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit.model import BHViT, build_model
+
+SMALLEST = ArchitectureConfig.from_lists(
+    embed_dims=(8, 8, 16, 16),
+    intermediate_dims=(16, 16, 32, 32),
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 1, 2, 4),
+    image_size=64,
+    window_size=1,
+    num_classes=5,
+)
+
+
+def small_model(precision: str = "binary", architecture: ArchitectureConfig = SMALLEST, **options) -> BHViT:
+    torch.manual_seed(0)
+    return build_model(architecture, PrecisionPlan.uniform(precision), **options)
+
+
+def images(architecture: ArchitectureConfig = SMALLEST, batch: int = 2) -> Tensor:
+    size = architecture.image_size
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
