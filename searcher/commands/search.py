@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 from bhvit.errors import InvalidInput
-from searcher.commands.running import add_run_arguments, exit_code, run_study
+from searcher.commands.running import add_run_arguments, exit_code, program, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
 from searcher.space import load_space
@@ -49,5 +49,6 @@ def run(args: argparse.Namespace) -> int:
     if summary.ended is Ended.INTERRUPTED:
         out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
     else:
-        out.print(*next_commands(folder.path, summary.records, space), sep="\n", markup=False)
+        out.print("Next:")
+        out.print(next_commands(program(), args.file, folder.path, summary.planned, summary.records, space))
     return exit_code(summary)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from searcher.events import read_events
@@ -51,14 +52,21 @@ def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
     }
 
 
-def next_commands(folder: Path, records: Sequence[TrialRecord], space: Space) -> Iterator[str]:
-    """What to try after a search, with this study's own names."""
+def next_commands(
+    program: str, file: str, folder: Path, planned: int, records: Sequence[TrialRecord], space: Space
+) -> Table:
+    """What to try after a search, ready to be pasted; `program` is how the user called us, `file` the space file."""
     best = ranked(records, space.budget)
-    yield "Next:"
-    yield f"  searcher show {folder}"
+    rows = [(f"show {folder}", "this table again")]
     if best:
-        yield f"  searcher evaluate {folder} {best[0].number}          accuracy of the best on the test split"
-    yield f"  searcher search {folder / 'space.yaml'} --runs {folder.parent} --study {folder.name} --trials N   go on"
+        rows.append((f"evaluate {folder} {best[0].number}", "the best on the test split, read once"))
+    rows.append((f"search {file} --trials {2 * planned}", "go on"))
+    rows.append((f"ablation {file}", "is hidden or intermediate width worth more?"))
+    result = Table.grid(padding=(0, 2))
+    result.add_column(overflow="fold")
+    for command, purpose in rows:
+        result.add_row(f"  {program} {command}", Text(purpose, style="dim"))
+    return result
 
 
 def _head(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> Iterator[RenderableType]:
