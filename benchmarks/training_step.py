@@ -53,7 +53,17 @@ def main() -> None:
                 print(
                     profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25, max_name_column_width=50)
                 )
-    print(json.dumps({"torch": torch.__version__, "threads": options.threads, "clock": options.clock, "batch": BATCH, "ms": figures}))
+    print(
+        json.dumps(
+            {
+                "torch": torch.__version__,
+                "threads": options.threads,
+                "clock": options.clock,
+                "batch": BATCH,
+                "ms": figures,
+            }
+        )
+    )
 
 
 def training_step(architecture: ArchitectureConfig, precision: str, device: str):

@@ -1,4 +1,4 @@
-"""BHViT in timm's registry: after `import bhvit.zoo`, `timm.create_model("bhvit_tiny", precision="binary")` works."""
+"""BHViT in timm's registry: import this module, then `timm.create_model("bhvit_tiny", precision="binary")`."""
 
 from __future__ import annotations
 
@@ -6,88 +6,51 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
 
 from bhvit.architecture import SMALL, TINY, ArchitectureConfig
-from bhvit.errors import InvalidInput
+from bhvit.errors import InvalidInput, unknown_name
 from bhvit.model import BHViT, build_model
 from bhvit.precision import PrecisionPlan
 
-IMAGENET_CLASSES = 1000
+__all__ = ["bhvit_small", "bhvit_tiny"]
 
-
-def _cfg(architecture: ArchitectureConfig) -> dict[str, Any]:
-    size = architecture.image_size
-    return {
-        "num_classes": IMAGENET_CLASSES,
-        "input_size": (3, size, size),
-        "fixed_input_size": True,
-        "crop_pct": 224 / 256,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.conv",
-        "classifier": "head.linear",
-        "license": "mit",
-        "paper_ids": "arXiv:2503.02394",
-    }
-
-
-default_cfgs = {"bhvit_tiny": _cfg(TINY), "bhvit_small": _cfg(SMALL)}
+_TIMM_ONLY = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")  # where weights come from: there are none
+_ARCHITECTURE = {"img_size": "image_size", "window_size": "window_size", "num_classes": "num_classes"}
+_MODEL = ("norm", "recu", "drop_path_rate")
+_OPTIONS = (*_ARCHITECTURE, *_MODEL, "precision", "layers", "hidden", "intermediate")
 
 
 @register_model
-def bhvit_tiny(pretrained: bool = False, **kwargs: Any) -> BHViT:
-    """BHViT-Tiny: C 64, 128, 256, 512, depths 2, 2, 6, 2; arguments as of `_create`."""
-    return _create("bhvit_tiny", TINY, pretrained, **kwargs)
+def bhvit_tiny(pretrained: bool = False, **options: Any) -> BHViT:
+    """BHViT-Tiny (Gao et al., CVPR 2025), binary unless `precision` says otherwise; options as in `_create`."""
+    return _create("bhvit_tiny", TINY, pretrained, options)
 
 
 @register_model
-def bhvit_small(pretrained: bool = False, **kwargs: Any) -> BHViT:
-    """BHViT-Small: the widths of Tiny, depths 3, 4, 8, 4; arguments as of `_create`."""
-    return _create("bhvit_small", SMALL, pretrained, **kwargs)
+def bhvit_small(pretrained: bool = False, **options: Any) -> BHViT:
+    """BHViT-Small (Gao et al., CVPR 2025), binary unless `precision` says otherwise; options as in `_create`."""
+    return _create("bhvit_small", SMALL, pretrained, options)
 
 
-def _create(
-    name: str,
-    preset: ArchitectureConfig,
-    pretrained: bool,
-    *,
-    num_classes: int = IMAGENET_CLASSES,
-    precision: str = "binary",
-    layers: Mapping[str, str] | None = None,
-    img_size: int | None = None,
-    window_size: int | None = None,
-    norm: str = "batch",
-    recu: bool = True,
-    drop_path_rate: float = 0.0,
-    pretrained_cfg: object = None,
-    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
-    cache_dir: object = None,
-) -> BHViT:
-    """A preset with another head, image size, norm or precision plan.
+def _create(name: str, preset: ArchitectureConfig, pretrained: bool, options: Mapping[str, Any]) -> BHViT:
+    """Build from timm's arguments.
 
-    `precision` is the precision of every layer, `layers` maps globs of layer addresses to other ones, the last match
-    winning (`{"downsample*": "fp16"}`). timm itself passes the last three arguments; they say where pretrained weights
-    come from, and there are none. Raises `InvalidInput` for `pretrained=True` and for impossible shapes.
+    `precision` is that of all layers, `layers` a mapping from globs over addresses to precisions, `hidden` and
+    `intermediate` the width factors; `img_size`, `window_size`, `num_classes`, `norm`, `recu` and `drop_path_rate` as
+    in `build_model`. Raises `InvalidInput` for anything else, and for `pretrained`.
     """
-    if pretrained or pretrained_cfg is not None:
+    if pretrained:
         raise InvalidInput(
-            f"no weights of {name} are published in timm's form, but pretrained weights were asked for; create the "
-            "model without them and load a file with bhvit.checkpoint.load_weights or load_reference_state_dict."
+            f"{name} has no pretrained weights to download; build it with pretrained=False and load a released "
+            "checkpoint with bhvit.checkpoint.load_reference_state_dict."
         )
-    architecture = replace(
-        preset,
-        num_classes=num_classes,
-        image_size=preset.image_size if img_size is None else img_size,
-        window_size=preset.window_size if window_size is None else window_size,
-    )
-    plan = PrecisionPlan.uniform(precision)
-    for pattern, layer_precision in (layers or {}).items():
-        plan = plan.with_layers(pattern, layer_precision)
-    model = build_model(architecture, plan, norm, recu, drop_path_rate)
-    size = architecture.image_size
-    cfg = {**default_cfgs[name], "num_classes": num_classes, "input_size": (3, size, size), "architecture": name}
-    model.pretrained_cfg = model.default_cfg = cfg | dict(pretrained_cfg_overlay or {})  # read by timm.data
-    return model
+    for option in options:
+        if option not in (*_OPTIONS, *_TIMM_ONLY):
+            raise unknown_name(f"option of {name}:", option, _OPTIONS)
+    changes = {field: options[option] for option, field in _ARCHITECTURE.items() if option in options}
+    architecture = replace(preset, **changes).scaled(options.get("hidden", 1), options.get("intermediate", 1))
+    plan = PrecisionPlan.uniform(options.get("precision", "binary"))
+    for pattern, precision in options.get("layers", {}).items():
+        plan = plan.with_layers(pattern, precision)
+    return build_model(architecture, plan, **{option: options[option] for option in _MODEL if option in options})

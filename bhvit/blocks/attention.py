@@ -17,7 +17,7 @@ MIX_INITIAL = 0.5
 
 
 class Projection(nn.Module):
-    """Tokens to queries, keys or values: P = RPReLU(norm(QuantLinear(t + shift)) + t), quantized after another shift."""
+    """Tokens to queries, keys or values: P = RPReLU(norm(QuantLinear(t)) + t), quantized after another shift."""
 
     def __init__(self, channels: int, precision: Precision, norm: NormFactory, recu: bool) -> None:
         super().__init__()

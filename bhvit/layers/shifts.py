@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from bhvit.architecture import SHIFT_RADII
 from bhvit.layers.layer_scale import LayerScale
+
+HEIGHT, WIDTH = 1, 2  # dimensions of a map (B, r, r, C)
 
 
 class ShiftBranches(nn.Module):
@@ -19,7 +22,7 @@ class ShiftBranches(nn.Module):
     quarters rolled by +k and -k along height and by +k and -k along width. Rolls are circular.
 
     Rolls and scales are linear and per channel, so all branches together are two stencils a channel, one along height
-    and one along width, whose taps are sums of the scales: two depthwise convolutions instead of six rolled maps.
+    and one along width, whose taps are sums of the scales: no rolled map is ever stored.
     Source: Gao et al., BHViT, CVPR 2025 (arXiv 2503.02394).
     """
 
@@ -28,7 +31,6 @@ class ShiftBranches(nn.Module):
 
     def __init__(self, channels: int, shifts: Sequence[int]) -> None:
         super().__init__()
-        self.channels = channels
         self.radii = {str(name): SHIFT_RADII[name] for name in shifts}
         self.height = nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii})
         self.width = nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii})
@@ -41,37 +43,79 @@ class ShiftBranches(nn.Module):
         """Sum of all branches of the map `x` (B, r, r, C)."""
         if not self.radii:
             return torch.zeros_like(x)
-        along_height, along_width = self.taps()
-        reach = along_height.shape[1] // 2
-        shift = torch.stack([m.shift for m in self.modules() if isinstance(m, LayerScale)]).sum(0)
-        rows = wrapped(x, 1, reach).permute(0, 3, 1, 2)
-        columns = wrapped(x, 2, reach).permute(0, 3, 1, 2)
-        y = F.conv2d(rows, along_height[:, None, :, None], shift, groups=self.channels)
-        y = y + F.conv2d(columns, along_width[:, None, None, :], groups=self.channels)
-        return y.permute(0, 2, 3, 1)
+        shift = torch.stack([scale.shift for group in self._scales() for scale in group]).sum(0)
+        return _Stencils.apply(x, *self.taps(), shift)
 
     def taps(self) -> tuple[Tensor, Tensor]:
-        """Weights (C, 2 R + 1) of x[i - R] .. x[i + R] in the stencils along height and width, R the largest radius."""
-        rolled = [scale.alpha for scale in self.quarters.values()]
-        height = [scale.alpha / (2 * k + 1) for scale, k in zip(self.height.values(), self.radii.values(), strict=True)]
-        width = [scale.alpha / (2 * k + 1) for scale, k in zip(self.width.values(), self.radii.values(), strict=True)]
+        """Weights (2 R + 1, C) of x[i - R] .. x[i + R] in the stencils along height and width, R the largest radius."""
+        height, width, quarters = self._scales()
+        rolled: list[Tensor] = [scale.alpha for scale in quarters]
         return (
-            (torch.stack(height + rolled)[..., None] * self.height_pattern).sum(0),
-            (torch.stack(width + rolled)[..., None] * self.width_pattern).sum(0),
+            (torch.stack(self._per_roll(height) + rolled) * self.height_pattern).sum(1),
+            (torch.stack(self._per_roll(width) + rolled) * self.width_pattern).sum(1),
         )
+
+    def _per_roll(self, scales: Iterable[LayerScale]) -> list[Tensor]:
+        return [scale.alpha / (2 * k + 1) for scale, k in zip(scales, self.radii.values(), strict=True)]
+
+    def _scales(self) -> list[list[LayerScale]]:
+        groups = (self.height, self.width, self.quarters)
+        return [[cast(LayerScale, scale) for scale in group.values()] for group in groups]
 
 
 def _patterns(channels: int, radii: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Which taps each branch adds to along height and width: ones in (2 branches, C, 2 R + 1), rolled quarters last."""
+    """Which taps each branch adds to along height and width: ones in (2 R + 1, 2 branches, C), rolled quarters last."""
     reach, count, quarter = max(radii, default=0), len(radii), channels // 4
-    patterns = torch.zeros(2, 2 * count, channels, 2 * reach + 1)
+    patterns = torch.zeros(2, 2 * reach + 1, 2 * count, channels)
     for i, k in enumerate(radii):
-        patterns[:, i, :, reach - k : reach + k + 1] = 1
+        patterns[:, reach - k : reach + k + 1, i] = 1
         for direction in range(2):  # quarters 0 and 1 move along height, 2 and 3 along width
             first = 2 * quarter * direction
-            patterns[direction, count + i, first : first + quarter, reach - k] = 1  # by +k: the value k before
-            patterns[direction, count + i, first + quarter : first + 2 * quarter, reach + k] = 1
+            patterns[direction, reach - k, count + i, first : first + quarter] = 1  # by +k: the value k before
+            patterns[direction, reach + k, count + i, first + quarter : first + 2 * quarter] = 1
     return patterns[0], patterns[1]
+
+
+class _Stencils(torch.autograd.Function):
+    """y[i] = shift + sum over j of height[j] x[i + j - R] along height, plus the same with `width` along width.
+
+    Element-wise work, as the cost model counts it, on slices of maps that are wrapped once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, height: Tensor, width: Tensor, shift: Tensor) -> Tensor:
+        reach, side = height.shape[0] // 2, x.shape[HEIGHT]
+        rows, columns = wrapped(x, HEIGHT, reach), wrapped(x, WIDTH, reach)
+        ctx.save_for_backward(rows, columns, height, width)
+        y = torch.addcmul(shift, x, height[reach] + width[reach])
+        for j in _neighbours(reach):
+            y.addcmul_(rows.narrow(HEIGHT, j, side), height[j])
+            y.addcmul_(columns.narrow(WIDTH, j, side), width[j])
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows, columns, height, width = ctx.saved_tensors
+        reach, side = height.shape[0] // 2, grad.shape[HEIGHT]
+        grad_rows, grad_columns = wrapped(grad, HEIGHT, reach), wrapped(grad, WIDTH, reach)
+        grad_x = grad * (height[reach] + width[reach])
+        along_height, along_width = torch.empty_like(height), torch.empty_like(width)
+        along_height[reach] = along_width[reach] = _channel_dot(grad, rows.narrow(HEIGHT, reach, side))
+        for j in _neighbours(reach):
+            grad_x.addcmul_(grad_rows.narrow(HEIGHT, 2 * reach - j, side), height[j])
+            grad_x.addcmul_(grad_columns.narrow(WIDTH, 2 * reach - j, side), width[j])
+            along_height[j] = _channel_dot(grad, rows.narrow(HEIGHT, j, side))
+            along_width[j] = _channel_dot(grad, columns.narrow(WIDTH, j, side))
+        return grad_x, along_height, along_width, grad.flatten(0, -2).sum(0)
+
+
+def _neighbours(reach: int) -> list[int]:
+    return [j for j in range(2 * reach + 1) if j != reach]
+
+
+def _channel_dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(0, -2).sum(0)
 
 
 def wrapped(x: Tensor, dim: int, reach: int) -> Tensor:

@@ -129,7 +129,9 @@ def test_batch_norm_runs_over_batch_and_tokens(training):
 
 
 def test_an_unknown_norm_is_refused_with_the_nearest_name():
-    with pytest.raises(InvalidInput, match=r"unknown norm 'bach' \(did you mean 'batch'\?\); use one of: batch, layer."):
+    with pytest.raises(
+        InvalidInput, match=r"unknown norm 'bach' \(did you mean 'batch'\?\); use one of: batch, layer."
+    ):
         norm_factory("bach")
 
 
@@ -143,7 +145,7 @@ def test_drop_path_keeps_or_drops_whole_images_and_preserves_the_mean():
     torch.manual_seed(0)
     layer, x = DropPath(0.25), torch.ones(4000, 2, 3)
     y = layer(x)
-    assert set(y.flatten(1).unique(dim=1).flatten().tolist()) == {0.0, pytest.approx(1 / 0.75)}
+    assert sorted(y.unique().tolist()) == pytest.approx([0, 1 / 0.75])
     assert (y.flatten(1).amax(1) == y.flatten(1).amin(1)).all()
     assert y.mean().item() == pytest.approx(1, abs=0.04)
     assert torch.equal(layer.eval()(x), x)
@@ -166,7 +168,12 @@ def test_summary_tokens_mix_offset_pools_that_count_their_padding():
     x = torch.arange(36, dtype=torch.float64).view(1, 6, 6, 1)
     square = x[0, :, :, 0]
     # padding 1 moves the pools up and left: they see rows and columns -1..1 and 2..4, and never the last ones
-    seen = [(slice(0, 2), slice(0, 2)), (slice(0, 2), slice(2, 5)), (slice(2, 5), slice(0, 2)), (slice(2, 5), slice(2, 5))]
+    seen = [
+        (slice(0, 2), slice(0, 2)),
+        (slice(0, 2), slice(2, 5)),
+        (slice(2, 5), slice(0, 2)),
+        (slice(2, 5), slice(2, 5)),
+    ]
     expected = [0.25 * square[s].max() + 0.75 * square[s].sum() / 9 for s in seen]
     torch.testing.assert_close(layer(x)[0, :, 0], torch.stack(expected))
 

@@ -3,163 +3,166 @@ import itertools
 import pytest
 import torch
 
-from bhvit import PRECISIONS, SMALL, TINY, ArchitectureConfig, InvalidInput, PrecisionPlan, cost_of
-from bhvit.blocks import Attention, TokenMixer
+from bhvit import PRECISIONS, TINY, ArchitectureConfig, InvalidInput, PrecisionPlan
 from bhvit.model import build_model, modules_by_address, weight_layers, weight_regularizer
-from tests.bhvit.small import SMALLEST, images, small_model
+from bhvit.quantizers import QUANTIZERS
 
-ADDRESSES = SMALLEST.addresses
-
-
-def gradients(model):
-    model(images()).square().sum().backward()
-    return {name: p.grad for name, p in model.named_parameters()}
+LISTS = ([8, 8, 16, 16], [16, 16, 20, 20], [1] * 4, [1, 1, 2, 2], 96, 3, 5)
+ARCHITECTURE = ArchitectureConfig.from_lists(*LISTS)
+BINARY = PrecisionPlan.uniform("binary")
+IMAGES = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(7))
 
 
+def model(plan=BINARY, architecture=ARCHITECTURE, **options):
+    torch.manual_seed(0)
+    return build_model(architecture, plan, **options)
+
+
+def test_every_precision_of_the_table_has_quantizers() -> None:
+    assert set(QUANTIZERS) == set(PRECISIONS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_every_parameter_gets_a_finite_gradient(precision: str, norm: str) -> None:
+    m = model(PrecisionPlan.uniform(precision), norm=norm).train()
+    m(IMAGES).logsumexp(1).sum().backward()
+    grads = {name: p.grad for name, p in m.named_parameters()}
+    assert all(g is not None and g.isfinite().all() for g in grads.values())
+    weights = [layer.weight.grad for layers in weight_layers(m).values() for layer in layers]
+    assert all(g.abs().sum() > 0 for g in weights)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(PRECISIONS, 2)))
+def test_any_layer_can_have_any_precision_beside_any_other(first: str, second: str) -> None:
+    plan = PrecisionPlan.uniform(first)
+    for address in ARCHITECTURE.addresses[::2]:
+        plan = plan.with_layers(address, second)
+    m = model(plan)
+    assert m.train()(IMAGES).isfinite().all()
+    assert m.eval()(IMAGES).shape == (4, 5)
+    assert [p.name for p in m.layers.values()][:2] == [second, first]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_precision_trains_every_parameter(precision, norm):
-    grads = gradients(small_model(precision, norm=norm))
-    assert [name for name, g in grads.items() if g is None or not g.isfinite().all()] == []
+def test_weights_take_the_levels_of_their_bits(precision: str) -> None:
+    m = model(PrecisionPlan.uniform(precision))
+    bits = PRECISIONS[precision].weight_bits
+    for address, layers in weight_layers(m).items():
+        for layer in layers if address not in ("stem", "head") else ():
+            rows = layer.quantized_weight().flatten(1)
+            levels = max(len(row.unique()) for row in rows)
+            assert levels <= 2**bits if bits < 16 else torch.equal(layer.quantized_weight(), layer.weight)
 
 
-@pytest.mark.parametrize(("address", "precision"), itertools.product(ADDRESSES, ("int4", "fp16")))
-def test_each_layer_can_have_a_precision_of_its_own(address, precision):
-    plan = PrecisionPlan.uniform("binary").with_layers(address, precision)
-    model = build_model(SMALLEST, plan)
-    found = {a: {layer.precision.name for layer in layers} for a, layers in quantized_layers(model).items()}
-    assert found == {a: {precision if a == address else "binary"} for a in ADDRESSES}
-    assert model(images()).isfinite().all()
+@pytest.mark.parametrize("name", ["hidden", "intermediate"])
+@pytest.mark.parametrize("factor", [0.5, 0.7, 1.3, 2.9])
+def test_fractional_widths_train(name: str, factor: float) -> None:
+    m = model(architecture=ARCHITECTURE.scaled(**{name: factor})).train()
+    m(IMAGES).sum().backward()
+    assert m.eval()(IMAGES).shape == (4, 5)
 
 
-def quantized_layers(model):
-    return {a: layers for a, layers in weight_layers(model).items() if a in model.layers}
+@pytest.mark.parametrize(("size", "window"), [(32, 1), (96, 1), (96, 3), (160, 5), (192, 3), (224, 7)])
+def test_any_legal_image_size_works(size: int, window: int) -> None:
+    m = model(architecture=ArchitectureConfig.from_lists(*LISTS[:4], size, window, 5)).eval()
+    assert m(torch.randn(1, 3, size, size)).isfinite().all()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("preset", [TINY, SMALL], ids=["tiny", "small"])
-def test_a_model_on_the_meta_device_has_the_parameters_that_are_priced(preset, precision):
-    plan = PrecisionPlan.uniform(precision).with_layers("stage2.*.mlp", "fp16")
+@pytest.mark.parametrize("shifts", [(), (3,), (5,), (3, 5)])
+def test_shift_branches_can_be_left_out(shifts: tuple[int, ...]) -> None:
+    m = model(architecture=ArchitectureConfig.from_lists(*LISTS, shifts=shifts))
+    branches = {n.split(".")[5] for n, _ in m.named_parameters() if ".shifts." in n}
+    assert branches == {str(s) for s in shifts}
+    assert m.eval()(IMAGES).isfinite().all()
+
+
+def test_recu_changes_gradients_but_not_outputs() -> None:
+    outputs, gradients = [], []
+    for recu in (True, False):
+        m = model(recu=recu)
+        logits = m.train()(IMAGES)
+        logits.square().sum().backward()
+        outputs.append(logits.detach())
+        gradients.append(m.stages[0][0].mlp.expand.linear.weight.grad)
+    assert torch.equal(*outputs)
+    assert not torch.allclose(*gradients)
+
+
+def test_drop_path_acts_in_training_only() -> None:
+    m = model(drop_path_rate=0.5)
+    torch.manual_seed(1)
+    first = m.eval()(IMAGES)
+    assert torch.equal(first, m.eval()(IMAGES))
+    m.train()
+    assert not torch.equal(m(IMAGES), m(IMAGES))
+
+
+def test_tiny_builds_without_memory_on_the_meta_device() -> None:
     with torch.device("meta"):
-        model = build_model(preset, plan)
-    report = cost_of(preset, plan, "complete")
-    parts = modules_by_address(model)
-    counted = {a: sum(p.numel() for m in modules for p in m.parameters()) for a, modules in parts.items()}
-    assert counted == {layer.address: layer.parameters for layer in report.layers}
-    weights = {a: sum(layer.weight.numel() for layer in layers) for a, layers in weight_layers(model).items()}
-    assert weights == {layer.address: layer.terms.weights for layer in report.layers}
-    assert sum(counted.values()) == sum(p.numel() for p in model.parameters())
-    assert all(p.is_meta for p in model.parameters())
+        m = build_model(TINY, BINARY)
+    assert {p.device.type for p in m.parameters()} == {"meta"}
+    assert sum(p.numel() for p in m.parameters()) == 12652032 + 613285 + 23760  # test_cost.py says of what
+
+
+def test_every_module_belongs_to_exactly_one_address() -> None:
+    m = model(BINARY.with_layers("*.attention", "int8"))
+    parts = modules_by_address(m)
+    assert list(parts) == ["stem", *ARCHITECTURE.addresses, "head"]
+    owned = [id(p) for modules in parts.values() for part in modules for p in part.parameters()]
+    assert sorted(owned) == sorted(id(p) for p in m.parameters())
+
+
+def test_the_regulariser_is_the_mean_distance_of_binary_weights_from_one() -> None:
+    m = model(BINARY.with_layers("downsample1", "fp16"))
+    layers = weight_layers(m)
+    terms = {
+        a: [(layer.weight.abs() - 1).abs().mean() for layer in group]
+        for a, group in layers.items()
+        if a not in ("stem", "head", "downsample1")
+    }
+    everything = torch.stack([t for group in terms.values() for t in group]).mean()
+    without = torch.stack([t for a, group in terms.items() if "downsample" not in a for t in group]).mean()
+    assert torch.allclose(weight_regularizer(m), everything)
+    assert torch.allclose(weight_regularizer(m, include_downsampling=False), without)
+    assert weight_regularizer(model(PrecisionPlan.uniform("fp32"))) == 0
 
 
 @pytest.mark.parametrize(
-    ("hidden", "intermediate"), [(1.5, 1), (0.5, 0.3), ((1, 1.5, 1, 2.5), 1.25), (1, (1, 2.2, 0.1, 3))]
-)
-def test_fractional_widths_train(hidden, intermediate):
-    architecture = SMALLEST.scaled(hidden, intermediate)
-    assert architecture != SMALLEST
-    grads = gradients(small_model("binary", architecture))
-    assert all(g.isfinite().all() for g in grads.values())
-
-
-def test_intermediate_dims_may_be_smaller_than_embed_dims():
-    architecture = ArchitectureConfig.from_lists((8, 8, 8, 8), (3, 5, 1, 4), (1, 1, 1, 1), (1, 1, 2, 4), 64, 1, 5)
-    assert small_model("binary", architecture)(images()).shape == (2, 5)
-
-
-def test_logits_are_a_row_an_image_and_do_not_depend_on_the_other_images():
-    model, batch = small_model("binary").eval(), images(batch=3)
-    together = model(batch)
-    assert together.shape == (3, 5)
-    torch.testing.assert_close(together[1:2], model(batch[1:2]), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 1, 64, 64), (3, 64, 64), (2, 3, 64, 32)])
-def test_images_of_another_size_are_refused(shape):
-    with pytest.raises(InvalidInput, match=r"images must be a \(batch, 3, 64, 64\) tensor .* resize them, or build"):
-        small_model()(torch.zeros(shape))
-
-
-def test_the_first_two_stages_mix_by_convolution_and_the_last_two_by_attention():
-    kinds = [[type(block.mixer) for block in stage] for stage in small_model().stages]
-    assert kinds == [[TokenMixer], [TokenMixer], [Attention], [Attention]]
-
-
-@pytest.mark.parametrize(
-    ("default", "downsample", "form", "plain"),
+    ("arguments", "message"),
     [
-        ("binary", "binary", "auto", False),
-        ("binary", "fp16", "auto", True),
-        ("fp32", "fp32", "auto", False),
-        ("binary", "fp16", "residual", False),
-        ("fp32", "fp32", "plain", True),
-        ("binary", "int8", "auto", False),
+        ({"norm": "group"}, "norm"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate must be at least 0 and below 1, but it is 1.0"),
+        ({"plan": BINARY.with_layers("nothing", "fp16")}, "matches none of"),
     ],
+    ids=["norm", "drop path", "plan"],
 )
-def test_downsampling_is_plain_where_it_alone_is_real_valued_unless_told_otherwise(default, downsample, form, plain):
-    architecture = ArchitectureConfig(SMALLEST.stages, 64, 1, 5, downsample_form=form)
-    model = build_model(architecture, PrecisionPlan.uniform(default).with_layers("downsample*", downsample))
-    assert [d.rprelu is None for d in model.downsamples] == [plain] * 3
+def test_what_cannot_be_built_is_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        model(**arguments)
 
 
-def test_drop_path_rises_linearly_over_all_blocks():
-    deeper = ArchitectureConfig.from_lists((8, 8, 8, 8), (8, 8, 8, 8), (2, 1, 1, 1), (1, 1, 2, 4), 64, 1, 5)
-    model = build_model(deeper, PrecisionPlan.uniform("fp32"), drop_path_rate=0.4)
-    rates = [block.drop_path.rate for stage in model.stages for block in stage]
-    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"images must be a \(batch, 3, 96, 96\) tensor"):
+        model()(torch.zeros(1, 3, 64, 64))
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
-def test_an_impossible_drop_path_rate_is_refused(rate):
-    with pytest.raises(InvalidInput, match="drop_path_rate must be at least 0 and below 1"):
-        small_model(drop_path_rate=rate)
+def test_int8_is_closer_to_full_precision_than_int4() -> None:
+    full = model(PrecisionPlan.uniform("fp32")).eval()
+    errors = {}
+    for name in ("int8", "int4"):
+        m = model(PrecisionPlan.uniform(name))
+        m.load_state_dict(full.state_dict(), strict=False)
+        errors[name] = (m.eval()(IMAGES) - full(IMAGES)).norm() / full(IMAGES).norm()
+    assert errors["int8"] < errors["int4"]
 
 
-def test_recu_changes_the_gradient_and_nothing_of_the_forward_pass():
-    on, off = small_model(recu=True), small_model(recu=False)
-    off.load_state_dict(on.state_dict())
-    assert torch.equal(on(images()), off(images()))
-    a, b = gradients(on), gradients(off)
-    changed = {name for name in a if not torch.allclose(a[name], b[name])}
-    assert "stages.0.0.mlp.expand.linear.weight" in changed
-
-
-def test_the_regularizer_is_the_mean_over_binary_layers_alone():
-    plan = PrecisionPlan.uniform("fp32").with_layers("downsample2", "binary").with_layers("stage0.*.mlp", "binary")
-    model = build_model(SMALLEST, plan)
-    (downsample,), (expand, project) = weight_layers(model)["downsample2"], weight_layers(model)["stage0.block0.mlp"]
-    for layer, value in ((downsample, 3.0), (expand, -0.5), (project, 1.0)):
-        layer.weight.data.fill_(value)
-    assert weight_regularizer(model).item() == pytest.approx((2 + 0.5 + 0) / 3)
-    assert weight_regularizer(model, include_downsampling=False).item() == pytest.approx((0.5 + 0) / 2)
-    assert weight_regularizer(small_model("fp32")).item() == 0
-
-
-def test_weights_start_from_a_truncated_normal():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build_model(SMALLEST.scaled(8, 8), PrecisionPlan.uniform("binary"))
-    for layers in weight_layers(model).values():
-        for layer in layers:
-            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.15)
-    assert model.stem.position.std().item() == pytest.approx(0.02, rel=0.1)
-
-
-def test_int8_stays_close_to_the_full_precision_model():
-    real, int8 = small_model("fp32").double(), small_model("int8").double()
-    int8.load_state_dict(real.state_dict(), strict=False)
-    batch = images(batch=8).double()
-    with torch.no_grad():
-        expected, found = real(batch), int8(batch)
-    distance = (found - expected).norm() / expected.norm()
-    assert 0 < distance < 0.1
-
-
-def test_timm_finds_the_classifier_and_what_not_to_decay():
-    model = small_model("int4")
-    assert model.get_classifier() is model.head.linear
-    assert model.num_classes == 5
-    names = model.no_weight_decay()
-    assert {"stem.position", "downsamples.0.position", "stages.0.0.mlp.expand.linear.activation.step"} <= names
-    assert names <= set(dict(model.named_parameters()))
-    assert not any(name.endswith("weight") for name in names)
+def test_evaluating_a_fresh_model_keeps_nothing_of_the_batch() -> None:
+    m = model(PrecisionPlan.uniform("int8")).eval()
+    before = {k: v.clone() for k, v in m.state_dict().items()}
+    m(IMAGES)
+    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
+    m.train()(IMAGES)
+    steps = [v for k, v in m.state_dict().items() if k.endswith(".step")]
+    assert len(steps) > 10
+    assert all((s != 1).all() for s in steps)
