@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,11 @@ class BHViT(nn.Module):
     """Binary hybrid vision transformer (Gao et al., CVPR 2025, arXiv 2503.02394), see `build_model`.
 
     Keeps what it was built from: `architecture`, `plan`, `layers` (address -> precision, in forward order), `norm`
-    and `recu`.
+    and `recu`. Models made by timm (`bhvit.zoo`) also have `pretrained_cfg` and `default_cfg`.
     """
+
+    pretrained_cfg: dict[str, Any]
+    default_cfg: dict[str, Any]
 
     def __init__(
         self, architecture: ArchitectureConfig, plan: PrecisionPlan, norm: str, recu: bool, drop_path_rate: float

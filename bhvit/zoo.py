@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
 
 from bhvit.architecture import SMALL, TINY, ArchitectureConfig
@@ -53,4 +54,23 @@ def _create(name: str, preset: ArchitectureConfig, pretrained: bool, options: Ma
     plan = PrecisionPlan.uniform(options.get("precision", "binary"))
     for pattern, precision in options.get("layers", {}).items():
         plan = plan.with_layers(pattern, precision)
-    return build_model(architecture, plan, **{option: options[option] for option in _MODEL if option in options})
+    model = build_model(architecture, plan, **{option: options[option] for option in _MODEL if option in options})
+    model.pretrained_cfg = model.default_cfg = _data_cfg(name, architecture)
+    return model
+
+
+def _data_cfg(name: str, architecture: ArchitectureConfig) -> dict[str, Any]:
+    """What `timm.data.resolve_model_data_config` reads: how images are prepared for the model."""
+    size = architecture.image_size
+    return {
+        "architecture": name,
+        "input_size": (3, size, size),
+        "fixed_input_size": True,
+        "num_classes": architecture.num_classes,
+        "crop_pct": 224 / 256,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.linear",
+    }

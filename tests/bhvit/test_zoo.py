@@ -35,6 +35,15 @@ def test_options_reach_the_model() -> None:
     assert model.eval()(torch.zeros(1, 3, 96, 96)).shape == (1, 5)
 
 
+def test_timm_knows_how_to_prepare_images_for_the_model() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("bhvit_tiny", img_size=96, window_size=3)
+    data = timm.data.resolve_model_data_config(model)
+    assert data["input_size"] == (3, 96, 96)
+    assert data["crop_pct"] == 224 / 256
+    assert data["mean"] == timm.data.IMAGENET_DEFAULT_MEAN
+
+
 def test_pretrained_weights_are_refused_because_there_are_none() -> None:
     with pytest.raises(InvalidInput, match="bhvit_tiny has no pretrained weights to download"):
         timm.create_model("bhvit_tiny", pretrained=True)
