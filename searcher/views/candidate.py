@@ -24,6 +24,18 @@ def factor_text(choices: Mapping[str, Any], name: str) -> str:
     return "/".join(stages) if stages else "1"
 
 
+def choices_text(choices: Mapping[str, Any]) -> str:
+    """Choices in one line: widths, then what is not of the commonest precision, as `hidden 2, binary, int8: a, b`."""
+    widths = [f"{name} {value:g}" for name, value in choices.items() if not isinstance(value, str)]
+    named: dict[str, list[str]] = {}
+    for name, value in choices.items():
+        if isinstance(value, str):
+            named.setdefault(value, []).append(name)
+    usual = max(named, key=lambda value: len(named[value]), default=None)
+    others = [f"{value}: {' '.join(names)}" for value, names in named.items() if value != usual]
+    return ", ".join([*widths, *([usual] if usual else []), *others])
+
+
 def precision_text(layers: Mapping[str, Precision]) -> str:
     """The plan in words: the commonest precision, then what differs, by the largest groups that are uniform.
 

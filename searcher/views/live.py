@@ -14,6 +14,7 @@ from rich.text import Text
 
 from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted
 from searcher.progress import SearchProgress
+from searcher.views.candidate import choices_text
 from searcher.views.numbers import count_text, duration_text, size_text
 
 PHASES = {"fp": "FP parent", "qat": "QAT"}
@@ -84,8 +85,8 @@ class LiveSearch:
 
 def _started_line(event: TrialStarted) -> str:
     again = f" (start {event.attempt})" if event.attempt > 1 else ""
-    choices = ", ".join(f"{name} {value}" for name, value in event.choices.items())
-    return f"trial {event.number}{again}: {choices}; {size_text(event.memory_bytes)}, {count_text(event.ops)} OPs"
+    cost = f"{size_text(event.memory_bytes)}, {count_text(event.ops)} OPs"
+    return f"trial {event.number}{again}: {choices_text(event.choices)}; {cost}"
 
 
 def _finished_line(event: TrialFinished) -> Text:

@@ -10,7 +10,7 @@ from bhvit import TINY, PrecisionPlan
 from searcher.budget import Budget
 from searcher.candidate import Candidate
 from searcher.records import Metrics, Outcome, TrialRecord, read_records, write_record
-from searcher.views.candidate import factor_text, precision_text
+from searcher.views.candidate import choices_text, factor_text, precision_text
 from searcher.views.leaderboard import leaderboard, outcome_counts, parents_saved, ranked
 
 MIB = 2**20
@@ -85,6 +85,12 @@ def test_a_plan_is_said_in_the_fewest_words(rules: dict, text: str) -> None:
     for pattern, precision in rules.items():
         plan = plan.with_layers(pattern, precision)
     assert precision_text(plan.resolve(TINY.addresses)) == text
+
+
+def test_choices_are_said_by_what_differs() -> None:
+    choices = {"hidden": 1.5, "downsample1": "int8", "downsample2": "binary", "*.attention": "int8", "a": "binary"}
+    assert choices_text(choices | {"b": "binary"}) == "hidden 1.5, binary, int8: downsample1 *.attention"
+    assert choices_text({"hidden": 2}) == "hidden 2"
 
 
 def test_a_width_that_is_not_searched_is_one() -> None:
