@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from bhvit.layer_terms import HEAD, STEM
 from bhvit.model import BHViT, weight_layers
 from bhvit.precision import real_width
 from bhvit.released_names import released_names
+from bhvit.whole_files import write_with
 
 LISTED_DIFFERENCES = 20
 
@@ -48,19 +47,8 @@ def load_reference_state_dict(model: BHViT, state_dict: Mapping[str, Tensor]) ->
 
 def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
     """Write the state of `model` to the safetensors file `path`, whole or not at all, with texts as `metadata`."""
-    path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        save_file(tensors, temporary, metadata=dict(metadata or {}))
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata=dict(metadata or {})))
 
 
 def load_weights(model: nn.Module, path: Path | str) -> dict[str, str]:
@@ -124,11 +112,3 @@ def _check_same_tensors(source: str, found: Mapping[str, Tensor], expected: Mapp
             f"{source} must hold exactly the tensors of the model, but there are {len(differences)} differences: "
             f"{listed}. Build the model with the architecture, norm and precision plan that the weights come from."
         )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

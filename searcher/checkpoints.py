@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
-from searcher.files import write_with
+from bhvit.whole_files import write_with
 from searcher.records import EpochRecord
 from searcher.schema import from_mapping
 

@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from bhvit.errors import InvalidInput
-from searcher.files import write_with
+from bhvit.whole_files import write_with
 from searcher.pruning import Hyperband, Median, NoPruning, Pruning
 
 STUDY_NAME = "search"
