@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from bhvit.checkpoint import load_weights, round_to_stored_precision
@@ -37,6 +38,7 @@ def train_candidate(
     warm_starts: Path,
     seed: int,
     device: str = "auto",
+    threads: int | None = None,
     report: Report,
     progress: Progress | None = None,
 ) -> Metrics:
@@ -44,9 +46,12 @@ def train_candidate(
 
     `directory` gets the checkpoints of phase 2, `warm_starts` those of the parent, which is trained at most once.
     `report` gets every epoch of the phases trained here; its true ends phase 2 (phase 1 is never cut short, others
-    may need the parent). A full-precision candidate has the same two phases, so that effort is equal.
+    may need the parent). A full-precision candidate has the same two phases, so that effort is equal. `threads` is the
+    number of CPU threads (none: torch's default).
     Raises `InvalidInput`, `MissingData`, `Diverged` or `OutOfMemory`.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     job = _Job(candidate, recipe, data, seed, device)
     parent = parent_of(
         job.parent_key,

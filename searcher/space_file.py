@@ -78,12 +78,14 @@ class SearchSection:
     """`search:` of a space file.
 
     `trials` counts trainings over all restarts; the first `startup` of them are drawn at random from the feasible set
-    (default: chosen by the sampler).
+    (default: chosen by the sampler). `threads` is the number of CPU threads of a training (default: all cores); on the
+    CPU results are bitwise reproducible for one number of threads.
     """
 
     trials: int = 20
     seed: int = 0
     workers: int = 1
+    threads: int | None = None
     startup: int | None = None
     pruner: Pruning = field(default_factory=Median)
 
@@ -91,6 +93,8 @@ class SearchSection:
         for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
             if getattr(self, name) < least:
                 raise InvalidInput(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        if self.threads is not None and self.threads < 1:
+            raise InvalidInput(f"threads must be at least 1, but it is {self.threads}; leave it out for all cores.")
         if self.startup is not None and self.startup < 0:
             raise InvalidInput(f"startup must not be negative, but it is {self.startup}.")
 

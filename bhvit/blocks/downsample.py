@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bhvit.layers import NormFactory, QuantConv2d, RPReLU, tile_channels
@@ -36,6 +37,6 @@ class Downsample(nn.Module):
         x = self.norm_in(h)
         y = self.norm(self.conv(x))
         if self.rprelu is not None:
-            pooled = x.unflatten(2, (-1, FACTOR)).unflatten(1, (-1, FACTOR)).sum((2, 4)) / FACTOR**2
+            pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), FACTOR).permute(0, 2, 3, 1)
             y = self.rprelu(y, tile_channels(pooled, y.shape[-1]))
         return y + self.position

@@ -12,10 +12,9 @@ def tile_channels(x: Tensor, channels: int) -> Tensor:
     copies, rest = divmod(channels, x.shape[-1])
     if copies == 1 and not rest:
         return x
-    parts = [x] * copies
-    if rest:
-        parts.append(x[..., :rest])
-    return torch.cat(parts, dim=-1)
+    # Not cat(): the gradient of an expanded dimension is one sum, not an addition a copy.
+    tiled = x[..., None, :].expand(*x.shape[:-1], copies, x.shape[-1]).flatten(-2)
+    return torch.cat((tiled, x[..., :rest]), dim=-1) if rest else tiled
 
 
 def pool_channels(x: Tensor, channels: int) -> Tensor:

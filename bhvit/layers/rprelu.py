@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -31,10 +32,10 @@ class RPReLU(nn.Module):
 
 
 class _RPReLU(torch.autograd.Function):
-    """RPReLU(x + residual) that keeps one tensor for its gradient: m = max(0, shift_in - x - residual).
+    """RPReLU(x + residual) that keeps one tensor for its gradient: m = min(0, x + residual - shift_in).
 
-    With u = x + residual - shift_in, PReLU(u) = u + (1 - slope) m, and m > 0 says on which side u lies. Only
-    operations with a vectorised kernel are used; `prelu` and comparisons have none on the CPU.
+    With u = x + residual - shift_in, PReLU(u) = u + (slope - 1) m, and m < 0 says on which side u lies. Only operations
+    with a vectorised kernel are used; on the CPU, comparisons and the gradient of `prelu` have none.
     """
 
     @staticmethod
@@ -42,20 +43,20 @@ class _RPReLU(torch.autograd.Function):
         ctx: Any, x: Tensor, residual: Tensor | None, shift_in: Tensor, slope: Tensor, shift_out: Tensor
     ) -> Tensor:
         u = x - shift_in if residual is None else (x + residual).sub_(shift_in)
-        below = u.neg().relu_()
+        below = u.clamp_max(0)
         ctx.save_for_backward(below, slope)
         ctx.has_residual = residual is not None
-        return u.add_(shift_out).addcmul_(below, 1 - slope)
+        return u.addcmul_(below, slope - 1).add_(shift_out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
         below, slope = ctx.saved_tensors
-        grad_below = torch.ops.aten.threshold_backward(grad, below, 0)  # grad where u < 0, else 0
+        grad_below = torch.ops.aten.hardtanh_backward(grad, below, -math.inf, 0)  # grad where below < 0, else 0
         along_shift_out = _channel_sum(grad)
         along_x = along_shift_out - (1 - slope) * _channel_sum(grad_below)
         grad_x = torch.addcmul(grad, grad_below, slope - 1)
-        along_slope = -_channel_sum(grad_below.mul_(below))
+        along_slope = _channel_sum(grad_below.mul_(below))
         return grad_x, grad_x if ctx.has_residual else None, -along_x, along_slope, along_shift_out
 
 

@@ -32,19 +32,21 @@ class Sign(nn.Module):
 
 
 class _Sign(torch.autograd.Function):
-    """Sign(x + shift); the shifted activation is all that is kept for the gradient."""
+    """Sign(x + shift); only `x`, which its other users keep too, is kept for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, shift)
         shifted = x + (0.0 if shift is None else shift + 0.0)  # + 0.0 turns -0.0, whose sign would be -1, into 0.0
-        ctx.save_for_backward(shifted)
-        return torch.copysign(shifted.new_ones(()), shifted).to(x.dtype)  # vectorised, unlike a comparison
+        return torch.copysign(shifted.new_ones(()), shifted, out=shifted).to(x.dtype)  # vectorised, unlike `>=`
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        (shifted,) = ctx.saved_tensors
-        slope = torch.rsub(shifted.abs(), 2, alpha=2).clamp_min_(0)  # 2 - 2|x| is negative exactly where |x| > 1
+        x, shift = ctx.saved_tensors
+        magnitude = x.abs() if shift is None else (x + shift).abs_()
+        # 2 - 2 |x + shift| is negative exactly where the gradient is 0
+        slope = torch.sub(magnitude.new_full((), 2), magnitude, alpha=2, out=magnitude).clamp_min_(0)
         grad_x = slope.mul_(grad)
         grad_shift = grad_x.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         return grad_x, grad_shift

@@ -31,6 +31,9 @@ def run_study(space: Space, folder: Path, device: str, trials: int | None = None
 
     Prints how to go on where it was interrupted.
     """
+    # Set before torch is loaded: its OpenMP threads otherwise spin while they wait, which makes a training many times
+    # slower as soon as anything else runs on one of the cores (docs/log.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     recipe, data = space.training
     data.list_images()  # missing data ends the command before anything is written
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
@@ -47,6 +50,7 @@ def run_study(space: Space, folder: Path, device: str, trials: int | None = None
                 warm_starts=folder.parent / WARM_STARTS,
                 seed=space.search.seed,
                 device=device,
+                threads=space.search.threads,
                 report=report,
                 progress=live.on_step,
             )

@@ -257,3 +257,28 @@ def test_of_many_that_need_a_parent_one_trains_and_the_others_wait(tmp_path: Pat
     assert len(trained) == 1
     assert {name for name, parent in parents.items() if parent.trained_here} == set(trained)
     assert {parent.accuracy for parent in parents.values()} == {0.5}
+
+
+def test_training_uses_the_threads_it_is_given(data: DataConfig, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def progress(*step: object) -> None:
+        seen.append(torch.get_num_threads())
+
+    try:
+        train_candidate(
+            BINARY,
+            RECIPE,
+            data,
+            directory=tmp_path / "trial",
+            warm_starts=tmp_path / "parents",
+            seed=0,
+            device="cpu",
+            threads=before + 1,
+            report=lambda record: True,
+            progress=progress,
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {before + 1}
