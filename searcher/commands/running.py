@@ -31,9 +31,6 @@ def run_study(space: Space, folder: Path, device: str, trials: int | None = None
 
     Prints how to go on where it was interrupted.
     """
-    # Set before torch is loaded: its OpenMP threads otherwise spin while they wait, which makes a training many times
-    # slower as soon as anything else runs on one of the cores (docs/log.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     recipe, data = space.training
     data.list_images()  # missing data ends the command before anything is written
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
