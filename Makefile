@@ -29,9 +29,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/space_cost.py
-	$(BIN)/python benchmarks/search_quality.py
-	$(BIN)/python benchmarks/linear_probe.py
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
 
 # The versions are locked in constraints.txt; pyproject.toml asks for ranges.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -17,6 +17,8 @@ PATCH = 4  # stem stride
 MIXER_GROUPS = 4  # groups of the MSGDC convolutions; the channel-quarter shifts need the same divisibility
 FIRST_ATTENTION_STAGE = 2
 DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
+MAX_FACTOR = 64  # of a width
+MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
 SHIFT_RADII = {3: 1, 5: 2}  # published name of a shift branch -> radius of its rolls
 
 
@@ -159,14 +161,16 @@ def _per_stage(name: str, factor: float | Sequence[float]) -> tuple[float, ...]:
     if len(factors) != STAGES:
         raise InvalidInput(f"{name} must be one factor or {STAGES}, one a stage, but it has {len(factors)}.")
     for f in factors:
-        if isinstance(f, bool) or not isinstance(f, int | float) or not math.isfinite(f) or f <= 0:
-            raise InvalidInput(f"{name} factors must be positive numbers, but one is {f!r}.")
+        if isinstance(f, bool) or not isinstance(f, int | float) or not 0 < f <= MAX_FACTOR:
+            raise InvalidInput(f"{name} factors must be positive numbers up to {MAX_FACTOR}, but one is {f!r}.")
     return factors
 
 
 def _positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{name} must be a positive integer, but it is {value!r}.")
+    if value > MAX_SIZE:
+        raise InvalidInput(f"{name} must be at most {MAX_SIZE}, but it is {value}.")
 
 
 def _validate(a: ArchitectureConfig) -> None:

@@ -95,7 +95,7 @@ class BudgetSection:
     """`budget:` of a space file.
 
     `memory` and `ops` are amounts with a unit ("13.7 MiB", "400 MOPs"), or numbers: with `relative_to` fractions of
-    the reference's cost ("60%" is 0.6), without it bytes and OPs.
+    the reference's cost ("60%" is 0.6), without it bytes and OPs, at least 1.
     """
 
     memory: float | str | None = None
@@ -119,7 +119,14 @@ class BudgetSection:
             return None
         fraction = parse_percent(value) if isinstance(value, str) else value
         if fraction is None or (reference is None and not isinstance(value, str)):
-            return (parse_bytes if quantity == "memory" else parse_ops)(value, quantity)
+            amount = (parse_bytes if quantity == "memory" else parse_ops)(value, quantity)
+            if reference is None and amount < 1:
+                example = "13.7 MiB" if quantity == "memory" else "400 MOPs"
+                raise InvalidInput(
+                    f"{quantity} must be at least 1 without relative_to, but it is {value!r}; add relative_to, or give "
+                    f"an amount such as {example!r}."
+                )
+            return amount
         if reference is None:
             raise InvalidInput(f"{quantity} is {value!r}, a share of a reference; add relative_to, or give an amount.")
         if not math.isfinite(fraction) or fraction <= 0:

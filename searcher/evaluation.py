@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from searcher.devices import mixed_precision
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """Top-1 accuracy (0..1) on the `images` of one class."""
-
-    name: str
-    images: int
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Top-1 accuracy (0..1) and mean cross-entropy on `images` images, with the accuracy of every class."""
-
-    split: str
-    accuracy: float
-    loss: float
-    images: int
-    per_class: tuple[ClassResult, ...]
+from searcher.records import ClassResult, Evaluation
 
 
 def evaluate(

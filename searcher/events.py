@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from bhvit.errors import InvalidInput
 from searcher.records import EpochRecord, Outcome
+from searcher.schema import from_mapping
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class SearchEnded:
 
 Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | TrialFinished | SearchEnded
 Listener: TypeAlias = Callable[[Event], None]
+E = TypeVar("E")
 
 
 @dataclass
@@ -83,9 +86,8 @@ class EventLog:
     epochs_seen: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for event in read_events(self.path):
-            if event["event"] == EpochFinished.__name__:
-                self._remember(event["number"], event["record"]["phase"], event["record"]["epoch"])
+        for event in events_of(EpochFinished, self.path):
+            self._remember(event.number, event.record.phase, event.record.epoch)
 
     def append(self, event: Event) -> None:
         """Write `event` as one line; a line that a killed process left half written is closed first."""
@@ -107,7 +109,7 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log in order, as plain data; lines torn by a killed process are left out."""
+    """The events of a log in order, as plain data; lines that are none, such as torn ones, are left out."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -115,4 +117,21 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except ValueError:
             continue  # half a line: the event had not happened for anyone
-        yield event
+        if isinstance(event, dict) and "event" in event:
+            yield event
+
+
+def events_of(kind: type[E], path: Path) -> Iterator[E]:
+    """The events of one kind in a log; those of another shape (another version's, or damaged) are left out."""
+    for event in read_events(path):
+        if event["event"] == kind.__name__:
+            values = {key: value for key, value in event.items() if key not in ("event", "time")}
+            try:
+                yield from_mapping(kind, values, kind.__name__)
+            except InvalidInput:
+                continue
+
+
+def last_start(path: Path) -> SearchStarted | None:
+    """What the last run of a search was asked for; None where there was none."""
+    return next(iter(reversed(list(events_of(SearchStarted, path)))), None)

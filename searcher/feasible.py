@@ -21,7 +21,8 @@ class FeasibleSet:
     """Configurations within the budget, in the order of their index.
 
     `codes` is `configurations x variables`; `memory_bytes` and `ops` have one entry a configuration. `examined` of the
-    space's `size` configurations were costed: all of them, or (`sampled`) a uniform random sample of distinct ones.
+    space's `size` configurations were costed: all of them, or (`sampled`) distinct ones drawn at random, the enqueued
+    ones, the cheapest ones and their neighbours.
     """
 
     codes: Codes
@@ -150,11 +151,42 @@ def within(space: Space, block: Block) -> NDArray[np.bool_]:
 
 
 def _sample(space: Space) -> Codes:
-    """Distinct configurations, uniform over the space; the same ones for the same seed."""
+    """Distinct configurations, drawn uniformly or certain to matter; the same ones for the same seed.
+
+    Under a tight budget a uniform draw can miss every feasible configuration, hence those that were asked for, the
+    cheapest in memory and in OPs, and all that differ from a cheapest one in a single variable.
+    """
     draw = np.random.default_rng([space.search.seed, space.size % 2**32])
     columns = [draw.integers(len(v.choices), size=SAMPLE, dtype=np.uint8) for v in space.variables]
-    codes = np.stack(columns, axis=1)
+    enqueued = np.array([space.digits_of(point) for point in space.enqueued], np.uint8).reshape(-1, len(columns))
+    codes = np.concatenate((np.stack(columns, axis=1), enqueued, *(_around_cheapest(space, q) for q in QUANTITIES)))
     return codes[np.unique(_keys(codes), return_index=True)[1]]
+
+
+def _around_cheapest(space: Space, quantity: str) -> Codes:
+    """The configuration that costs least of `quantity`, and its neighbours.
+
+    Costs grow with every width and add up over the layers, so the descent by single variables from the narrowest
+    configuration of the fewest bits ends at the minimum of the space; mostly it starts there.
+    """
+    grid, digits = Grid(space), np.array([np.argmin(v.positions) for v in space.variables], np.uint8)
+    while True:
+        codes = np.concatenate((digits[None], _neighbours(space, digits)))
+        blocks = grid.at(codes)
+        used = np.concatenate([block.memory_bytes if quantity == "memory" else block.ops for block in blocks])
+        if used[0] == used.min():
+            return codes
+        digits = codes[used.argmin()]
+
+
+def _neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
+    """The configurations that differ from `digits` in one variable."""
+    variable, choice = np.array(
+        [(i, c) for i, v in enumerate(space.variables) for c in range(len(v.choices)) if c != digits[i]], np.intp
+    ).T
+    codes = np.tile(digits, (len(variable), 1))
+    codes[np.arange(len(codes)), variable] = choice
+    return codes
 
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:

@@ -25,7 +25,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} must be a readable JSON file, but {error}; delete or restore it.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; delete or restore it.") from error
 
 
 def _write(path: Path, text: str) -> None:

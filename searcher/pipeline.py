@@ -10,20 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.checkpoint import load_weights, round_to_stored_precision
-from bhvit.errors import InvalidInput
 from bhvit.model import BHViT, weight_regularizer
 from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.datasets.images import ImageStore
-from searcher.datasets.listing import ImageList, Listing
+from searcher.datasets.listing import ImageList
 from searcher.devices import device_named, memory_exhaustion_named
-from searcher.evaluation import Evaluation, evaluate
+from searcher.evaluation import evaluate
 from searcher.families import family_named
 from searcher.parents import Parent, parent_key, parent_of
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
 from searcher.recipe import NO_TEACHER, PARENT_TEACHER, DataConfig, TrainingRecipe, digest
-from searcher.records import EpochRecord, Metrics
+from searcher.records import EpochRecord, Evaluation, Metrics
 from searcher.teachers import frozen, teacher_from_file
 from searcher.training import Objective, PhaseImages, PhaseRun, Progress, Report, train_phase
 from searcher.warm_start import warm_start
@@ -90,7 +89,7 @@ def evaluate_candidate(
     """
     place = device_named(device)
     listing = data.list_images()
-    _require_classes(candidate, listing)
+    listing.require_classes(candidate.architecture.num_classes)
     model = _build(candidate, recipe)
     load_weights(model, weights)
     round_to_stored_precision(model)
@@ -106,7 +105,7 @@ class _Job:
         self.candidate, self.recipe, self.data, self.seed = candidate, recipe, data, seed
         self.device = device_named(device)
         self.listing = data.list_images()
-        _require_classes(candidate, self.listing)
+        self.listing.require_classes(candidate.architecture.num_classes)
         self.parent_key = parent_key(candidate, recipe, self.listing, seed)
 
     def train_parent(self, folder: Path, report: Report, progress: Progress | None) -> TrainingState:
@@ -189,15 +188,6 @@ def _build(candidate: Candidate, recipe: TrainingRecipe) -> BHViT:
         drop_path_rate=recipe.drop_path,
     )
     return model
-
-
-def _require_classes(candidate: Candidate, listing: Listing) -> None:
-    wanted, found = candidate.architecture.num_classes, len(listing.classes)
-    if wanted != found:
-        raise InvalidInput(
-            f"model.classes must be the number of the data set's classes, but it is {wanted} and {listing.name} has "
-            f"{found}; use classes: {found}."
-        )
 
 
 # One data set at a time stays decoded between the candidates of a search.

@@ -75,6 +75,26 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """Top-1 accuracy (0..1) on the `images` of one class."""
+
+    name: str
+    images: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy (0..1) and mean cross-entropy on `images` images, with the accuracy of every class."""
+
+    split: str
+    accuracy: float
+    loss: float
+    images: int
+    per_class: tuple[ClassResult, ...]
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial: its number, candidate, choices, cost, outcome and metrics.
 
@@ -92,6 +112,10 @@ class TrialRecord:
     attempts: int = 1
     message: str = ""
     schema: int = field(default=SCHEMA_VERSION)
+
+    def __post_init__(self) -> None:
+        if self.outcome.trained and self.metrics is None:
+            raise InvalidInput(f"a trial with outcome {self.outcome} must have metrics, but it has none.")
 
     @property
     def name(self) -> str:
@@ -112,15 +136,13 @@ class TrialRecord:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             found = data.get("schema") if isinstance(data, dict) else None
             raise InvalidInput(f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}.")
+        values = dict(data)
         try:
-            values = dict(data)
             values["candidate"] = Candidate.from_json(data["candidate"])
             values["outcome"] = Outcome(data["outcome"])
-            if data["metrics"] is not None:
-                values["metrics"] = from_mapping(Metrics, data["metrics"], "metrics")
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise InvalidInput(f"not a trial record: {error}") from error
+        return from_mapping(cls, values, "record")
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:
@@ -131,8 +153,9 @@ def write_record(folder: Path, record: TrialRecord) -> None:
 def read_record(folder: Path) -> TrialRecord:
     """The record in the trial folder `folder`."""
     path = folder / RECORD_FILE
+    data = read_json(path)
     try:
-        return TrialRecord.from_json(read_json(path))
+        return TrialRecord.from_json(data)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
 

@@ -7,6 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, TypeVar
 
 from bhvit.errors import InvalidInput, unknown_name
@@ -70,6 +71,8 @@ def convert(kind: Any, value: object, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         cls = typing.cast(type, kind)
         return value if isinstance(value, cls) else from_mapping(cls, value, where)
+    if isinstance(kind, type) and isinstance(value, kind) and issubclass(kind, Enum):
+        return value
     return _scalar(kind, value, where)
 
 

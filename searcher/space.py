@@ -162,7 +162,7 @@ class Space:
 
     @cached_property
     def question(self) -> dict[str, Any]:
-        """The content that makes two searches the same question: neither name, budget, trials nor workers."""
+        """The content that makes two searches the same question: neither name, limits, trials nor workers."""
         plain, model = self.to_plain(), self.file.model
         return {
             "model": {
@@ -173,6 +173,7 @@ class Space:
             },
             **{name: plain[name] for name in ("widths", "precision", "recipe")},
             "data": self.data and {"name": self.data.name, "root": self.data.root},
+            "accounting": self.file.budget.accounting,
             "seed": self.search.seed,
         }
 

@@ -61,7 +61,7 @@ class ModelSection:
         family = family_named(self.family)
         options: dict[str, Any] = {
             "image_size": self.image_size,
-            "window_size": self.window_size or _window_for(self.image_size),
+            "window_size": _window_for(self.image_size) if self.window_size is None else self.window_size,
             "num_classes": self.classes,
             "shifts": self.shifts,
             "downsample_form": self.downsample,

@@ -73,9 +73,10 @@ class StudyFolder:
     def claim(self, space: Space) -> None:
         """Store `space` here, unless the folder is another question's (`Space.question`): then `InvalidInput`.
 
-        Budget, number of trials, workers, pruner, start-up and enqueued points may change between runs.
+        Budget, number of trials, workers, pruner, start-up and enqueued points may change between runs. Where no trial
+        has begun, any space replaces the stored one.
         """
-        if self.space_file.exists():
+        if self.space_file.exists() and self._begun:
             stored = self.space()
             changes = list(_differences(stored.question, space.question))
             if changes:
@@ -86,6 +87,11 @@ class StudyFolder:
             if stored.file == space.file:
                 return
         write_text(self.space_file, space.to_yaml())
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the folder holds anything that depends on its space."""
+        return self.database.exists() or (self.trials.is_dir() and any(self.trials.iterdir()))
 
 
 def _differences(stored: Any, asked: Any, where: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from bhvit.errors import InvalidInput
 MAX_BYTES = 1_000_000
 MAX_DIGITS = 15  # whole numbers beyond this leave the exact range of a float
 MAX_DEPTH = 20
+# YAML 1.1 also knows octal 0140, hexadecimal 0x10, sexagesimal 1:30 and grouped 1_5: few mean them.
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -45,13 +49,27 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
-        """Refuse whole numbers that a float cannot hold exactly."""
+        """Refuse whole numbers that a float cannot hold exactly, and those not written as plain decimals."""
         if len(node.value) > MAX_DIGITS:
             raise yaml.YAMLError(f"whole numbers have at most {MAX_DIGITS} digits, {_place(node)}")
-        return int(super().construct_yaml_int(node))
+        _require_plain(node, _INT)
+        return int(node.value)
+
+    def construct_yaml_float(self, node: Any) -> float:
+        """Refuse numbers that are not written as plain decimals, infinity among them."""
+        _require_plain(node, _FLOAT)
+        return float(node.value)
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
+
+
+def _require_plain(node: Any, form: re.Pattern[str]) -> None:
+    if not form.fullmatch(node.value):
+        raise yaml.YAMLError(
+            f"a number must be a plain decimal such as 140 or 0.5, but {node.value[:40]!r} is none, {_place(node)}"
+        )
 
 
 def _place(at: Any) -> str:

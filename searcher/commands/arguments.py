@@ -6,10 +6,9 @@ import argparse
 import math
 from typing import Any
 
-import yaml
-
 from bhvit.errors import InvalidInput
 from searcher.space import Space
+from searcher.yaml_file import parse_yaml
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +24,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(space: Space, settings: list[str]) -> dict[str, Any]:
-    """Complete choices from `--set` values; variables left out take their first choice."""
-    pairs = [key_and_value(text, "--set", "VARIABLE=VALUE") for text in settings]
-    return space.complete({key: yaml.safe_load(value) for key, value in pairs}, "--set")
+    """Complete choices from `--set` values; variables left out get width 1 or the default precision."""
+    point: dict[str, Any] = {}
+    for text in settings:
+        key, value = key_and_value(text, "--set", "VARIABLE=VALUE")
+        if key in point:
+            raise InvalidInput(f"--set takes each variable once, but {key!r} is given twice; remove one.")
+        point[key] = parse_yaml(value, f"--set {key}")
+    return space.complete(point, "--set")
 
 
 def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:

@@ -16,7 +16,8 @@ from typing import Any
 from bhvit.errors import InvalidInput
 from searcher.commands.studies import study_named
 from searcher.files import read_json, write_json
-from searcher.records import TrialRecord
+from searcher.records import Evaluation, TrialRecord
+from searcher.schema import from_mapping
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console, print_json, table
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     known = path.exists()
     if not known:
         write_json(path, _evaluated(folder, record, args.device))
-    result = read_json(path)
+    result = dataclasses.asdict(from_mapping(Evaluation, read_json(path), str(path)))
     if args.json:
         print_json(result)
     else:
@@ -70,9 +71,7 @@ def _evaluated(folder: StudyFolder, record: TrialRecord, device: str) -> dict[st
 def _show(record: TrialRecord, result: dict[str, Any], known: bool) -> None:
     out = console()
     again = " (read earlier, kept)" if known else ""
-    out.print(
-        f"trial {record.number}: test Top-1 [bold]{100 * result['accuracy']:.1f} %[/], {result['images']} images{again}"
-    )
+    out.print(f"trial {record.number}: test Top-1 {100 * result['accuracy']:.1f} %, {result['images']} images{again}")
     assert record.metrics is not None
     out.print(f"validation Top-1 was {100 * record.metrics.accuracy:.1f} %; loss on test {result['loss']:.3f}\n")
     classes = table("class", ("images", "right"), ("Top-1 %", "right"))

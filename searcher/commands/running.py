@@ -10,6 +10,7 @@ from pathlib import Path
 
 from searcher.commands.studies import RUNS
 from searcher.coordinator import Ended, Report, SearchSummary, TrialJob, run_search
+from searcher.preflight import check_trainable
 from searcher.progress import SearchProgress
 from searcher.records import Metrics
 from searcher.space import Space
@@ -26,13 +27,20 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
+def places(args: argparse.Namespace) -> list[str]:
+    """The options of `add_run_arguments` that the user gave, as arguments."""
+    given = {"--runs": str(args.runs) if args.runs != RUNS else None, "--study": args.study}
+    given["--device"] = args.device if args.device != "auto" else None
+    return [text for flag, value in given.items() if value is not None for text in (flag, value)]
+
+
 def run_study(space: Space, folder: Path, device: str, trials: int | None = None) -> SearchSummary:
     """Run or continue the search of `space` in `folder`, shown live; FP parents are shared in the folder beside it.
 
     Prints how to go on where it was interrupted.
     """
+    check_trainable(space)  # before anything is written
     recipe, data = space.training
-    data.list_images()  # missing data ends the command before anything is written
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     with LiveSearch(console(), progress) as live:
 

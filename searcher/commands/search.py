@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 from bhvit.errors import InvalidInput
-from searcher.commands.running import add_run_arguments, exit_code, program, run_study
+from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
 from searcher.space import load_space
@@ -50,5 +50,7 @@ def run(args: argparse.Namespace) -> int:
         out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
     else:
         out.print("Next:")
-        out.print(next_commands(program(), args.file, folder.path, summary.planned, summary.records, space))
+        again = [args.file, *places(args)]
+        go_on = ["search", *again, "--trials", str(2 * summary.planned)]
+        out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)

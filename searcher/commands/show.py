@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from bhvit.errors import InvalidInput
 from searcher.commands.studies import study_named
 from searcher.views.console import console, print_json
 from searcher.views.study import study_json, study_view
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the study."""
+    if args.top is not None and args.top < 1:
+        raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
     folder = study_named(args.study)
     space, records = folder.space(), folder.records()
     if args.json:

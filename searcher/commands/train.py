@@ -55,4 +55,4 @@ def _announce(space: Space) -> None:
     candidate = space.candidate(space.enqueued[0])
     report = candidate.cost(space.budget.accounting)
     lines = (widths_text(candidate), precision_text(candidate.layers), *footer(candidate, report), "")
-    console().print(*lines, sep="\n", markup=False)
+    console().print(*lines, sep="\n")

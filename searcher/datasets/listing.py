@@ -45,6 +45,15 @@ class Listing:
             raise InvalidInput(f"data set {self.name} must have images in its {name} split, but it has none.")
         return images
 
+    def require_classes(self, wanted: int) -> None:
+        """Raise `InvalidInput` where a model of `wanted` classes does not fit this data set."""
+        found = len(self.classes)
+        if wanted != found:
+            raise InvalidInput(
+                f"model.classes must be the number of the data set's classes, but it is {wanted} and {self.name} has "
+                f"{found}; use classes: {found}."
+            )
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of a hash of file names, sizes, labels and splits, wherever the files lie."""

@@ -16,8 +16,16 @@ PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
 def console() -> Console:
     """A console for standard output: terminal width and colour there, wide and without escape codes elsewhere."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(width=PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False, soft_wrap=True)
+        return Console(highlight=False, markup=False, emoji=False)
+    return Console(
+        width=PLAIN_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        no_color=True,
+        force_terminal=False,
+        soft_wrap=True,
+    )
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:

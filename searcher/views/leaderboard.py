@@ -88,9 +88,10 @@ def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
 
 
 def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
-    """FP trainings that were run, and those that were saved because trials of equal widths share their parent."""
-    keys = [r.metrics.parent_key for r in records if r.metrics is not None]
-    return len(set(keys)), len(keys) - len(set(keys))
+    """FP trainings that these trials ran, and those they were spared because a parent of equal widths existed."""
+    metrics = [r.metrics for r in records if r.metrics is not None]
+    run = sum(m.parent_trained for m in metrics)
+    return run, len(metrics) - run
 
 
 def record_json(record: TrialRecord, budget: Budget) -> Mapping[str, Any]:

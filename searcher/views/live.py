@@ -62,7 +62,7 @@ class LiveSearch:
 
     def _print(self, line: str) -> None:
         self._status_at = time.monotonic()
-        self.console.print(f"{time.strftime('%H:%M:%S')} {line}, {_time_text(self.progress)}", markup=False)
+        self.console.print(f"{time.strftime('%H:%M:%S')} {line}, {_time_text(self.progress)}")
 
     def _render(self) -> RenderableType:
         p = self.progress

@@ -39,7 +39,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    yield f"[bold]{space.name}[/]: {profile.size:,} configurations of {space.family}"
+    yield f"{space.name}: {profile.size:,} configurations of {space.family}"
     scope = f"{profile.feasible:,} ({_share(profile.share)})"
     if profile.sampled:
         scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
@@ -77,12 +77,7 @@ def _ranges(space: Space, profile: SpaceProfile) -> Table:
 def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     """Whether the budget can be met, what binds, and whether searching is the right tool."""
     if not profile.satisfiable:
-        yield "[bold red]The budget cannot be met[/]: no configuration is within it."
-        smallest = {"memory": profile.memory_bytes.minimum, "ops": profile.ops.minimum}
-        for name, limit in space.budget.limits.items():
-            text = size_text if name == "memory" else count_text
-            if smallest[name] > limit:
-                yield f"{name}: even the smallest candidate needs {text(smallest[name])}, the limit is {text(limit)}."
+        yield from _unsatisfied(space, profile)
         return
     if profile.binds is None:
         yield "No limit excludes anything."
@@ -96,6 +91,22 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
             f"With fewer than {FEW} feasible configurations, successive halving over all of them is the better plan: "
             f"trials: {profile.feasible}, pruner: successive_halving."
         )
+
+
+def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """That no examined configuration is within the budget; that none can be, only where this is certain."""
+    smallest = {"memory": profile.memory_bytes.minimum, "ops": profile.ops.minimum}
+    exceeded = {name: limit for name, limit in space.budget.limits.items() if smallest[name] > limit}
+    if profile.sampled and not exceeded:
+        yield (
+            f"None of {profile.examined:,} sampled configurations is within the budget; the space may hold one "
+            "nevertheless. Raise the budget, or enqueue a point that is within it."
+        )
+        return
+    yield "The budget cannot be met: no configuration is within it."
+    for name, limit in exceeded.items():
+        text = size_text if name == "memory" else count_text
+        yield f"{name}: even the smallest candidate needs {text(smallest[name])}, the limit is {text(limit)}."
 
 
 def _share(share: float) -> str:

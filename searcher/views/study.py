@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from searcher.events import read_events
+from searcher.events import last_start
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
@@ -38,12 +38,13 @@ def study_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
 def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """The study as plain data; trials in the order of their numbers, `ranking` lists numbers best first."""
     trained, saved = parents_saved(records)
+    started = last_start(folder.events)
     return {
         "study": str(folder.path),
         "budget": {"accounting": space.budget.accounting, **space.budget.limits},
         "space_size": space.size,
-        "feasible": _feasible(folder),
-        "planned": space.search.trials,
+        "feasible": None if started is None else started.feasible,
+        "planned": _planned(folder, space),
         "outcomes": outcome_counts(records),
         "fp_trainings": trained,
         "fp_trainings_saved": saved,
@@ -53,34 +54,44 @@ def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
 
 
 def next_commands(
-    program: str, file: str, folder: Path, planned: int, records: Sequence[TrialRecord], space: Space
-) -> Table:
-    """What to try after a search, ready to be pasted; `program` is how the user called us, `file` the space file."""
+    program: str,
+    search: Sequence[str],
+    ablation: Sequence[str],
+    folder: Path,
+    records: Sequence[TrialRecord],
+    space: Space,
+) -> RenderableType:
+    """What to try after a search, ready to be pasted.
+
+    `program` is how the user called us, `search` and `ablation` the arguments that go on and that ablate.
+    """
     best = ranked(records, space.budget)
-    rows = [(f"show {folder}", "this table again")]
+    rows = [(["show", str(folder)], "this table again")]
     if best:
-        rows.append((f"evaluate {folder} {best[0].number}", "the best on the test split, read once"))
-    rows.append((f"search {file} --trials {2 * planned}", "go on"))
-    rows.append((f"ablation {file}", "is hidden or intermediate width worth more?"))
-    result = Table.grid(padding=(0, 2))
-    result.add_column(overflow="fold")
-    for command, purpose in rows:
-        result.add_row(f"  {program} {command}", Text(purpose, style="dim"))
-    return result
+        rows.append((["evaluate", str(folder), str(best[0].number)], "the best on the test split, read once"))
+    rows += [(list(search), "go on"), (list(ablation), "is hidden or intermediate width worth more?")]
+    commands = [f"  {program} {shlex.join(arguments)}" for arguments, _ in rows]
+    width = max(map(len, commands))
+    lines = [
+        Text.assemble(command.ljust(width), (f"   {purpose}", "dim"))
+        for command, (_, purpose) in zip(commands, rows, strict=True)
+    ]
+    return Group(*lines)
 
 
 def _head(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> Iterator[RenderableType]:
     done = sum(r.outcome.finished and r.attempts > 0 for r in records)
-    feasible = _feasible(folder)
-    within = "" if feasible is None else f", {feasible:,} within the budget"
-    yield Text.assemble((str(folder.path), "bold"), f": {done} of {space.search.trials} trials")
+    started = last_start(folder.events)
+    within = "" if started is None else f", {started.feasible:,} within the budget"
+    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(folder, space)} trials")
     yield f"space: {space.size:,} configurations{within}"
     yield f"budget: {space.budget}"
 
 
-def _feasible(folder: StudyFolder) -> int | None:
-    counts = [e["feasible"] for e in read_events(folder.events) if e["event"] == "SearchStarted"]
-    return counts[-1] if counts else None
+def _planned(folder: StudyFolder, space: Space) -> int:
+    """Trials that the last run was asked for (`--trials` may differ from the space file)."""
+    started = last_start(folder.events)
+    return space.search.trials if started is None else started.planned
 
 
 def _summary(records: Sequence[TrialRecord]) -> Iterator[str]:

@@ -78,7 +78,7 @@ def test_impossible_values_are_refused_with_rule_value_and_remedy(change: dict, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("factor", [0, -1, float("nan"), "2", True, (1, 2)])
+@pytest.mark.parametrize("factor", [0, -1, 65, 1e300, float("nan"), "2", True, (1, 2)])
 def test_scaling_refuses_what_is_no_positive_factor(factor) -> None:
     with pytest.raises(InvalidInput, match="hidden"):
         TINY.scaled(hidden=factor)

@@ -66,6 +66,13 @@ def test_amount_with_a_unit_stays_absolute_beside_shares() -> None:
     assert budget.ops == 4e8
 
 
+def test_number_without_reference_is_bytes_and_below_one_refused() -> None:
+    assert small_space(budget={"memory": 1, "ops": 4e8}).budget == Budget(1, 4e8)
+    for value in (0.25, "0.25"):
+        with pytest.raises(InvalidInput, match=r"memory must be at least 1 without relative_to, .* add relative_to"):
+            small_space(budget={"memory": value})
+
+
 def test_violation_and_budget_read_as_one_line() -> None:
     assert str(Violation("memory", 3 * 2**20, 2 * 2**20)) == "memory 3.00 MiB exceeds 2.00 MiB (+50.00%)"
     assert str(Budget(memory=2**20, ops=5e6)) == "memory <= 1.00 MiB, ops <= 5.0 MOPs (reported accounting)"

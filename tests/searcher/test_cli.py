@@ -40,6 +40,22 @@ def searcher(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "searcher", *arguments], capture_output=True, text=True)
 
 
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "searcher", "cost"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr == "searcher: No space left on device; check path, permissions and free space.\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(capsys) -> None:
+    assert main(["search", "search_spaces/demo.yaml", "--runs", "/dev/null/runs"]) == 2
+    err = capsys.readouterr().err
+    assert "Not a directory" in err
+    assert err.count("\n") == 1
+
+
 def test_help_lists_every_command_and_answers_in_a_blink() -> None:
     times = []
     for _ in range(3):
@@ -77,6 +93,11 @@ def test_every_command_explains_itself_with_examples(command: str, capsys) -> No
         (["cost", "--image-size", "100"], "image_size must be a multiple of 32 * window_size = 224"),
         (["cost", "--image-size", "0"], "image_size must be a positive integer, but it is 0."),
         (["cost", "--set", "hidden=2"], "--set needs a space file"),
+        (["cost", "search_spaces/demo.yaml", "--set", "hidden=["], "--set hidden must be valid YAML"),
+        (["cost", "search_spaces/demo.yaml", "--set", "hidden=1", "--set", "hidden=2"], "'hidden' is given twice"),
+        (["cost", "--hidden", "1e300"], "hidden factors must be positive numbers up to 64"),
+        (["cost", "--classes", "9" * 30], "num_classes must be at most 1048576"),
+        (["show", "nowhere", "--top", "0"], "--top must be at least 1, but it is 0."),
         (["cost", "--presett", "tiny"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

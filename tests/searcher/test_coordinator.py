@@ -269,6 +269,18 @@ def test_another_space_in_the_folder_is_refused_and_nothing_changes(tmp_path: Pa
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"} == before
 
 
+def test_space_that_no_trial_has_begun_with_is_replaced_by_the_corrected_one(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.claim(small_space(model={"preset": "tiny", "classes": 5}))
+    folder.trials.mkdir()
+    corrected = small_space(model={"preset": "tiny", "classes": 6})
+    folder.claim(corrected)
+    assert folder.space().file == corrected.file
+    (folder.trials / "0000-abc").mkdir()
+    with pytest.raises(InvalidInput, match=r"model\.num_classes is 6 there, 37 here"):
+        folder.claim(small_space(model={"preset": "tiny"}))
+
+
 def test_raised_budget_lets_a_refused_enqueued_point_be_trained(tmp_path: Path) -> None:
     search(tmp_path / "s", trials=3)
     space = search_space(trials=4)

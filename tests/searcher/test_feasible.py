@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from searcher import feasible, grid
 from searcher.feasible import feasible_set, profile
 from searcher.grid import Grid
+from searcher.views.space import verdict
 from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 
@@ -123,13 +125,78 @@ def test_large_space_is_sampled_without_repeats_and_says_so(monkeypatch: pytest.
     found = feasible_set(space)
     assert found.sampled
     assert profile(space).sampled
-    assert 1990 <= found.examined == len({tuple(row) for row in found.codes}) <= 2000
+    extra = 2 * (len(space.variables) * 2 + 2)  # at most: around the cheapest in memory and in OPs
+    assert 1990 <= found.examined == len({tuple(row) for row in found.codes}) <= 2000 + extra
     row = found.codes[700]
     total = space.candidate(space.choices_of(row)).cost().total
     assert (found.memory_bytes[700], found.ops[700]) == (total.memory_bytes, total.ops)
     assert found.row_of(tuple(row.tolist())) == 700
     shares = [(found.codes[:, i] == 0).mean() for i in range(2, found.codes.shape[1])]
     assert np.allclose(shares, 1 / 3, atol=0.06)  # 0.06 is more than five standard deviations
+
+
+def _sampled_space(**sections: Any) -> Any:
+    groups = [{"layers": "*", "tie": "each", "choices": ["int8", "fp16", "binary"]}]
+    return small_space(precision={"groups": groups}, **sections)
+
+
+NARROW = {"hidden": 1, "intermediate": 0.5}
+
+
+@pytest.fixture
+def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feasible, "SAMPLE", 500)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("accounting", ["reported", "complete"])
+def test_minimum_of_a_sampled_space_is_that_of_all_configurations(
+    family: str, accounting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces = [_every_regime(family, accounting), small_space(family, budget={"accounting": accounting})]
+    everything = [profile(space) for space in spaces]
+    monkeypatch.setattr(feasible, "ENUMERABLE", 1)
+    monkeypatch.setattr(feasible, "SAMPLE", 1)
+    for space, whole in zip(spaces, everything, strict=True):
+        seen = profile(space)
+        assert seen.sampled
+        assert (seen.memory_bytes.minimum, seen.ops.minimum) == (whole.memory_bytes.minimum, whole.ops.minimum)
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_budget_that_only_the_cheapest_and_some_neighbours_meet_is_met_in_a_sample() -> None:
+    free = _sampled_space()
+    cheapest = free.candidate(free.complete({**NARROW, "*": "binary"})).cost().total
+    one_int8 = free.candidate(free.complete({**NARROW, "stage0.block0.mlp": "int8"})).cost().total
+    space = _sampled_space(budget={"memory": one_int8.memory_bytes, "ops": one_int8.ops})
+    found = feasible_set(space)
+    digits = space.digits_of(space.complete({**NARROW, "stage0.block0.mlp": "int8"}))
+    assert found.row_of(digits) is not None
+    assert found.row_of(space.digits_of(space.complete(NARROW))) is not None
+    assert len(found) < 2 * len(space.variables)  # the uniform draw holds none
+    assert (profile(space).memory_bytes.minimum, profile(space).ops.minimum) == (cheapest.memory_bytes, cheapest.ops)
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_enqueued_point_is_examined_in_a_sampled_space() -> None:
+    point = {"hidden": 2, "stage1.*": "int8", "stage3.*": "fp16"}
+    space = _sampled_space(enqueue=[point])
+    assert feasible_set(space).row_of(space.digits_of(space.enqueued[0])) is not None
+    assert feasible_set(_sampled_space()).row_of(space.digits_of(space.enqueued[0])) is None
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_sampled_space_cannot_meet_its_budget_only_where_the_cheapest_exceeds_it() -> None:
+    cheapest = profile(_sampled_space()).memory_bytes.minimum
+    over = _sampled_space(budget={"memory": cheapest - 1})
+    lines = list(verdict(over, profile(over)))
+    assert "cannot be met" in lines[0]
+    assert "even the smallest candidate" in lines[1]
+    # As if the cheapest in memory and the cheapest in OPs kept one limit each and nothing examined kept both.
+    missed = dataclasses.replace(profile(_sampled_space()), feasible=0)
+    (line,) = verdict(_sampled_space(budget={"memory": cheapest}), missed)
+    assert f"None of {missed.examined:,} sampled configurations is within the budget" in line
+    assert "cannot be met" not in line
 
 
 def test_single_candidate_is_a_set_of_one() -> None:

@@ -19,7 +19,7 @@ BINARY = PrecisionPlan.uniform("binary")
 
 
 def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes) -> TrialRecord:
-    metrics = Metrics(accuracy, accuracy, 3, changes.pop("parent", "a"), 0.9, parent_trained=False)
+    metrics = Metrics(accuracy, accuracy, 3, "key", 0.9, parent_trained=changes.pop("parent_trained", False))
     record = TrialRecord(
         number,
         Candidate("bhvit", TINY, plan),
@@ -35,7 +35,7 @@ def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes)
 RECORDS = [
     trial(0, 0.70),
     trial(1, 0.75, BINARY.with_layers("downsample*", "fp16")),
-    trial(2, 0.72, outcome=Outcome.STOPPED, parent="b"),
+    trial(2, 0.72, outcome=Outcome.STOPPED, parent_trained=True),
     trial(3, 0.99, memory_bytes=3 * MIB),
     trial(4, 0.0, outcome=Outcome.DIVERGED, metrics=None, message="NaN"),
     trial(5, 0.70, memory_bytes=MIB / 2),
@@ -63,8 +63,8 @@ def test_outcomes_are_counted_without_zeros() -> None:
     assert outcome_counts(RECORDS) == {"complete": 4, "stopped": 1, "diverged": 1}
 
 
-def test_trials_that_share_a_parent_save_its_training() -> None:
-    assert parents_saved(RECORDS) == (2, 3)
+def test_trials_that_find_their_parent_save_its_training() -> None:
+    assert parents_saved(RECORDS) == (1, 4)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bhvit.errors import InvalidInput
 from searcher.pruning import Hyperband, Median
 from searcher.space import Space, load_space, parse_space
+from searcher.yaml_file import parse_yaml
 from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
 
 DESIGN_CARD = """
@@ -183,6 +184,9 @@ REFUSALS = [
     ({"model": {"depths": [1, 1, 1, 1]}}, "give a preset, or all of embed_dims"),
     ({"model": {"preset": "tinny"}}, "unknown preset 'tinny' (did you mean 'tiny'?)"),
     ({"model": {"preset": "tiny", "image_size": 100}}, "image_size must be a multiple of"),
+    ({"model": {"preset": "tiny", "window_size": 0}}, "window_size must be"),
+    ({"budget": {"memory": 0.25}}, "add relative_to, or give an amount such as '13.7 MiB'"),
+    ({"budget": {"ops": 0.5}}, "add relative_to, or give an amount such as '400 MOPs'"),
     ({"search": {"pruner": "medain"}}, "(did you mean 'median'?)"),
     ({"search": {"pruner": {"name": "hyperband"}}}, "search.pruner lacks max_epochs"),
     ({"search": {"trials": 0}}, "trials must be at least 1"),
@@ -238,6 +242,36 @@ def test_broken_file_is_one_line_of_invalid_input(text: bytes, tmp_path: Path) -
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("model: {preset: tiny, image_size: 0140}", "0140"),
+        ("model: {preset: tiny, classes: 1:30}", "1:30"),
+        ("model: {preset: tiny, classes: 1_5}", "1_5"),
+        ("budget: {memory: 0x10}", "0x10"),
+        ("search: {seed: 0b11}", "0b11"),
+        ("budget: {memory: 1_0.5}", "1_0.5"),
+        ("budget: {memory: 1:30.5}", "1:30.5"),
+        ("budget: {memory: .inf}", ".inf"),
+    ],
+)
+def test_number_that_yaml_would_read_as_another_is_refused(line: str, written: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"# a comment\n{line}\n")
+    with pytest.raises(InvalidInput) as refusal:
+        load_space(path)
+    assert f"a number must be a plain decimal such as 140 or 0.5, but {written!r} is none, line 2" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("-7", -7), ("+7", 7), ("140", 140), ("0.5", 0.5), (".5", 0.5), ("2.", 2.0), ("1.5e-08", 1.5e-8)],
+)
+def test_plain_decimals_are_read_as_they_stand(text: str, number: float) -> None:
+    read = parse_yaml(text, "here")
+    assert (read, type(read)) == (number, type(number))
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
