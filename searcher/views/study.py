@@ -66,10 +66,10 @@ def next_commands(
     `program` is how the user called us, `search` and `ablation` the arguments that go on and that ablate.
     """
     best = ranked(records, space.budget)
-    rows = [(["show", str(folder)], "this table again")]
+    rows = [(["show", str(folder)], "this table")]
     if best:
-        rows.append((["evaluate", str(folder), str(best[0].number)], "the best on the test split, read once"))
-    rows += [(list(search), "go on"), (list(ablation), "is hidden or intermediate width worth more?")]
+        rows.append((["evaluate", str(folder), str(best[0].number)], "its test accuracy, once"))
+    rows += [(list(search), "go on"), (list(ablation), "hidden against MLP")]
     commands = [f"  {program} {shlex.join(arguments)}" for arguments, _ in rows]
     width = max(map(len, commands))
     lines = [
