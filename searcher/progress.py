@@ -72,8 +72,8 @@ class SearchProgress:
     def remaining(self) -> float | None:
         """Estimated seconds to the last trial; None until an epoch has been timed.
 
-        The running trial from its epochs, the trials after it as the mean of those finished in this run. A trial
-        whose FP parent exists already is shorter, so early estimates are rather too long.
+        The running trial from its epochs, the trials after it as the mean of those finished in this run. Which of them
+        will find their FP parent and which must train it is not known, so the estimate can jump either way.
         """
         running = self._remaining_of_trial()
         others = self.planned - self.trained - (self.trial is not None)

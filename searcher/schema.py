@@ -19,7 +19,8 @@ _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 def from_mapping(cls: type[T], data: object, where: str) -> T:
     """An instance of the dataclass `cls` from a mapping whose keys are its fields.
 
-    `where` is the dotted place in the file, for messages. Raises `InvalidInput` for unknown, missing or ill-typed
+    `where` is the dotted place in the file, for messages; words such as "the space file" stand for the whole of it and
+    are no part of the places within. Raises `InvalidInput` for unknown, missing or ill-typed
     keys; rules between values belong into the dataclass's `__post_init__`, whose messages are prefixed with `where`.
     """
     if not isinstance(data, Mapping):
@@ -36,7 +37,8 @@ def from_mapping(cls: type[T], data: object, where: str) -> T:
     ]
     if missing:
         raise InvalidInput(f"{where} lacks {', '.join(missing)}; its keys are {', '.join(fields)}.")
-    values = {key: convert(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+    prefix = "" if " " in where else f"{where}."
+    values = {key: convert(hints[key], value, prefix + key) for key, value in data.items()}
     try:
         return cls(**values)
     except InvalidInput as error:
