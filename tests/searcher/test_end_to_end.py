@@ -115,7 +115,12 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 def test_ctrl_c_says_how_to_go_on_and_exits_with_130(folder) -> None:
     process = subprocess.Popen(
-        command(folder, "stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(folder, "stopped"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test-suite in the background ignores it
     )
     wait_for(folder / "stopped" / "_warm_starts", process)
     process.send_signal(signal.SIGINT)
