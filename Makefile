@@ -1,4 +1,4 @@
-# make search   the main job: a small real search on the images that ship with the package (about 8 minutes on 2 cores)
+# make search   the main job: a small real search on the images that ship with the package (about 7 minutes on 2 cores, installation included)
 # make test     the tests                      make check   ruff, format, mypy, import-linter, tests
 
 PYTHON ?= python3

@@ -24,6 +24,7 @@ from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import write_text
 from searcher.lock import hold
 from searcher.outcomes import Diverged, OutOfMemory
+from searcher.preflight import check_workers
 from searcher.records import RECORD_FILE, EpochRecord, Metrics, Outcome, TrialRecord, read_record, write_record
 from searcher.reporter import Reporter
 from searcher.sampler import NEVER_TRAINED, FeasibleTPESampler, distributions
@@ -85,10 +86,7 @@ def run_search(
     end the search. Raises `InvalidInput` where nothing is within the budget, the folder is in use or belongs to
     another space, or its database cannot be used. Ctrl-C returns a summary; the trial goes on at the next start.
     """
-    if space.search.workers != 1:
-        raise InvalidInput(
-            f"workers must be 1, but it is {space.search.workers}: this version trains one candidate at a time."
-        )
+    check_workers(space)
     feasible = feasible_set(space)
     if not len(feasible):
         scope = f"none of {feasible.examined} sampled" if feasible.sampled else f"none of {space.size}"

@@ -42,7 +42,7 @@ def ablation(space: Space, hidden: float, intermediate: float) -> Space:
         search=dataclasses.replace(space.search, trials=len(points), pruner=NoPruning()),
         enqueue=points,
     )
-    return Space(f"{space.name}-ablation", file)
+    return Space(f"{space.name}-ablation-{hidden:g}-{intermediate:g}", file)
 
 
 def _unlimited(space: Space) -> BudgetSection:

@@ -16,13 +16,14 @@ def check_trainable(space: Space) -> None:
     length of Hyperband's brackets and the number of workers. A public data set is fetched where `data.download` allows.
     """
     recipe, data = space.training
-    _check_workers(space)
+    check_workers(space)
     _check_pruner(space, recipe)
-    _check_teacher(recipe)
+    check_teacher(recipe)
     data.list_images().require_classes(space.base.num_classes)
 
 
-def _check_workers(space: Space) -> None:
+def check_workers(space: Space) -> None:
+    """Raise `InvalidInput` where the space asks for more than one worker."""
     if space.search.workers != 1:
         raise InvalidInput(
             f"workers must be 1, but it is {space.search.workers}: this version trains one candidate at a time."
@@ -39,7 +40,8 @@ def _check_pruner(space: Space, recipe: TrainingRecipe) -> None:
         )
 
 
-def _check_teacher(recipe: TrainingRecipe) -> None:
+def check_teacher(recipe: TrainingRecipe) -> None:
+    """Raise `MissingData` where the recipe's teacher is a file that is not there."""
     path = recipe.teacher_file
     if path is not None and not path.is_file():
         raise MissingData(

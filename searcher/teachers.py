@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.checkpoints import read_tensors
-from searcher.outcomes import MissingData
+from searcher.preflight import check_teacher
 from searcher.recipe import TrainingRecipe
 
 
@@ -53,13 +53,9 @@ def teacher_from_file(recipe: TrainingRecipe, classes: int, image_size: int, dev
     absent file and `InvalidInput` for an unknown timm model, for weights of another number of classes or of another
     model, and for a file that is neither format.
     """
+    check_teacher(recipe)
     path = recipe.teacher_file
     assert path is not None
-    if not path.is_file():
-        raise MissingData(
-            f"the teacher's weights are expected in {path}, but there is no such file; put them there, or use "
-            "teacher: parent or none."
-        )
     if not timm.is_model(recipe.teacher_model):
         raise unknown_name("teacher_model", recipe.teacher_model, timm.list_models())
     size = recipe.teacher_image_size or image_size

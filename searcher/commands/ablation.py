@@ -14,7 +14,6 @@ import argparse
 
 from searcher.commands.arguments import number
 from searcher.commands.running import add_run_arguments, exit_code, run_study
-from searcher.coordinator import Ended
 from searcher.derived import ablation
 from searcher.space import load_space
 from searcher.study_folder import StudyFolder
@@ -50,6 +49,4 @@ def run(args: argparse.Namespace) -> int:
     out.print()
     summary = run_study(space, folder.path, args.device)
     out.print(ablation_view(space, summary.records))
-    if summary.ended is Ended.INTERRUPTED:
-        out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
     return exit_code(summary)

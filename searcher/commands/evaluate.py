@@ -3,8 +3,8 @@
 The search itself never reads the test split. fp16 layers are rounded to half precision, as they are deployed.
 
 Examples:
-  searcher evaluate runs/demo 7
-  searcher evaluate demo 7 --json
+  searcher evaluate runs/demo 3
+  searcher evaluate demo 3 --json
 """
 
 from __future__ import annotations

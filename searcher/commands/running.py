@@ -28,17 +28,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def places(args: argparse.Namespace) -> list[str]:
-    """The options of `add_run_arguments` that the user gave, as arguments."""
-    given = {"--runs": str(args.runs) if args.runs != RUNS else None, "--study": args.study}
-    given["--device"] = args.device if args.device != "auto" else None
-    return [text for flag, value in given.items() if value is not None for text in (flag, value)]
+    """The options of `add_run_arguments` that the user gave and that another study can share, as arguments."""
+    runs = [] if args.runs == RUNS else ["--runs", str(args.runs)]
+    device = [] if args.device == "auto" else ["--device", args.device]
+    return runs + device
 
 
 def run_study(space: Space, folder: Path, device: str, trials: int | None = None) -> SearchSummary:
-    """Run or continue the search of `space` in `folder`, shown live; FP parents are shared in the folder beside it.
-
-    Prints how to go on where it was interrupted.
-    """
+    """Run or continue the search of `space` in `folder`, shown live; FP parents are shared in the folder beside it."""
     check_trainable(space)  # before anything is written
     recipe, data = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
@@ -64,8 +61,9 @@ def run_study(space: Space, folder: Path, device: str, trials: int | None = None
 
 
 def exit_code(summary: SearchSummary) -> int:
-    """130 for an interrupted search, 1 where nothing was trained successfully, else 0."""
+    """130 for an interrupted search, after saying how to go on; 1 where nothing was trained successfully, else 0."""
     if summary.ended is Ended.INTERRUPTED:
+        console().print("Interrupted; nothing is lost, the same command goes on.", style="bold")
         return 130
     return 0 if any(r.outcome.trained for r in summary.records) else 1
 

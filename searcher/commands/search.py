@@ -46,11 +46,10 @@ def run(args: argparse.Namespace) -> int:
     summary = run_study(space, folder.path, args.device, args.trials)
     out.print(study_view(folder, space, summary.records, top=None))
     out.print()
-    if summary.ended is Ended.INTERRUPTED:
-        out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
-    else:
+    if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
         again = [args.file, *places(args)]
-        go_on = ["search", *again, "--trials", str(2 * summary.planned)]
+        study = [] if args.study is None else ["--study", args.study]
+        go_on = ["search", *again, *study, "--trials", str(2 * summary.planned)]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)

@@ -15,7 +15,6 @@ import argparse
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import add_settings, chosen
 from searcher.commands.running import add_run_arguments, exit_code, run_study
-from searcher.coordinator import Ended
 from searcher.derived import single
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
@@ -46,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
     _announce(space)
     summary = run_study(space, folder.path, args.device)
     out.print(study_view(folder, space, summary.records, top=None))
-    if summary.ended is Ended.INTERRUPTED:
-        out.print("Interrupted; nothing is lost, the same command goes on.", style="bold")
     return exit_code(summary)
 
 

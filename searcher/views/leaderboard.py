@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from searcher.budget import Budget
-from searcher.records import Outcome, TrialRecord
+from searcher.records import Metrics, Outcome, TrialRecord
 from searcher.views.candidate import factor_text, precision_text
 from searcher.views.console import table
 from searcher.views.numbers import count_text, size_text
@@ -19,13 +19,13 @@ STOPPED_MARK = "~"  # beside an accuracy of a trial that its learning curve stop
 def ranked(records: Iterable[TrialRecord], budget: Budget) -> list[TrialRecord]:
     """Trained trials within `budget`, best first: by accuracy, then cheaper memory, then earlier number."""
     fitting = [r for r in records if r.outcome.trained and not budget.violations(r)]
-    return sorted(fitting, key=lambda r: (-accuracy(r), r.memory_bytes, r.number))
+    return sorted(fitting, key=lambda r: (-metrics_of(r).accuracy, r.memory_bytes, r.number))
 
 
-def accuracy(record: TrialRecord) -> float:
-    """Validation Top-1 of a trained trial, 0..1."""
-    assert record.metrics is not None, f"trial {record.number} has outcome {record.outcome} but no metrics"
-    return record.metrics.accuracy
+def metrics_of(record: TrialRecord) -> Metrics:
+    """Metrics of a trained trial (`TrialRecord` makes sure that it has them)."""
+    assert record.metrics is not None
+    return record.metrics
 
 
 def leaderboard(records: Sequence[TrialRecord], budget: Budget, top: int | None = None) -> Table:
@@ -55,11 +55,11 @@ _NAMES = {"memory": "memory", "ops": "OPs"}
 
 def _figures(record: TrialRecord, budget: Budget) -> list[str]:
     mark = STOPPED_MARK if record.outcome is Outcome.STOPPED else ""
-    parent = record.metrics.parent_accuracy if record.metrics else 0.0
+    metrics = metrics_of(record)
     shares = {q: f" ({used / budget.limits[q]:.0%})" for q, used in budget.used(record).items()}
     return [
-        f"{mark}{100 * accuracy(record):.1f}",
-        f"{100 * parent:.1f}",
+        f"{mark}{100 * metrics.accuracy:.1f}",
+        f"{100 * metrics.parent_accuracy:.1f}",
         size_text(record.memory_bytes) + shares.get("memory", ""),
         count_text(record.ops) + shares.get("ops", ""),
     ]

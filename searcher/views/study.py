@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from searcher.events import last_start
+from searcher.events import SearchStarted, last_start
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
@@ -44,7 +44,7 @@ def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
         "budget": {"accounting": space.budget.accounting, **space.budget.limits},
         "space_size": space.size,
         "feasible": None if started is None else started.feasible,
-        "planned": _planned(folder, space),
+        "planned": _planned(started, space),
         "outcomes": outcome_counts(records),
         "fp_trainings": trained,
         "fp_trainings_saved": saved,
@@ -83,14 +83,13 @@ def _head(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> 
     done = sum(r.outcome.finished and r.attempts > 0 for r in records)
     started = last_start(folder.events)
     within = "" if started is None else f", {started.feasible:,} within the budget"
-    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(folder, space)} trials")
+    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(started, space)} trials")
     yield f"space: {space.size:,} configurations{within}"
     yield f"budget: {space.budget}"
 
 
-def _planned(folder: StudyFolder, space: Space) -> int:
+def _planned(started: SearchStarted | None, space: Space) -> int:
     """Trials that the last run was asked for (`--trials` may differ from the space file)."""
-    started = last_start(folder.events)
     return space.search.trials if started is None else started.planned
 
 
@@ -98,7 +97,7 @@ def _summary(records: Sequence[TrialRecord]) -> Iterator[str]:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in outcome_counts(records).items())
     yield f"Trials: {outcomes or 'none yet'}."
     trained, saved = parents_saved(records)
-    if trained:
+    if trained or saved:
         seconds = sum(r.metrics.seconds for r in records if r.metrics is not None)
         yield f"FP trainings: {trained} run, {saved} saved by sharing parents; {duration_text(seconds)} of training."
     for record in records:

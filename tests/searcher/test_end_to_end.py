@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,17 @@ def test_ctrl_c_says_how_to_go_on_and_exits_with_130(folder) -> None:
     assert process.returncode == 130
     assert "Interrupted; nothing is lost" in out
     assert "Traceback" not in out + err
+
+
+def test_the_commands_suggested_for_a_named_study_belong_to_it(undisturbed, folder, capsys) -> None:
+    shutil.copytree(folder / "calm", folder / "my runs")
+    (folder / "my runs" / "space").rename(folder / "my runs" / "named")
+    assert main(["search", str(folder / "space.yaml"), "--runs", str(folder / "my runs"), "--study", "named"]) == 0
+    out = capsys.readouterr().out
+    runs = f"--runs '{folder / 'my runs'}'"
+    assert f"show '{folder / 'my runs' / 'named'}'" in out
+    assert f"search {folder / 'space.yaml'} {runs} --study named --trials 6" in out
+    assert f"ablation {folder / 'space.yaml'} {runs} " in out
 
 
 def test_a_finished_search_started_again_trains_nothing(undisturbed, folder, capsys) -> None:
