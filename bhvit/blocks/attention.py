@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from bhvit.blocks.summary_tokens import SummaryTokens, upsample_nearest
 from bhvit.blocks.windows import join_windows, split_windows
-from bhvit.layers import LayerScale, NormFactory, ResidualLinear, RPReLU
+from bhvit.layers import LayerScale, NormFactory, ResidualLinear, RPReLU, normed_with_residuals
+from bhvit.layers.channels import Same
 from bhvit.layers.norm import NORM_EPS
 from bhvit.precision import Precision
 from bhvit.quantizers import quantizers_of
@@ -79,7 +80,7 @@ class Attention(nn.Module):
         context = self.attend(
             *(x.unflatten(-1, (self.num_heads, -1)).transpose(2, 3) for x in (q_bits, k_bits, v_bits))
         )
-        return self.rprelu(self.norm(context.transpose(2, 3).flatten(-2)), q + k + v)
+        return normed_with_residuals(context.transpose(2, 3).flatten(-2), (q, k, v), self.norm, self.rprelu, Same())
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Quantized softmax(q k^T / sqrt(C / H)) times v, all (B, n, H, tokens, C / H)."""

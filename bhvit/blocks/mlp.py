@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bhvit.layers import LayerScale, NormFactory, ResidualLinear, pool_channels, tile_channels
+from bhvit.layers import LayerScale, NormFactory, Pool, ResidualLinear, Tile
 from bhvit.precision import Precision
 
 LAYER_SCALE_INITIAL = 0.1
@@ -18,8 +18,8 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, intermediate: int, precision: Precision, norm: NormFactory, recu: bool) -> None:
         super().__init__()
-        self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, tile_channels)
-        self.project = ResidualLinear(intermediate, channels, precision, norm, recu, pool_channels)
+        self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, Tile())
+        self.project = ResidualLinear(intermediate, channels, precision, norm, recu, Pool())
         self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL)
 
     def forward(self, v: Tensor) -> Tensor:

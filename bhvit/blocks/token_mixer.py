@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,13 @@ class TokenMixer(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Mixed map (B, r, r, C) of the normalised map `u`."""
-        x = u + self.shift
-        branches = [rprelu(conv(x)) for conv, rprelu in zip(self.convs, self.rprelus, strict=True)]
+        branches = [rprelu(y) for y, rprelu in zip(self._convolved(u), self.rprelus, strict=True)]
         return self.norm(branches[0] + branches[1] + branches[2])
+
+    def _convolved(self, u: Tensor) -> list[Tensor]:
+        convs = [cast(QuantConv2d, conv) for conv in self.convs]
+        if any(True for _ in convs[0].activation.parameters()):
+            x = u + self.shift
+            return [conv(x) for conv in convs]
+        quantized = convs[0].activation(u, self.shift)  # a quantizer that learns nothing is the same in all branches
+        return [conv.product(quantized) for conv in convs]

@@ -2,9 +2,74 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Resize(Protocol):
+    """How a residual (..., C') is fitted to another number of channels C."""
+
+    def __call__(self, x: Tensor, channels: int) -> Tensor:
+        """`x` with `channels` channels."""
+
+    def add_(self, y: Tensor, x: Tensor) -> None:
+        """Add the resized `x` to `y` in place, without a gradient."""
+
+    def gradient(self, grad: Tensor, channels: int) -> Tensor:
+        """From the gradient of the resized tensor to that of one with `channels` channels."""
+
+
+class Same:
+    """No resizing: both have the same number of channels."""
+
+    def __call__(self, x: Tensor, channels: int) -> Tensor:
+        return x
+
+    def add_(self, y: Tensor, x: Tensor) -> None:
+        y.add_(x)
+
+    def gradient(self, grad: Tensor, channels: int) -> Tensor:
+        return grad
+
+
+class Tile(Same):
+    """`tile_channels`; its sum is written without the tiled copy where the ratio is whole."""
+
+    def __call__(self, x: Tensor, channels: int) -> Tensor:
+        return tile_channels(x, channels)
+
+    def add_(self, y: Tensor, x: Tensor) -> None:
+        whole = y.shape[-1] // x.shape[-1] * x.shape[-1]
+        y[..., :whole].unflatten(-1, (-1, x.shape[-1])).add_(x[..., None, :])
+        y[..., whole:].add_(x[..., : y.shape[-1] - whole])
+
+    def gradient(self, grad: Tensor, channels: int) -> Tensor:
+        whole = grad.shape[-1] // channels * channels
+        total = grad[..., :whole].unflatten(-1, (-1, channels)).sum(-2)
+        total[..., : grad.shape[-1] - whole] += grad[..., whole:]
+        return total
+
+
+class Pool(Same):
+    """`pool_channels`."""
+
+    def __call__(self, x: Tensor, channels: int) -> Tensor:
+        return pool_channels(x, channels)
+
+    def add_(self, y: Tensor, x: Tensor) -> None:
+        y.add_(pool_channels(x, y.shape[-1]))
+
+    def gradient(self, grad: Tensor, channels: int) -> Tensor:
+        group, rest = divmod(channels, grad.shape[-1])
+        if not rest:
+            return (grad / group)[..., None].expand(*grad.shape, group).flatten(-2)
+        with torch.enable_grad():
+            x = grad.new_zeros((*grad.shape[:-1], channels)).requires_grad_()
+            (along_x,) = torch.autograd.grad(pool_channels(x, grad.shape[-1]), x, grad)
+        return along_x
 
 
 def tile_channels(x: Tensor, channels: int) -> Tensor:

@@ -23,9 +23,23 @@ class TokenBatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (..., C) normalised; the 4-d view tells the kernels that channels come last."""
-        tokens = x.reshape(1, -1, 1, x.shape[-1])
-        return super().forward(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(x.shape)
+        """`x` (..., C) normalised."""
+        return channels_last(super().forward(channels_first(x)), x)
+
+    def count_batch(self) -> None:
+        """Count a training batch as `forward` does, for those who call the kernel themselves."""
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Tokens (..., C) as a view (1, C, tokens, 1), which tells the kernels that channels come last in memory."""
+    return x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+
+
+def channels_last(y: Tensor, x: Tensor) -> Tensor:
+    """The inverse of `channels_first`, in the shape of `x`."""
+    return y.permute(0, 2, 3, 1).view(x.shape)
 
 
 def _layer_norm(channels: int) -> nn.Module:

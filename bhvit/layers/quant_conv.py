@@ -47,8 +47,11 @@ class QuantConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, r', r', out) of map `x` (B, r, r, in)."""
-        image = self.activation(x, self.shift).permute(0, 3, 1, 2)
-        weight = self.quantized_weight()
+        return self.product(self.activation(x, self.shift))
+
+    def product(self, quantized: Tensor) -> Tensor:
+        """The same from what the activation quantizer gave."""
+        image, weight = quantized.permute(0, 3, 1, 2), self.quantized_weight()
         y = F.conv2d(image, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return y.permute(0, 2, 3, 1)
 

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bhvit.layers.binary_linear import binary_linear
 from bhvit.precision import Precision
 from bhvit.quantizers import quantizers_of
+from bhvit.quantizers.binary import BinaryWeight, Sign
+from bhvit.quantizers.real import RealActivation
 
 WEIGHT_STD = 0.02  # of the truncated normal from which latent weights start
 
@@ -31,6 +34,10 @@ class QuantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (..., out) of tokens `x` (..., in)."""
+        if self.training and isinstance(self.activation, RealActivation):  # W (x + s) = W x + W s: keeps no x + s
+            return F.linear(x, self.weight, F.linear(self.shift, self.weight))
+        if isinstance(self.activation, Sign) and isinstance(self.weight_quantizer, BinaryWeight):
+            return binary_linear(x, self.shift, self.weight, self.weight_quantizer.recu)
         return F.linear(self.activation(x, self.shift), self.quantized_weight())
 
     def quantized_weight(self) -> Tensor:

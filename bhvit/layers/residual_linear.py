@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-from bhvit.layers.norm import NormFactory
+from bhvit.layers.channels import Resize, Same
+from bhvit.layers.norm import NormFactory, TokenBatchNorm
+from bhvit.layers.norm_residual_rprelu import norm_residual_rprelu
 from bhvit.layers.quant_linear import QuantLinear
 from bhvit.layers.rprelu import RPReLU
 from bhvit.precision import Precision
@@ -16,7 +16,8 @@ class ResidualLinear(nn.Module):
     """y = RPReLU(norm(QuantLinear(x)) + resize(x)).
 
     The residual keeps real-valued information past the quantizer; `resize` (tile or pool) fits it to the output's
-    channels and may be left out where both are equal.
+    channels and may be left out where both are equal. Training with batch norm takes the memory-saving path of
+    `norm_residual_rprelu`.
     """
 
     def __init__(
@@ -26,15 +27,23 @@ class ResidualLinear(nn.Module):
         precision: Precision,
         norm: NormFactory,
         recu: bool,
-        resize: Callable[[Tensor, int], Tensor] | None = None,
+        resize: Resize | None = None,
     ) -> None:
         super().__init__()
-        self.out_features, self.resize = out_features, resize
+        self.out_features, self.resize = out_features, resize or Same()
         self.linear = QuantLinear(in_features, out_features, precision, recu)
         self.norm = norm(out_features)
         self.rprelu = RPReLU(out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (..., out) of tokens `x` (..., in)."""
-        residual = x if self.resize is None else self.resize(x, self.out_features)
-        return self.rprelu(self.norm(self.linear(x)), residual)
+        return normed_with_residuals(self.linear(x), (x,), self.norm, self.rprelu, self.resize)
+
+
+def normed_with_residuals(
+    z: Tensor, residuals: tuple[Tensor, ...], norm: nn.Module, rprelu: RPReLU, resize: Resize
+) -> Tensor:
+    """RPReLU(norm(z) + sum of resize(residual)): tokens (..., C) of tokens `z` (..., C)."""
+    if isinstance(norm, TokenBatchNorm) and norm.training:
+        return norm_residual_rprelu(z, residuals, norm, rprelu, resize)
+    return rprelu(norm(z), sum(resize(r, z.shape[-1]) for r in residuals))

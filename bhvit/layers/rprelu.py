@@ -32,33 +32,40 @@ class RPReLU(nn.Module):
 
 
 class _RPReLU(torch.autograd.Function):
-    """RPReLU(x + residual) that keeps one tensor for its gradient: m = min(0, x + residual - shift_in).
-
-    With u = x + residual - shift_in, PReLU(u) = u + (slope - 1) m, and m < 0 says on which side u lies. Only operations
-    with a vectorised kernel are used; on the CPU, comparisons and the gradient of `prelu` have none.
-    """
+    """RPReLU(x + residual) that keeps one tensor for its gradient: u = x + residual - shift_in."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, shift_in: Tensor, slope: Tensor, shift_out: Tensor
     ) -> Tensor:
         u = x - shift_in if residual is None else (x + residual).sub_(shift_in)
-        below = u.clamp_max(0)
-        ctx.save_for_backward(below, slope)
+        ctx.save_for_backward(u, slope)
         ctx.has_residual = residual is not None
-        return u.addcmul_(below, slope - 1).add_(shift_out)
+        return prelu(u, slope).add_(shift_out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
-        below, slope = ctx.saved_tensors
-        grad_below = torch.ops.aten.hardtanh_backward(grad, below, -math.inf, 0)  # grad where below < 0, else 0
-        along_shift_out = _channel_sum(grad)
-        along_x = along_shift_out - (1 - slope) * _channel_sum(grad_below)
-        grad_x = torch.addcmul(grad, grad_below, slope - 1)
-        along_slope = _channel_sum(grad_below.mul_(below))
-        return grad_x, grad_x if ctx.has_residual else None, -along_x, along_slope, along_shift_out
+        u, slope = ctx.saved_tensors
+        grad_x, along_slope = prelu_gradients(u, slope, grad)
+        return grad_x, grad_x if ctx.has_residual else None, -channel_sum(grad_x), along_slope, channel_sum(grad)
 
 
-def _channel_sum(x: Tensor) -> Tensor:
+def prelu(u: Tensor, slope: Tensor) -> Tensor:
+    """PReLU of `u` (..., C) with a slope a channel, in the dtype of `u`."""
+    return torch.ops.aten._prelu_kernel(u, slope.to(u.dtype))
+
+
+def prelu_gradients(u: Tensor, slope: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of PReLU at `u` (..., C) along `u` and `slope` (C).
+
+    Only operations with a vectorised kernel are used; on the CPU, comparisons and the gradient of `prelu` have none.
+    """
+    grad_below = torch.ops.aten.hardtanh_backward(grad, u, -math.inf, 0)  # grad where u < 0, else 0
+    along_u = torch.addcmul(grad, grad_below, slope - 1)
+    return along_u, channel_sum(grad_below.mul_(u))
+
+
+def channel_sum(x: Tensor) -> Tensor:
+    """Sum of `x` (..., C) over all tokens, (C)."""
     return x.flatten(0, -2).sum(0)

@@ -86,7 +86,7 @@ class _Stencils(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, height: Tensor, width: Tensor, shift: Tensor) -> Tensor:
         reach, side = height.shape[0] // 2, x.shape[HEIGHT]
         rows, columns = wrapped(x, HEIGHT, reach), wrapped(x, WIDTH, reach)
-        ctx.save_for_backward(rows, columns, height, width)
+        ctx.save_for_backward(x, height, width)  # wrapping again is cheaper than keeping two more maps
         y = torch.addcmul(shift, x, height[reach] + width[reach])
         for j in _neighbours(reach):
             y.addcmul_(rows.narrow(HEIGHT, j, side), height[j])
@@ -96,8 +96,9 @@ class _Stencils(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rows, columns, height, width = ctx.saved_tensors
+        x, height, width = ctx.saved_tensors
         reach, side = height.shape[0] // 2, grad.shape[HEIGHT]
+        rows, columns = wrapped(x, HEIGHT, reach), wrapped(x, WIDTH, reach)
         grad_rows, grad_columns = wrapped(grad, HEIGHT, reach), wrapped(grad, WIDTH, reach)
         grad_x = grad * (height[reach] + width[reach])
         along_height, along_width = torch.empty_like(height), torch.empty_like(width)

@@ -37,19 +37,29 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, shift)
-        shifted = x + (0.0 if shift is None else shift + 0.0)  # + 0.0 turns -0.0, whose sign would be -1, into 0.0
-        return torch.copysign(shifted.new_ones(()), shifted, out=shifted).to(x.dtype)  # vectorised, unlike `>=`
+        return binarized(x, shift).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         x, shift = ctx.saved_tensors
-        magnitude = x.abs() if shift is None else (x + shift).abs_()
-        # 2 - 2 |x + shift| is negative exactly where the gradient is 0
-        slope = torch.sub(magnitude.new_full((), 2), magnitude, alpha=2, out=magnitude).clamp_min_(0)
-        grad_x = slope.mul_(grad)
+        grad_x = through_sign(x.clone() if shift is None else x + shift, grad)
         grad_shift = grad_x.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         return grad_x, grad_shift
+
+
+def binarized(x: Tensor, shift: Tensor | None) -> Tensor:
+    """Sign of `x` (..., C) plus `shift` (C), with sign(0) = +1, without a gradient."""
+    shifted = x + (0.0 if shift is None else shift + 0.0)  # + 0.0 turns -0.0, whose sign would be -1, into 0.0
+    return torch.copysign(shifted.new_ones(()), shifted, out=shifted)  # vectorised, unlike `>=`
+
+
+def through_sign(shifted: Tensor, grad: Tensor) -> Tensor:
+    """The backward equation of `Sign` at `shifted`, which is overwritten."""
+    magnitude = shifted.abs_()
+    # 2 - 2 |x + shift| is negative exactly where the gradient is 0
+    slope = torch.sub(magnitude.new_full((), 2), magnitude, alpha=2, out=magnitude).clamp_min_(0)
+    return slope.mul_(grad)
 
 
 @dataclass(frozen=True)
@@ -77,37 +87,47 @@ class BinaryWeight:
 
 
 class _BinaryWeight(torch.autograd.Function):
-    """`BinaryWeight` with its gradient in closed form, so that the small tensor ops of autograd are not recorded."""
+    """`BinaryWeight` with its gradient in closed form; only the latent weight, which lives anyway, is kept for it."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, recu: bool) -> Tensor:
-        rows = weight.flatten(1)
-        centred = rows - rows.mean(1, keepdim=True)
-        deviation = limit = None
-        if recu:
-            variance = centred.square().sum(1, keepdim=True) / _degrees_of_freedom(rows)
-            deviation = (variance + VARIANCE_EPS).sqrt()
-            standard = centred * (RECU_SPREAD / deviation)
-            limit = RECU_CLAMP * standard.abs().mean()
-            inside = standard.abs() <= limit
-        else:
-            inside = centred.abs() <= 1
-        ctx.save_for_backward(inside, *(() if deviation is None else (centred, deviation)))
-        scale = rows.abs().mean(1, keepdim=True)
-        return torch.where(centred >= 0, scale, -scale).view_as(weight)
+        ctx.save_for_backward(weight)
+        ctx.recu = recu
+        return binarized_weight(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        inside, *standardisation = ctx.saved_tensors
-        rows = grad.flatten(1) * inside
-        if standardisation:
-            centred, deviation = standardisation
-            # d(V / deviation) = dV / deviation - V <V, dV> / ((n - 1) deviation^3), V being centred
-            along = (rows * centred).sum(1, keepdim=True) / (_degrees_of_freedom(rows) * deviation.square())
-            rows = (rows - centred * along) * (RECU_SPREAD / deviation)
-        return (rows - rows.mean(1, keepdim=True)).view_as(grad), None
+        (weight,) = ctx.saved_tensors
+        return latent_gradient(weight, grad, ctx.recu), None
 
 
-def _degrees_of_freedom(rows: Tensor) -> int:
-    return max(1, rows.shape[1] - 1)  # a fan-in of 1 has variance 0, not 0 / 0
+def binarized_weight(weight: Tensor) -> Tensor:
+    """The forward equation of `BinaryWeight` for `weight` (out, ...), without a gradient."""
+    rows = weight.flatten(1)
+    scale = rows.abs().mean(1, keepdim=True)
+    return torch.copysign(scale, _centred(rows).add_(0.0)).view_as(weight)  # + 0.0: see `binarized`
+
+
+def latent_gradient(weight: Tensor, grad: Tensor, recu: bool) -> Tensor:
+    """The backward equation of `BinaryWeight`: from the gradient of the quantized to that of the latent weight."""
+    rows = weight.flatten(1)
+    centred, grad_rows = _centred(rows), grad.flatten(1)
+    magnitude = centred.abs()
+    if recu:
+        freedom = max(1, rows.shape[1] - 1)  # a fan-in of 1 has variance 0, not 0 / 0
+        variance = centred.square().sum(1, keepdim=True) / freedom
+        deviation = (variance + VARIANCE_EPS).sqrt()
+        spread = RECU_SPREAD / deviation
+        limit = RECU_CLAMP * (magnitude.mean(1, keepdim=True) * spread).mean()
+        inside = grad_rows * (magnitude.mul_(spread) <= limit)
+        # d(V / deviation) = dV / deviation - V <V, dV> / ((n - 1) deviation^3), V being centred
+        along = (inside * centred).sum(1, keepdim=True) / (freedom * deviation.square())
+        inside = torch.addcmul(inside, centred, along, value=-1).mul_(spread)
+    else:
+        inside = grad_rows * (magnitude <= 1)
+    return inside.sub_(inside.mean(1, keepdim=True)).view_as(grad)
+
+
+def _centred(rows: Tensor) -> Tensor:
+    return rows - rows.mean(1, keepdim=True)
