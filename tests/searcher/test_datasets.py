@@ -60,7 +60,7 @@ def test_demo_data_ships_whole_and_with_its_licence() -> None:
 def test_labels_are_indices_into_the_sorted_class_folders(tmp_path: Path) -> None:
     listing = DataConfig("image_folder", str(image_folder(tmp_path))).list_images()
     assert listing.classes == tuple(sorted(COLOURS))
-    for path, label in zip(listing.train.paths, listing.train.labels, strict=True):
+    for path, label in zip(listing.train.items, listing.train.labels, strict=True):
         assert path.parent.name == listing.classes[label]
 
 
@@ -68,7 +68,7 @@ def test_missing_val_folder_is_a_fixed_tenth_of_train(tmp_path: Path) -> None:
     listing = DataConfig("image_folder", str(image_folder(tmp_path, {"train": 20}))).list_images()
     assert (len(listing.train), len(listing.val)) == (54, 6)
     assert sorted(listing.val.labels) == [0, 0, 1, 1, 2, 2]
-    assert not set(listing.train.paths) & set(listing.val.paths)
+    assert not set(listing.train.items) & set(listing.val.items)
     with pytest.raises(InvalidInput, match="image_folder must have images in its test split, but it has none"):
         listing.split("test")
 
@@ -79,8 +79,8 @@ def test_validation_split_depends_on_names_alone() -> None:
     train, val = stratified(ImageList(tuple(paths), tuple(labels)))
     elsewhere = [Path("/b") / p.name for p in reversed(paths)]
     _, moved = stratified(ImageList(tuple(elsewhere), tuple(reversed(labels))))
-    assert [p.name for p in val.paths] == ["0_1.jpg", "1_6.jpg"]  # the lowest sha256sum of `validation split 1:NAME`
-    assert {p.name for p in moved.paths} == {p.name for p in val.paths}
+    assert [p.name for p in val.items] == ["0_1.jpg", "1_6.jpg"]  # the lowest sha256sum of `validation split 1:NAME`
+    assert {p.name for p in moved.items} == {p.name for p in val.items}
     assert len(train) == 18
 
 
@@ -90,7 +90,7 @@ def test_pets_are_read_from_the_official_layout_without_masks(tmp_path: Path, ne
     listing = DataConfig("oxford_iiit_pet", str(tmp_path), download=False).list_images()
     assert (len(listing.train), len(listing.val), len(listing.test)) == (54, 6, 6)
     assert listing.classes == ("Abyssinian", "american_bulldog", "american_pit_bull_terrier")
-    assert listing.test.paths[0].stem == "american_pit_bull_terrier_20"
+    assert listing.test.items[0].stem == "american_pit_bull_terrier_20"
     assert listing.test.labels[0] == 2
 
 
@@ -185,7 +185,7 @@ def test_unreadable_image_is_named(tmp_path: Path, content: bytes | None, cache:
     path = tmp_path / "cat.jpg"
     write_image(path, (9, 9, 9), 0)
     path.write_bytes(path.read_bytes()[:700] if content is None else content)
-    with pytest.raises(InvalidInput, match=r"cat\.jpg must be a readable image, but .*; restore the file") as caught:
+    with pytest.raises(InvalidInput, match=r"cat\.jpg must be a readable image, but .*; restore it") as caught:
         ImageStore([path], cache)[0]
     assert "\n" not in str(caught.value)
 
@@ -288,4 +288,4 @@ def test_whole_oxford_iiit_pet_where_it_lies_at_hand() -> None:
         pytest.skip("set OXFORD_IIIT_PET to the folder of the real data set")
     listing = DataConfig("oxford_iiit_pet", os.environ["OXFORD_IIIT_PET"], download=False).list_images()
     assert (len(listing.train) + len(listing.val), len(listing.test), len(listing.classes)) == (3680, 3669, 37)
-    assert len(ImageStore(listing.test.paths, cache=True)) == 3669
+    assert len(ImageStore(listing.test.items, cache=True)) == 3669
