@@ -51,18 +51,18 @@ DATASETS: Mapping[str, DataSource] = MappingProxyType(
     {
         source.name: source
         for source in (
-            DataSource("trashnet_mini", "photographs of waste, 6 classes, in the package", list_trashnet_mini, False),
-            DataSource("oxford_iiit_pet", "photographs of pets, 37 breeds, 0.8 GB", list_oxford_iiit_pet),
+            DataSource("trashnet_mini", "waste, 6 classes, in the package", list_trashnet_mini, False),
+            DataSource("oxford_iiit_pet", "pets, 37 breeds, 0.8 GB", list_oxford_iiit_pet),
             DataSource("cifar10", "32 px, 10 classes, 170 MB", list_cifar10),
             DataSource("cifar100", "32 px, 100 classes, 170 MB", list_cifar100),
             DataSource(
                 "imagenette",
-                "ten classes of ImageNet, 0.1 to 1.6 GB",
+                "10 ImageNet classes, 0.1-1.6 GB",
                 list_imagenette,
                 options={"size": Option("320px", choices=tuple(FOLDERS))},
             ),
-            DataSource("image_folder", "yours: ROOT/train|val|test/<class>/<image>", list_image_folder),
-            DataSource("huggingface", "a data set of the Hugging Face hub", list_huggingface, options=_HUB_OPTIONS),
+            DataSource("image_folder", "yours: train|val|test/<class>/", list_image_folder),
+            DataSource("huggingface", "any of the Hugging Face hub", list_huggingface, options=_HUB_OPTIONS),
         )
     }
 )
