@@ -25,7 +25,7 @@ STEPS = 200
 
 def pixels(images: ImageList, side: int) -> tuple[Tensor, Tensor]:
     """Flattened images (N, 3 * side * side) and labels (N)."""
-    batches = EvaluationImages(ImageStore(images.paths, cache=False), images.labels, side, keep=False).batches(
+    batches = EvaluationImages(ImageStore(images.items, cache=False), images.labels, side, keep=False).batches(
         torch.device("cpu")
     )
     x, y = zip(*batches, strict=True)

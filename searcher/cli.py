@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "leaderboard and state of a study",
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",
+    "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",
     "train": "train one given candidate",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",

@@ -193,9 +193,9 @@ def _build(candidate: Candidate, recipe: TrainingRecipe) -> BHViT:
 # One data set at a time stays decoded between the candidates of a search.
 @functools.lru_cache(maxsize=1)
 def _decoded(images: ImageList, cache: bool) -> ImageStore:
-    return ImageStore(images.paths, cache)
+    return ImageStore(images.items, cache)
 
 
 @functools.lru_cache(maxsize=1)
 def _evaluation_images(images: ImageList, image_size: int, cache: bool) -> EvaluationImages:
-    return EvaluationImages(ImageStore(images.paths, cache=False), images.labels, image_size, keep=cache)
+    return EvaluationImages(ImageStore(images.items, cache=False), images.labels, image_size, keep=cache)

@@ -172,7 +172,7 @@ class Space:
                 "recu": model.recu,
             },
             **{name: plain[name] for name in ("widths", "precision", "recipe")},
-            "data": self.data and {"name": self.data.name, "root": self.data.root},
+            "data": self.data and self.data.identity,
             "accounting": self.file.budget.accounting,
             "seed": self.search.seed,
         }

@@ -14,11 +14,12 @@ TORCH_FREE = [
     "searcher.recipe",
     "searcher.records",
     "searcher.coordinator",
+    "searcher.datasets.images",
     "searcher.commands.search",
     "searcher.commands.train",
     "searcher.commands.ablation",
 ]
-LIGHT = ["searcher.commands.cost", "searcher.commands.space", "searcher.commands.show", "searcher.commands.evaluate"]
+LIGHT = [f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate")]
 
 
 def modules_after_importing(module: str) -> set[str]:

@@ -38,16 +38,17 @@ def _listing(name: str, root: Path) -> Listing:
     classes = tuple(sorted(d.name for d in (root / "train").iterdir() if d.is_dir()))
     if len(classes) < 2:
         raise InvalidInput(f"{root / 'train'} must hold a folder for each of two or more classes, but has {classes}.")
-    train = _images(root / "train", classes)
+    train = images_of_classes(root / "train", classes)
     if (root / "val").is_dir():
-        val = _images(root / "val", classes)
+        val = images_of_classes(root / "val", classes)
     else:
         train, val = stratified(train)
-    test = _images(root / "test", classes) if (root / "test").is_dir() else image_list([])
+    test = images_of_classes(root / "test", classes) if (root / "test").is_dir() else image_list([])
     return Listing(name, classes, train, val, test)
 
 
-def _images(folder: Path, classes: tuple[str, ...]) -> ImageList:
+def images_of_classes(folder: Path, classes: tuple[str, ...]) -> ImageList:
+    """The images in folder/<class>/, class by class; raises `InvalidInput` for other folders or no image."""
     found = {d.name for d in folder.iterdir() if d.is_dir()}
     strangers = sorted(found - set(classes))
     if strangers:

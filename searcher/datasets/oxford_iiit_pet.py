@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from searcher.datasets.download import TorchvisionData
 from searcher.datasets.listing import ImageList, Listing, image_list, stratified
-from searcher.outcomes import MissingData
 
 FOLDER = "oxford-iiit-pet"  # where torchvision unpacks its download
 LISTS = ("trainval.txt", "test.txt")
@@ -21,12 +20,7 @@ def list_oxford_iiit_pet(root: Path, download: bool) -> Listing:
     segmentation masks are not needed. Where it is absent and `download` is set, torchvision fetches it (0.8 GB).
     Raises `MissingData` where it is absent and cannot be fetched, `InvalidInput` where lists and images disagree.
     """
-    folder = _located(root)
-    if folder is None and download:
-        _download(root)
-        folder = _located(root)
-    if folder is None:
-        raise _missing(root, "data.download is false")
+    folder = DATA.folder(root, download)
     names: dict[int, str] = {}
     trainval = _listed(folder, "trainval.txt", names)
     test = _listed(folder, "test.txt", names)
@@ -41,26 +35,13 @@ def _located(root: Path) -> Path | None:
     return None
 
 
-def _download(root: Path) -> None:
-    from torchvision.datasets import OxfordIIITPet
-
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".download.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one downloads, the others wait
-        if _located(root) is not None:
-            return
-        try:
-            OxfordIIITPet(str(root), split="trainval", target_types="category", download=True)
-        except (OSError, RuntimeError) as error:  # no network, a broken archive, a full disk
-            raise _missing(root, f"torchvision's download failed ({type(error).__name__}: {error})") from error
-
-
-def _missing(root: Path, reason: str) -> MissingData:
-    return MissingData(
-        f"data set oxford_iiit_pet expects {root}/{FOLDER}/images/<Name>_<n>.jpg and "
-        f"{root}/{FOLDER}/annotations/{{trainval,test}}.txt, but they are absent and {' '.join(reason.split())}; "
-        "unpack images.tar.gz and annotations.tar.gz of the data set there, or correct data.root."
-    )
+DATA = TorchvisionData(
+    "oxford_iiit_pet",
+    "OxfordIIITPet",
+    options={"split": "trainval"},  # its archives hold both splits
+    layout=(f"{FOLDER}/images/<Name>_<n>.jpg", f"{FOLDER}/annotations/{{trainval,test}}.txt"),
+    locate=_located,
+)
 
 
 def _listed(folder: Path, list_name: str, names: dict[int, str]) -> ImageList:

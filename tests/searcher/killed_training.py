@@ -32,7 +32,7 @@ def images(root: Path, workers: int = 0, name: str = "fp", **changes: object) ->
     listing = DataConfig("image_folder", str(root)).list_images()
     recipe = small_recipe(**changes)
     train = TrainingBatches(
-        ImageStore(listing.train.paths, cache=True),
+        ImageStore(listing.train.items, cache=True),
         listing.train.labels,
         3,
         SIZE,
@@ -43,7 +43,7 @@ def images(root: Path, workers: int = 0, name: str = "fp", **changes: object) ->
         workers=workers,
         device=torch.device("cpu"),
     )
-    val = EvaluationImages(ImageStore(listing.val.paths, cache=False), listing.val.labels, SIZE, keep=True)
+    val = EvaluationImages(ImageStore(listing.val.items, cache=False), listing.val.labels, SIZE, keep=True)
     return PhaseImages(train, val, listing.classes)
 
 
