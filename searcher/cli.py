@@ -23,6 +23,7 @@ COMMANDS = {
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",
     "train": "train one given candidate",
+    "teacher": "fine-tune a teacher for distillation",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",
 }

@@ -18,7 +18,15 @@ TORCH_FREE = [
     "searcher.commands.train",
     "searcher.commands.ablation",
 ]
-LIGHT = ["searcher.commands.cost", "searcher.commands.space", "searcher.commands.show", "searcher.commands.evaluate"]
+LIGHT = [
+    "searcher.commands.cost",
+    "searcher.commands.space",
+    "searcher.commands.show",
+    "searcher.commands.evaluate",
+    "searcher.commands.teacher",
+    "searcher.preflight",
+    "searcher.teacher_file",
+]
 
 
 def modules_after_importing(module: str) -> set[str]:
