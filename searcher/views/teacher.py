@@ -25,7 +25,7 @@ class LiveTeacher:
     def __init__(self, console: Console, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.epochs, self._clock = console, epochs, clock
         self._started = self._status_at = clock()
-        self._first: float | None = None  # epochs, with fractions, that were done when this run began to train
+        self._first: tuple[float, float] | None = None  # time and epochs done after this run's first step
         self._done = 0.0
         self._best: EpochRecord | None = None
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
@@ -44,9 +44,9 @@ class LiveTeacher:
 
     def on_step(self, phase: str, epoch: int, step: int, steps: int) -> None:
         """Take a training step."""
-        if self._first is None:
-            self._first, self._started = float(epoch - 1), self._clock()
         self._done = epoch - 1 + step / steps
+        if self._first is None:
+            self._first = self._clock(), self._done
         if not self.console.is_terminal and self._clock() - self._status_at > STATUS_SECONDS:
             self._print(f"epoch {epoch} of {self.epochs}, step {step} of {steps}")
 
@@ -74,9 +74,10 @@ class LiveTeacher:
         return Group(row, Text(self._time_text(), style="dim"))
 
     def _time_text(self) -> str:
-        elapsed = self._clock() - self._started
-        here = self._done - (self._first or 0.0)
-        if here <= 0:
-            return "estimating the time left"
-        left = elapsed / here * (self.epochs - self._done)
-        return f"{duration_text(elapsed)} elapsed, about {duration_text(left)} left"
+        now = self._clock()
+        elapsed = f"{duration_text(now - self._started)} elapsed"
+        if self._first is None or self._done <= self._first[1]:
+            return f"{elapsed}, estimating the time left"
+        time, done = self._first
+        left = (now - time) / (self._done - done) * (self.epochs - self._done)
+        return f"{elapsed}, about {duration_text(left)} left"
