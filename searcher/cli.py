@@ -24,6 +24,7 @@ COMMANDS = {
     "cost": "per-layer cost of a candidate",
     "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",
     "train": "train one given candidate",
+    "teacher": "fine-tune a teacher for distillation",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,12 +35,12 @@ def loss_shares(weights: LossWeights, *, epoch: int, epochs: int, distils: bool,
 
 def label_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of logits (B, classes) against target distributions (B, classes), mean over the batch."""
-    return F.cross_entropy(logits.float(), targets.float())
+    return F.cross_entropy(_single(logits), _single(targets))
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Cross-entropy of the student's logits against the teacher's softmax, both (B, classes), temperature 1."""
-    return F.cross_entropy(logits.float(), teacher_logits.float().softmax(dim=-1))
+    return F.cross_entropy(_single(logits), _single(teacher_logits).softmax(dim=-1))
 
 
 def combined_loss(
@@ -58,3 +59,8 @@ def combined_loss(
         assert regularizer is not None
         loss = loss + shares.regularizer * regularizer
     return loss
+
+
+def _single(values: Tensor) -> Tensor:
+    """`values` in float32 where mixed precision left them narrower."""
+    return values.float() if values.dtype.itemsize < torch.float32.itemsize else values

@@ -15,7 +15,7 @@ from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.datasets.images import ImageStore
-from searcher.datasets.listing import ImageList
+from searcher.datasets.listing import ImageList, Listing
 from searcher.devices import device_named, memory_exhaustion_named
 from searcher.evaluation import evaluate
 from searcher.families import family_named
@@ -98,6 +98,31 @@ def evaluate_candidate(
         return evaluate(model.to(place), images.batches(place), listing.classes, split, place, recipe.amp)
 
 
+def phase_images(
+    listing: Listing,
+    data: DataConfig,
+    recipe: TrainingRecipe,
+    image_size: int,
+    seed: tuple[int, str],
+    device: torch.device,
+) -> PhaseImages:
+    """Training batches, as `recipe` augments them, and the validation images; `seed` is (seed, name of the phase)."""
+    train = TrainingBatches(
+        _decoded(listing.split("train"), data.cache),
+        listing.train.labels,
+        len(listing.classes),
+        image_size,
+        recipe.augmentation,
+        batch_size=recipe.batch_size,
+        smoothing=recipe.loss.smoothing,
+        seed=seed,
+        workers=data.workers,
+        device=device,
+    )
+    val = _evaluation_images(listing.split("val"), image_size, data.cache)
+    return PhaseImages(train, val, listing.classes)
+
+
 class _Job:
     """One call of `train_candidate`: what both phases share."""
 
@@ -140,20 +165,7 @@ class _Job:
     def images(self, phase: str) -> PhaseImages:
         """Training batches of the phase, and the validation images."""
         size = self.candidate.architecture.image_size
-        train = TrainingBatches(
-            _decoded(self.listing.split("train"), self.data.cache),
-            self.listing.train.labels,
-            len(self.listing.classes),
-            size,
-            self.recipe.augmentation,
-            batch_size=self.recipe.batch_size,
-            smoothing=self.recipe.loss.smoothing,
-            seed=(self.seed, phase),
-            workers=self.data.workers,
-            device=self.device,
-        )
-        val = _evaluation_images(self.listing.split("val"), size, self.data.cache)
-        return PhaseImages(train, val, self.listing.classes)
+        return phase_images(self.listing, self.data, self.recipe, size, (self.seed, phase), self.device)
 
     def teacher(self, parent_model: nn.Module) -> nn.Module | None:
         """The teacher of phase 2."""
@@ -165,9 +177,7 @@ class _Job:
 
     def file_teacher(self) -> nn.Module:
         """The timm teacher that the recipe names."""
-        return teacher_from_file(
-            self.recipe, len(self.listing.classes), self.candidate.architecture.image_size, self.device
-        )
+        return teacher_from_file(self.recipe, self.listing, self.candidate.architecture.image_size, self.device)
 
     def regularizer(self, model: BHViT) -> Callable[[], Tensor] | None:
         """The weight regulariser, where the candidate has binary layers and the recipe gives it a weight."""

@@ -20,6 +20,7 @@ from searcher.schema import from_mapping
 __all__ = ["Augmentation", "DataConfig", "LossWeights", "Phase", "TrainingRecipe", "recipe_from", "recipe_names"]
 
 NO_TEACHER, PARENT_TEACHER = "none", "parent"
+SAFETENSORS = ".safetensors"  # the suffix of weights that can say what they are
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ class LossWeights:
 class TrainingRecipe:
     """Both phases and everything they share.
 
-    `teacher` is `none`, `parent` (the candidate's own full-precision model, phase 2 only) or the path of weights for
-    the timm model `teacher_model`; `teacher_image_size` is the side the teacher was made for (none: the candidate's).
+    `teacher` is `none`, `parent` (the candidate's own full-precision model, phase 2 only) or the path of weights. A
+    file of `searcher teacher` says itself which timm model it holds and for which images; for other files
+    `teacher_model` is the timm model and `teacher_image_size` the side it was made for (none: the candidate's).
     `schedule` changes the learning rate per `epoch` (as published) or per `step`. `amp` is `auto` (bfloat16 on CUDA)
     or `off`.
     """
@@ -153,11 +155,8 @@ class TrainingRecipe:
                 f"batch_size must be even where mixup or cutmix is on, but it is {self.batch_size}; use "
                 f"{self.batch_size + 1}."
             )
-        if self.teacher_file and not self.teacher_model:
-            raise InvalidInput(
-                f"teacher_model must name the timm model whose weights {self.teacher!r} holds, but it is empty; use "
-                "for example deit_tiny_patch16_224, or teacher: parent."
-            )
+        if self.teacher_file and self.teacher_file.suffix != SAFETENSORS and not self.teacher_model:
+            raise unnamed_teacher(self.teacher)
 
     @property
     def teacher_file(self) -> Path | None:
@@ -203,7 +202,7 @@ def recipe_from(value: str | Mapping[str, Any], where: str = "recipe") -> Traini
         return from_mapping(TrainingRecipe, changes, where)
     if not isinstance(base, str):
         raise InvalidInput(f"{where}.base must be the name of a recipe, but it is {base!r}.")
-    return from_mapping(TrainingRecipe, _overridden(named_recipe(base), changes), where)
+    return from_mapping(TrainingRecipe, overridden(named_recipe(base), changes), where)
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -221,17 +220,26 @@ def named_recipe(name: str) -> dict[str, Any]:
     return data
 
 
+def unnamed_teacher(path: str) -> InvalidInput:
+    """The error for weights that do not say which timm model they belong to, in a recipe that does not either."""
+    return InvalidInput(
+        f"teacher_model must name the timm model whose weights {path!r} holds, but it is empty; use for example "
+        "deit_tiny_patch16_224, a file made by `searcher teacher`, or teacher: parent."
+    )
+
+
 def digest(data: Any) -> str:
     """Sixteen hexadecimal digits of a hash of plain data, independent of the order of keys."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _overridden(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def overridden(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values in `changes`, mappings key by key."""
     merged = dict(base)
     for key, value in changes.items():
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _overridden(merged[key], value) if nested else value
+        merged[key] = overridden(merged[key], value) if nested else value
     return merged
 
 

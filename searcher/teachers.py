@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from bhvit.errors import InvalidInput, unknown_name
+from bhvit.errors import InvalidInput
 from searcher.checkpoints import read_tensors
-from searcher.preflight import check_teacher
-from searcher.recipe import TrainingRecipe
+from searcher.datasets.listing import Listing
+from searcher.recipe import SAFETENSORS, TrainingRecipe
+from searcher.teacher_file import teacher_source
 
 
 class TimmTeacher(nn.Module):
@@ -29,7 +31,7 @@ class TimmTeacher(nn.Module):
         super().__init__()
         self.model = model
         self.image_size = image_size
-        config = _timm_config(model)
+        config = timm_config(model)
         mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
         self.scale = nn.Buffer((torch.tensor(IMAGENET_DEFAULT_STD) / std).view(1, 3, 1, 1))
         self.offset = nn.Buffer(((torch.tensor(IMAGENET_DEFAULT_MEAN) - mean) / std).view(1, 3, 1, 1))
@@ -40,42 +42,72 @@ class TimmTeacher(nn.Module):
         logits: Tensor = self.model(images * self.scale + self.offset)
         return logits
 
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that weight decay would harm, as the model says (timm's name)."""
+        names = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()  # type: ignore[operator]
+        return {f"model.{name}" for name in names}
+
 
 def frozen(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` in evaluation mode on `device`, its parameters without gradients."""
     return model.to(device).eval().requires_grad_(False)
 
 
-def teacher_from_file(recipe: TrainingRecipe, classes: int, image_size: int, device: torch.device) -> nn.Module:
+def teacher_from_file(recipe: TrainingRecipe, listing: Listing, image_size: int, device: torch.device) -> nn.Module:
     """The recipe's timm teacher with the weights of its file, safetensors or a state dict saved by torch.
 
+    Model and image size come from the file where `searcher teacher` made it, else from the recipe (`teacher_source`).
     A torch file is read with `weights_only`, which builds tensors and nothing else. Raises `MissingData` for an
-    absent file and `InvalidInput` for an unknown timm model, for weights of another number of classes or of another
-    model, and for a file that is neither format.
+    absent file and `InvalidInput` for an unknown timm model, for weights of other classes or of another model, for a
+    teacher that has seen the images that judge its students, and for a file that is neither format.
     """
-    check_teacher(recipe)
-    path = recipe.teacher_file
+    name, side = teacher_source(recipe, listing)
+    path, classes = recipe.teacher_file, len(listing.classes)
     assert path is not None
-    if not timm.is_model(recipe.teacher_model):
-        raise unknown_name("teacher_model", recipe.teacher_model, timm.list_models())
-    size = recipe.teacher_image_size or image_size
-    try:
-        model = timm.create_model(recipe.teacher_model, num_classes=classes, img_size=size)
-    except TypeError:  # convolutional models take any size and no img_size
-        model = timm.create_model(recipe.teacher_model, num_classes=classes)
-    weights = _weights(path)
-    _require_same_parameters(path, recipe.teacher_model, model, weights, classes)
+    model = timm_model(name, classes, side or image_size)
+    weights = read_weights(path)
+    _require_same_parameters(path, name, model, weights, classes)
     model.load_state_dict(weights)
-    return frozen(TimmTeacher(model, recipe.teacher_image_size), device)
+    return frozen(TimmTeacher(model, side), device)
 
 
-def _timm_config(model: nn.Module) -> dict[str, Any]:
+def timm_model(name: str, classes: int, image_size: int, **options: Any) -> nn.Module:
+    """A timm model for images of `image_size` pixels, with random weights unless `options` of timm say otherwise.
+
+    Raises `InvalidInput` for a name that timm does not know and for a size that the model cannot take.
+    """
+    require_timm_model(name)
+    try:
+        return timm.create_model(name, num_classes=classes, img_size=image_size, **options)
+    except TypeError:  # convolutional models take any size and no img_size
+        return timm.create_model(name, num_classes=classes, **options)
+    except AssertionError as error:
+        raise InvalidInput(f"{name} must take images of {image_size} px, but {error}; choose another model.") from error
+
+
+def require_timm_model(name: str) -> None:
+    """Raise `InvalidInput` with the nearest name where timm has no such model; it has over a thousand to list."""
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise InvalidInput(f"unknown timm model {name!r}{hint}; timm.list_models() lists the names.")
+
+
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the timm model's last layers: one, or one more for a distillation token."""
+    names = timm_config(model)["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def timm_config(model: nn.Module) -> dict[str, Any]:
+    """What timm knows of a model's pretrained weights, normalisation and layers."""
     config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     return config
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file or of a state dict saved by torch; raises `InvalidInput` for others."""
+    if path.suffix == SAFETENSORS:
         return read_tensors(path)[0]
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,8 +129,7 @@ def _require_same_parameters(
 ) -> None:
     expected = {key: tuple(t.shape) for key, t in model.state_dict().items()}
     found = {key: tuple(t.shape) for key, t in weights.items()}
-    classifiers = _timm_config(model)["classifier"]
-    for classifier in (classifiers,) if isinstance(classifiers, str) else classifiers:
+    for classifier in classifier_names(model):
         shape = found.get(f"{classifier}.bias", (classes,))
         if shape != (classes,):
             raise InvalidInput(

@@ -19,7 +19,11 @@ TORCH_FREE = [
     "searcher.commands.train",
     "searcher.commands.ablation",
 ]
-LIGHT = [f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate")]
+LIGHT = [
+    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
+    "searcher.preflight",
+    "searcher.teacher_file",
+]
 
 
 def modules_after_importing(module: str) -> set[str]:

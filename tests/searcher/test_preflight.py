@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bhvit.errors import InvalidInput
 from searcher.outcomes import MissingData
@@ -27,7 +29,7 @@ def _hyperband(max_epochs: int) -> dict[str, Any]:
 
 
 def test_trainable_space_passes(tmp_path: Path) -> None:
-    (tmp_path / "teacher.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "teacher.safetensors")
     teacher = {"teacher": str(tmp_path / "teacher.safetensors"), "teacher_model": "deit_tiny_patch16_224"}
     check_trainable(_space())
     check_trainable(_space(recipe={"base": "demo", "qat": {"epochs": 9}, **teacher}, search=_hyperband(9)))
@@ -62,6 +64,14 @@ def test_absent_teacher_and_absent_images_are_missing_data(tmp_path: Path) -> No
         check_trainable(_space(recipe={"base": "demo", **teacher}))
     with pytest.raises(MissingData, match="is not a folder"):
         check_trainable(_space(data={"name": "image_folder", "root": str(tmp_path)}))
+
+
+def test_damaged_teacher_is_noticed_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "t.safetensors").write_bytes(b"half")
+    with pytest.raises(
+        InvalidInput, match=r"t\.safetensors must be a whole safetensors file, but .*; restore it or make"
+    ):
+        check_trainable(_space(recipe={"base": "demo", "teacher": str(tmp_path / "t.safetensors")}))
 
 
 def test_preflight_needs_no_torch() -> None:

@@ -101,7 +101,7 @@ def test_parent_depends_on_phase_one_alone() -> None:
         ({"drop_path": 1}, r"drop_path must be at least 0 and below 1"),
         ({"schedule": "stpe"}, r"unknown schedule 'stpe' \(did you mean 'step'\?\)"),
         ({"amp": "fp16"}, r"unknown amp 'fp16'"),
-        ({"teacher": "deit.safetensors"}, r"teacher_model must name the timm model whose weights 'deit\.safetensors'"),
+        ({"teacher": "deit.pth"}, r"teacher_model must name the timm model whose weights 'deit\.pth' holds, but it is"),
         ({"batch_size": 9, "augmentation": {"mixup": 0.8}}, r"batch_size must be even .* but it is 9; use 10"),
         ({"augmentation": {"crop_scale": [1.0, 0.5]}}, r"crop_scale must be the smallest and largest share"),
         ({"augmentation": {"random_erasing": 1.5}}, r"random_erasing must lie between 0 and 1"),
