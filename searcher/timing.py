@@ -22,8 +22,8 @@ from searcher.recipe import PARENT_TEACHER, DataConfig, TrainingRecipe
 from searcher.teachers import frozen, teacher_from_file
 from searcher.training import adamw
 
-FIRST_BATCH = 4  # a model that is slow with it is timed with it; a small one's images cost less in a full batch
-PATIENCE = 5.0  # seconds that the steps of a full batch may take on the CPU
+FIRST_BATCH = 2  # a model that is slow with it is timed with it; a small one's images cost less in a full batch
+PATIENCE = 5.0  # seconds that the timed steps of a model may take on the CPU
 FORWARD_SHARE = 1 / 3  # of a training step's time: an image of the validation split is only passed forward
 WARM_UP_STEPS, TIMED_STEPS = 1, 2
 
@@ -70,7 +70,8 @@ def measure_pace(
     """Time every distinct model of `works`; `announce(how-manieth, of how many)` is called before each.
 
     Batches are those of a training, augmentation included, of the first few of `images`; without them noise is used
-    and loading is left out. On the CPU models that are slow are timed with small batches. Raises `OutOfMemory` where a model does not fit.
+    and loading is left out. On the CPU slow models are timed with small batches. Raises `OutOfMemory` where a model
+    does not fit.
     """
     small = dataclasses.replace(recipe, batch_size=min(FIRST_BATCH, recipe.batch_size))
     distinct = {(phase, model.id): (phase, model) for work in works for phase, model, _ in work.parts}
@@ -115,6 +116,8 @@ def _seconds_an_image(
         if step + 1 == WARM_UP_STEPS:
             start = time.perf_counter()
         steps = step + 1
+        if steps > WARM_UP_STEPS and time.perf_counter() - start > PATIENCE:
+            break
     return (time.perf_counter() - start) / (steps - WARM_UP_STEPS) / recipe.batch_size
 
 

@@ -17,6 +17,7 @@ TORCH_FREE = [
     "searcher.commands.search",
     "searcher.commands.train",
     "searcher.commands.ablation",
+    "searcher.commands.reproduce",
 ]
 LIGHT = ["searcher.commands.cost", "searcher.commands.space", "searcher.commands.show", "searcher.commands.evaluate"]
 
