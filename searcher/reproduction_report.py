@@ -91,7 +91,9 @@ class Report:
             if departures
             else "At the published setting."
         )
-        return (shown, apart, *(note.text for note in self.reproduction.notes if self._applies(note)))
+        validation = [f"{r.row.label} {mean.mean:.1f}" for r in self.results if (mean := self.top1(r.row.key, "val"))]
+        beside = (f"Validation means: {', '.join(validation)}.",) if self.split == "test" and validation else ()
+        return (shown, *beside, apart, *(note.text for note in self.reproduction.notes if self._applies(note)))
 
     @property
     def departures(self) -> tuple[str, ...]:

@@ -61,9 +61,8 @@ def columns(report: Report) -> list[str]:
     """Headings of the figures; the paper's stand where they can be compared."""
     cost = ["paper"] if report.shows_cost else []
     top1 = ["paper", "diff"] if report.shows_top1 else []
-    val = ["val %"] if report.split == "test" else []
     head = f"{'test' if report.split == 'test' else 'val'} Top-1"
-    return ["MiB", *cost, "MOPs", *cost, *val, head, "n", "gain", *top1]
+    return ["MiB", *cost, "MOPs", *cost, head, "n", "gain", *top1]
 
 
 def cells(report: Report, result: RowResult) -> list[str]:
@@ -72,7 +71,6 @@ def cells(report: Report, result: RowResult) -> list[str]:
     printed, printed_top1 = report.printed(row)
     paper = ("", "") if printed is None else (f"{printed.mib:.2f}", f"{printed.mops:.1f}")
     mib, mops = ([figure] if report.shows_cost else [] for figure in paper)
-    val = report.top1(row.key, "val")
     gain = report.gain(row.key, row.over) if row.over else None
     compared = [
         "" if printed_top1 is None else f"{printed_top1:.1f}",
@@ -83,7 +81,6 @@ def cells(report: Report, result: RowResult) -> list[str]:
         *mib,
         figure_text(result.cost.ops / 1e6, 1),
         *mops,
-        *([NONE_YET if val is None else f"{val.mean:.1f}"] if report.split == "test" else []),
         mean_text(top1),
         str(0 if top1 is None else top1.n),
         signed(None if gain is None else gain.mean),

@@ -147,7 +147,9 @@ def test_another_recipe_in_the_same_folder_is_refused_before_training(reproduce,
 
 def test_the_test_split_is_read_once_a_run_and_stands_beside_validation(reproduce, fake, capsys) -> None:
     assert reproduce("table3", "--seeds", "2", "--rows", "w1", "--test") == 0
-    assert "test Top-1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "test Top-1" in out
+    assert "Validation means: binary w=1 53.7." in out
     assert reproduce("table3", "--seeds", "2", "--rows", "w1", "--test") == 0
     assert fake.evaluated == 2
     rows = report_json(reproduce, capsys, "table3", "--seeds", "2", "--test")["rows"]
