@@ -120,12 +120,13 @@ class PlanPace:
         self._clock, self._start = clock, clock()
         self._left: dict[str, float] = {}
         self._done = 0.0
-        parents = set()
+        parents: set[tuple[str, int]] = set()
         for run in runs:
             candidate, recipe = run.space.candidate(run.space.decode(0)), run.space.training[0]
             own = (candidate.parent.id, run.seed)
             epochs = recipe.qat.epochs + (0 if own in parents else recipe.fp.epochs)
-            self._left[run.space.name] = candidate.parent.cost().ops * epochs
+            if not run.finished:
+                self._left[run.space.name] = candidate.parent.cost().ops * epochs
             parents.add(own)
 
     def finish(self, run: Run) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from bhvit.errors import InvalidInput
 from searcher.checkpoints import LAST, peek_state
 from searcher.commands.setting import image_counts, is_there
+from searcher.outcomes import OutOfMemory
 from searcher.parents import parent_key
 from searcher.reproduction_runs import Run, Setting
 from searcher.timing import Work, measure_pace
@@ -35,7 +37,10 @@ def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
             def announce(i: int, n: int, name: str = name) -> None:
                 status.update(f"timing a few training steps on {name}: model {i} of {n}")
 
-            pace = measure_pace(works, setting.recipe, setting.data, images, device, announce)
+            try:
+                pace = measure_pace(works, setting.recipe, setting.data, images, device, announce)
+            except OutOfMemory as error:
+                raise InvalidInput(f"the models of the plan must fit into memory, but {error}") from error
             seconds[name] = [pace.of(work, *counts) for work in works]
     out.print(plan_view(plan, seconds, _notes(there, torch.cuda.is_available())))
 

@@ -28,7 +28,7 @@ from searcher.files import write_text
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
 from searcher.reproductions import PUBLISHED_FACTOR, REPRODUCTIONS, reproduction_named
-from searcher.views.console import console
+from searcher.views.console import console, plain_text
 from searcher.views.exports import as_csv, as_json, as_latex
 from searcher.views.numbers import duration_text
 from searcher.views.reproduction import report_view
@@ -87,6 +87,10 @@ def _check_output(args: argparse.Namespace) -> None:
         raise InvalidInput("--dry-run and --report exclude each other, but both are given; use one of them.")
     if args.dry_run and (args.format != "text" or args.out):
         raise InvalidInput("--format and --out are for the table, but --dry-run prints the plan; leave them out.")
+    if args.format != "text" and not (args.report or args.out):
+        raise InvalidInput(
+            f"--format {args.format} needs --report or --out FILE, because training prints its progress; add one."
+        )
     if args.out is not None and args.out.is_dir():
         raise InvalidInput(f"--out must be a file, but {args.out} is a folder; add a file name.")
 
@@ -95,8 +99,8 @@ def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], 
     """Finish every run in turn; whether it was interrupted."""
     out = console()
     left = [run for run in runs if not run.finished]
-    pace = PlanPace(left)
-    if args.format == "text":
+    pace = PlanPace(runs)
+    if left:
         out.print(report_view(report()))
         out.print()
     for i, run in enumerate(runs):
@@ -111,7 +115,7 @@ def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], 
         if args.test and record is not None and record.outcome.trained:
             evaluated_once(run.folder, record, args.device)
         last_of_seed = i + 1 < len(runs) and runs[i + 1].seed != run.seed
-        if last_of_seed and run in left and args.format == "text":
+        if last_of_seed and run in left:
             out.print(report_view(report()))
             out.print()
     return False
@@ -122,20 +126,15 @@ def _left_text(pace: PlanPace) -> str:
 
 
 def _output(report: Report, args: argparse.Namespace) -> None:
+    """Print the table, in --format and where --out says so to the file."""
     if args.format == "text":
         console().print(report_view(report))
-        text = None
-    else:
-        text = FORMATS[args.format](report)
-        if args.out is None:
-            print(text, end="")
+    elif args.out is None:
+        print(FORMATS[args.format](report), end="")
     if args.out is not None:
-        write_text(args.out, _plain_text(report) if text is None else text)
+        write_text(args.out, FORMATS.get(args.format, _as_text)(report))
         console().print(f"Written to {args.out}.")
 
 
-def _plain_text(report: Report) -> str:
-    out = console()
-    with out.capture() as captured:
-        out.print(report_view(report))
-    return captured.get()
+def _as_text(report: Report) -> str:
+    return plain_text(report_view(report))

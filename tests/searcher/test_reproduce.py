@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from bhvit import InvalidInput
 from searcher.candidate import Candidate
@@ -20,6 +19,7 @@ from searcher.reproduction_report import Report, RowResult
 from searcher.reproduction_runs import PlanPace, Setting, plan_runs, with_epochs
 from searcher.reproductions import reproduction_named
 from searcher.space_file import ModelSection
+from searcher.views.console import plain_text
 from searcher.views.exports import as_csv, as_latex, escaped
 from searcher.views.reproduction import report_view
 from tests.searcher.tiny_images import image_folder
@@ -213,6 +213,7 @@ def test_the_published_plan_needs_no_data_on_disk(monkeypatch, tmp_path, capsys)
         (["table3", "--preset", "huge"], "unknown preset 'huge'"),
         (["table3", "--threads", "0"], "threads must be at least 1"),
         (["table3", "--dry-run"], "--dry-run and --report exclude each other"),
+        (["table3", "--out", "tests"], "--out must be a file, but tests is a folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -222,6 +223,14 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, tmp_pa
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_format_for_programs_is_not_mixed_with_progress(reproduce, fake, tmp_path, capsys) -> None:
+    assert reproduce("table3", "--seeds", "1", "--rows", "w1", "--format", "json") == 2
+    assert "--format json needs --report or --out FILE" in capsys.readouterr().err
+    path = tmp_path / "t.json"
+    assert reproduce("table3", "--seeds", "1", "--rows", "w1", "--format", "json", "--out", str(path)) == 0
+    assert json.loads(path.read_text())["accuracies"] == {"w1": {"val": {"0": 0.532}, "test": {}}}
 
 
 def test_seeds_epochs_and_rows_as_people_write_them() -> None:
@@ -256,21 +265,17 @@ def filled_report(name: str = "table4") -> Report:
     return Report(table, setting, tuple(results), "val")
 
 
-def drawn(report: Report, width: int) -> str:
-    out = Console(width=width, highlight=False, markup=False, emoji=False, no_color=True, file=io.StringIO())
-    out.print(report_view(report))
-    text = out.file.getvalue()
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_whole_table_at_the_widths_of_terminals(width: int) -> None:
-    assert drawn(filled_report(), width) == (Path(__file__).parent / "golden" / f"table4_{width}.txt").read_text()
+    assert (
+        plain_text(report_view(filled_report()), width)
+        == (Path(__file__).parent / "golden" / f"table4_{width}.txt").read_text()
+    )
 
 
 @pytest.mark.parametrize("name", ["table3", "table4", "width-sweep"])
 def test_no_line_of_a_table_is_wider_than_the_terminal(name: str) -> None:
-    assert max(map(len, drawn(filled_report(name), 80).splitlines())) <= 80
+    assert max(map(len, plain_text(report_view(filled_report(name)), 80).splitlines())) <= 80
 
 
 def test_gains_and_distances_by_hand() -> None:
