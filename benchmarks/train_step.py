@@ -106,8 +106,8 @@ def speed(precision: str, options: argparse.Namespace) -> dict[str, object]:
         "gradient_deviation": deviation,
     }
     print(
-        f"{precision:8s} plain {result['plain_ms']:8.1f} ms   ours {result['ours_ms']:8.1f} ms   {result['ratio']:.2f}x "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f})   gradients within {deviation:.0e}",
+        f"{precision:8s} plain {result['plain_ms']:8.1f} ms   ours {result['ours_ms']:8.1f} ms   "
+        f"{result['ratio']:.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})   gradients within {deviation:.0e}",
         flush=True,
     )
     return result

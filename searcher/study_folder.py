@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bhvit.errors import InvalidInput
-from searcher.files import write_text
-from searcher.records import TrialRecord, read_records
+from searcher.files import read_json, write_text
+from searcher.records import Evaluation, TrialRecord, read_records
+from searcher.schema import from_mapping
 from searcher.space import Space, load_space
 
 
@@ -48,6 +49,15 @@ class StudyFolder:
         """Folder of one trial."""
         return self.trials / record.name
 
+    def test_file(self, record: TrialRecord) -> Path:
+        """Where the trial's accuracy on the test split is kept."""
+        return self.trial(record) / "test.json"
+
+    def test_result(self, record: TrialRecord) -> Evaluation | None:
+        """The trial's accuracy on the test split; None where it has not been read."""
+        path = self.test_file(record)
+        return from_mapping(Evaluation, read_json(path), str(path)) if path.exists() else None
+
     def records(self) -> list[TrialRecord]:
         """Every trial's record, by number."""
         return read_records(self.path)
@@ -76,17 +86,22 @@ class StudyFolder:
         Budget, number of trials, workers, pruner, start-up and enqueued points may change between runs. Where no trial
         has begun, any space replaces the stored one.
         """
-        if self.space_file.exists() and self._begun:
-            stored = self.space()
-            changes = list(_differences(stored.question, space.question))
-            if changes:
-                raise InvalidInput(
-                    f"{self.path} holds the study of another space: {'; '.join(changes[:3])}"
-                    f"{f' and {len(changes) - 3} more' if len(changes) > 3 else ''}; use another folder for this one."
-                )
-            if stored.file == space.file:
-                return
-        write_text(self.space_file, space.to_yaml())
+        stored = self.require_same(space)
+        if stored is None or stored.file != space.file:
+            write_text(self.space_file, space.to_yaml())
+
+    def require_same(self, space: Space) -> Space | None:
+        """The stored space, or None where no trial has begun; `InvalidInput` where it is another question's."""
+        if not (self.space_file.exists() and self._begun):
+            return None
+        stored = self.space()
+        changes = list(_differences(stored.question, space.question))
+        if changes:
+            raise InvalidInput(
+                f"{self.path} holds the study of another space: {'; '.join(changes[:3])}"
+                f"{f' and {len(changes) - 3} more' if len(changes) > 3 else ''}; use another folder for this one."
+            )
+        return stored
 
     @property
     def _begun(self) -> bool:

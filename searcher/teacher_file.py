@@ -18,8 +18,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from bhvit.errors import InvalidInput
-from searcher.datasets.sources import Image
 from searcher.datasets.listing import Listing
+from searcher.datasets.sources import Image
 from searcher.outcomes import MissingData
 from searcher.recipe import SAFETENSORS, TrainingRecipe, unnamed_teacher
 from searcher.schema import from_mapping
@@ -144,7 +144,7 @@ def content_digest(image: Image) -> str:
     if hasattr(content, "tobytes"):
         return hashlib.sha256(content.tobytes()).hexdigest()[:DIGITS]
     with content as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+        return hashlib.sha256(file.read()).hexdigest()[:DIGITS]
 
 
 def _require_same(name: str, wanted: str | int, found: str | int, path: Path) -> None:

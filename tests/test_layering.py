@@ -18,6 +18,7 @@ TORCH_FREE = [
     "searcher.commands.search",
     "searcher.commands.train",
     "searcher.commands.ablation",
+    "searcher.commands.reproduce",
 ]
 LIGHT = [
     *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),

@@ -15,14 +15,10 @@ from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.commands.studies import study_named
-from searcher.files import read_json, write_json
-from searcher.records import Evaluation, TrialRecord
-from searcher.schema import from_mapping
+from searcher.commands.testing import evaluated_once
+from searcher.records import TrialRecord
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console, print_json, table
-
-TEST_FILE = "test.json"
-WEIGHTS = "best.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate the trial's best weights, or recall what they scored."""
     folder = study_named(args.study)
     record = _trial(folder, args.trial)
-    path = folder.trial(record) / TEST_FILE
-    known = path.exists()
-    if not known:
-        write_json(path, _evaluated(folder, record, args.device))
-    result = dataclasses.asdict(from_mapping(Evaluation, read_json(path), str(path)))
+    evaluation, known = evaluated_once(folder, record, args.device)
+    result = dataclasses.asdict(evaluation)
     if args.json:
         print_json(result)
     else:
@@ -58,14 +51,6 @@ def _trial(folder: StudyFolder, number: int) -> TrialRecord:
             f"evaluate takes a trained trial, but trial {number} {state}; trained: {', '.join(trained) or 'none yet'}."
         )
     return records[number]
-
-
-def _evaluated(folder: StudyFolder, record: TrialRecord, device: str) -> dict[str, Any]:
-    from searcher.pipeline import evaluate_candidate  # torch takes seconds to load: only when it is needed
-
-    recipe, data = folder.space().training
-    weights = folder.trial(record) / WEIGHTS
-    return dataclasses.asdict(evaluate_candidate(record.candidate, recipe, data, weights, "test", device))
 
 
 def _show(record: TrialRecord, result: dict[str, Any], known: bool) -> None:

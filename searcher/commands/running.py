@@ -20,10 +20,10 @@ from searcher.views.live import LiveSearch
 WARM_STARTS = "_warm_starts"
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where studies are kept and what they are trained on."""
+def add_run_arguments(parser: argparse.ArgumentParser, named_after: str = "the space file") -> None:
+    """Declare where studies are kept and what they are trained on; without `--study` they are `named_after`."""
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
-    parser.add_argument("--study", metavar="NAME", help="name of the study (default: from the space file)")
+    parser.add_argument("--study", metavar="NAME", help=f"name of the study (default: from {named_after})")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
@@ -34,8 +34,13 @@ def places(args: argparse.Namespace) -> list[str]:
     return runs + device
 
 
-def run_study(space: Space, folder: Path, device: str, trials: int | None = None) -> SearchSummary:
-    """Run or continue the search of `space` in `folder`, shown live; FP parents are shared in the folder beside it."""
+def run_study(
+    space: Space, folder: Path, device: str, trials: int | None = None, warm_starts: Path | None = None
+) -> SearchSummary:
+    """Run or continue the search of `space` in `folder`, shown live.
+
+    FP parents are shared in `warm_starts`, by default the folder of that purpose beside the study's.
+    """
     check_trainable(space)  # before anything is written
     recipe, data = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
@@ -49,7 +54,7 @@ def run_study(space: Space, folder: Path, device: str, trials: int | None = None
                 recipe,
                 data,
                 directory=job.directory,
-                warm_starts=folder.parent / WARM_STARTS,
+                warm_starts=warm_starts or folder.parent / WARM_STARTS,
                 seed=space.search.seed,
                 device=device,
                 threads=space.search.threads,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
@@ -26,6 +27,14 @@ def console() -> Console:
         force_terminal=False,
         soft_wrap=True,
     )
+
+
+def plain_text(renderable: RenderableType, width: int = 100) -> str:
+    """What a view prints on `width` columns, for a file: no colour, no escape codes, no trailing spaces."""
+    out = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, no_color=True)
+    with out.capture() as captured:
+        out.print(renderable)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
