@@ -35,7 +35,7 @@ class ImageStore:
     def __init__(self, paths: Sequence[Path], cache: bool) -> None:
         self._paths = tuple(paths)
         self._pixels: list[Pixels] | None = None
-        if cache and sum(_decoded_bytes(p) for p in self._paths) <= CACHE_BYTES:
+        if cache and sum(decoded_bytes(p) for p in self._paths) <= CACHE_BYTES:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self._pixels = list(pool.map(decode, self._paths))
 
@@ -53,7 +53,8 @@ class ImageStore:
         return self._pixels is not None
 
 
-def _decoded_bytes(path: Path) -> int:
+def decoded_bytes(path: Path) -> int:
+    """Bytes that `decode` will give, from the file's header; raises `InvalidInput` where it has none."""
     try:
         with Image.open(path) as image:
             return 3 * image.width * image.height
