@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +41,10 @@ class TokenBatchNorm(nn.BatchNorm2d):
         y, mean, variance = _NormOverAllParts.apply(x.flatten(0, -2), self.weight, self.bias, self.eps)
         count = x.numel() // x.shape[-1] * global_batch.parts()
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(variance.to(self.running_var.dtype) * (count / (count - 1)), self.momentum)
+            cast(Tensor, self.num_batches_tracked).add_(1)
+            running_mean, running_var = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+            running_mean.lerp_(mean.to(running_mean.dtype), BATCH_NORM_MOMENTUM)
+            running_var.lerp_(variance.to(running_var.dtype) * (count / (count - 1)), BATCH_NORM_MOMENTUM)
         return y.view(x.shape)
 
 
