@@ -1,4 +1,4 @@
-"""Run by `test_processes.py` as one of several processes: a few training steps in float64, whatever can be random on."""
+"""Run by `test_processes.py` as one of several: training steps in float64, all that can be random on."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def steps(root: Path, ranks: Ranks) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)
         with global_batch.divided(ranks.rank, ranks.count):
             loss(model, averaging, teacher, images.double(), targets.double()).backward()
-        seen |= {f"gradient {step} {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        seen |= {
+            f"gradient {step} {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+        }
         optimizer.step()
     return seen | model.state_dict()
 
