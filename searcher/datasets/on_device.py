@@ -21,6 +21,7 @@ from searcher.recipe import Augmentation
 MEMORY_SHARE = 0.5  # of what is free before: the model needs room too
 ASPECT = (3 / 4, 4 / 3)  # range of a crop's width / height, as on the CPU
 MIB = 2**20
+MEMINFO = Path("/proc/meminfo")
 
 
 class DeviceImages:
@@ -83,4 +84,8 @@ class DeviceCrops:
 
 
 def _free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that programs can still get; where the system does not say, all of its memory."""
+    if MEMINFO.exists():
+        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -189,7 +189,6 @@ def test_another_number_of_processes_goes_on_within_rounding(
         train(root, tmp_path, 2, report=Recorder(interrupt_at=("fp", 1)))
     metrics = train(root, tmp_path, then)
     ours, theirs = ([r.train_loss for r in m.epochs] for m in (metrics, expected))
-    print(ours, theirs)
     assert ours[0] == theirs[0]
     assert ours[1] == pytest.approx(theirs[1], rel=1e-4)
 
