@@ -31,6 +31,27 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def device_of_rank(name: str, rank: int, count: int) -> torch.device:
+    """The device of process `rank` of `count` that train together: a GPU each, or the CPU for all.
+
+    Raises `InvalidInput` where one GPU is named for several processes, or where there are fewer than processes.
+    """
+    device = device_named(name)
+    if count == 1 or device.type == "cpu":
+        return device
+    if device.index is not None:
+        raise InvalidInput(
+            f"device must be auto, cuda or cpu with several processes, each of which takes a GPU, but it is {name!r} "
+            f"with processes {count}; use cuda."
+        )
+    if count > torch.cuda.device_count():
+        raise InvalidInput(
+            f"processes must be at most the number of GPUs, but they are {count} and {torch.cuda.device_count()}; use "
+            f"processes: {torch.cuda.device_count()}, or device cpu."
+        )
+    return torch.device("cuda", rank)
+
+
 def mixed_precision(device: torch.device, amp: str) -> torch.autocast:
     """Context of a forward pass: bfloat16 autocast on CUDA unless `amp` is `off`; on the CPU float32 always."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp == "auto" and device.type == "cuda")

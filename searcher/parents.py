@@ -15,7 +15,7 @@ from searcher.datasets.listing import Listing
 from searcher.files import read_json, write_json
 from searcher.recipe import TrainingRecipe, digest
 
-KEY_VERSION = 1  # to be raised when phase 1 changes its meaning, so that older parents are not found
+KEY_VERSION = 2  # to be raised when phase 1 changes its meaning, so that older parents are not found
 MARK = "parent.json"  # in the trial's folder
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 from bhvit.errors import InvalidInput
 from searcher.pruning import Hyperband
 from searcher.recipe import TrainingRecipe
@@ -9,15 +13,18 @@ from searcher.space import Space
 from searcher.teacher_file import teacher_source
 
 
-def check_trainable(space: Space) -> None:
+def check_trainable(space: Space, processes: int | None = None) -> None:
     """Raise `InvalidInput` where no candidate of `space` could be trained as the space says.
 
     Checked are recipe and data (both given, the data set there and of the model's classes), the teacher's file (there,
-    and fit to teach on this data set), the length of Hyperband's brackets and the number of workers. A public data set
-    is fetched where `data.download` allows.
+    and fit to teach on this data set), the length of Hyperband's brackets, the number of workers, that batches can be
+    shared by the `processes` of a training (default: the space's), and the compiler where the recipe needs one. A
+    public data set is fetched where `data.download` allows.
     """
     recipe, data = space.training
     check_workers(space)
+    check_processes(recipe, space.search.processes if processes is None else processes)
+    check_compiler(recipe)
     _check_pruner(space, recipe)
     listing = data.list_images()
     listing.require_classes(space.base.num_classes)
@@ -30,6 +37,32 @@ def check_workers(space: Space) -> None:
     if space.search.workers != 1:
         raise InvalidInput(
             f"workers must be 1, but it is {space.search.workers}: this version trains one candidate at a time."
+        )
+
+
+def check_processes(recipe: TrainingRecipe, processes: int) -> None:
+    """Raise `InvalidInput` where `processes` cannot have equal parts of a batch, in pairs where images are mixed."""
+    if processes < 1:
+        raise InvalidInput(f"processes must be at least 1, but it is {processes}.")
+    if processes == 1:
+        return
+    least = (2 if recipe.augmentation.mixes else 1) * processes
+    if recipe.batch_size % least:
+        why = "twice processes where mixup or cutmix is on" if recipe.augmentation.mixes else "processes"
+        nearest = max(least, round(recipe.batch_size / least) * least)
+        raise InvalidInput(
+            f"batch_size must be a multiple of {why}, but they are {recipe.batch_size} and {processes}; use "
+            f"batch_size: {nearest}, or another number of processes."
+        )
+
+
+def check_compiler(recipe: TrainingRecipe) -> None:
+    """Raise `InvalidInput` where the recipe asks for torch.compile and there is no C++ compiler."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if recipe.compile and shutil.which(compiler) is None:
+        raise InvalidInput(
+            f"recipe.compile needs the C++ compiler {compiler}, but it is not on the path; install one, name it in the "
+            "environment variable CXX, or use compile: false."
         )
 
 

@@ -23,7 +23,8 @@ def seed_everything(seed: int, device: torch.device | None = None) -> None:
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed costs more: it visits every kind of device
     if device is not None and device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ __all__ = ["Augmentation", "DataConfig", "LossWeights", "Phase", "TrainingRecipe
 
 NO_TEACHER, PARENT_TEACHER = "none", "parent"
 SAFETENSORS = ".safetensors"  # the suffix of weights that can say what they are
+ROUNDING_ONLY = ("compile", "fused_optimizer")  # fields of a recipe
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class TrainingRecipe:
     file of `searcher teacher` says itself which timm model it holds and for which images; for other files
     `teacher_model` is the timm model and `teacher_image_size` the side it was made for (none: the candidate's).
     `schedule` changes the learning rate per `epoch` (as published) or per `step`. `amp` is `auto` (bfloat16 on CUDA)
-    or `off`.
+    or `off`. `augment` says where images are cropped and flipped: `cpu` (timm, decoded anew or kept, see `DataConfig`)
+    or `device` (all decoded once and kept there). `compile` and `fused_optimizer` change speed and rounding alone.
     """
 
     fp: Phase
@@ -142,6 +144,9 @@ class TrainingRecipe:
     teacher_model: str = ""
     teacher_image_size: int | None = None
     amp: str = "auto"
+    augment: str = "cpu"
+    compile: bool = False
+    fused_optimizer: bool = True
 
     def __post_init__(self) -> None:
         _at_least("batch_size", self.batch_size, 2)
@@ -150,6 +155,13 @@ class TrainingRecipe:
             raise InvalidInput(f"drop_path must be at least 0 and below 1, but it is {self.drop_path}.")
         _one_of("schedule", self.schedule, ("epoch", "step"))
         _one_of("amp", self.amp, ("auto", "off"))
+        _one_of("augment", self.augment, ("cpu", "device"))
+        if self.augment == "device" and (self.augmentation.auto_augment or self.augmentation.color_jitter):
+            name = "auto_augment" if self.augmentation.auto_augment else "color_jitter"
+            raise InvalidInput(
+                f"augmentation.{name} works on the CPU alone, but it is {getattr(self.augmentation, name)!r} with "
+                "augment: device; use augment: cpu, or auto_augment: '' and color_jitter: 0."
+            )
         if self.augmentation.mixes and self.batch_size % 2:
             raise InvalidInput(
                 f"batch_size must be even where mixup or cutmix is on, but it is {self.batch_size}; use "
@@ -173,9 +185,16 @@ class TrainingRecipe:
         """Sixteen hexadecimal digits of a hash of the canonical data."""
         return digest(self.to_json())
 
-    def parent_json(self) -> dict[str, Any]:
-        """The part of the canonical data on which phase 1 depends; recipes that agree in it share their parents."""
+    def meaning_json(self) -> dict[str, Any]:
+        """The canonical data without what changes rounding alone; recipes that agree in it are the same training."""
         data = self.to_json()
+        for name in ROUNDING_ONLY:
+            del data[name]
+        return data
+
+    def parent_json(self) -> dict[str, Any]:
+        """The part of `meaning_json` on which phase 1 depends; recipes that agree in it share their parents."""
+        data = self.meaning_json()
         del data["qat"]
         for name in ("regularizer", "regularizer_from", "regularize_downsampling"):
             del data["loss"][name]

@@ -162,7 +162,7 @@ class Space:
 
     @cached_property
     def question(self) -> dict[str, Any]:
-        """The content that makes two searches the same question: neither name, limits, trials nor workers."""
+        """The content that makes two searches the same question: neither name, limits, trials nor how fast it runs."""
         plain, model = self.to_plain(), self.file.model
         return {
             "model": {
@@ -171,7 +171,8 @@ class Space:
                 "norm": model.norm,
                 "recu": model.recu,
             },
-            **{name: plain[name] for name in ("widths", "precision", "recipe")},
+            **{name: plain[name] for name in ("widths", "precision")},
+            "recipe": self.recipe and self.recipe.meaning_json(),
             "data": self.data and self.data.identity,
             "accounting": self.file.budget.accounting,
             "seed": self.search.seed,

@@ -78,19 +78,21 @@ class SearchSection:
     """`search:` of a space file.
 
     `trials` counts trainings over all restarts; the first `startup` of them are drawn at random from the feasible set
-    (default: chosen by the sampler). `threads` is the number of CPU threads of a training (default: all cores); on the
-    CPU results are bitwise reproducible for one number of threads.
+    (default: chosen by the sampler). `threads` is the number of CPU threads of a training's process (default: all
+    cores, shared by the processes), `processes` how many train one candidate together, on a GPU each or on the CPU; on
+    the CPU results are bitwise reproducible for one number of both.
     """
 
     trials: int = 20
     seed: int = 0
     workers: int = 1
     threads: int | None = None
+    processes: int = 1
     startup: int | None = None
     pruner: Pruning = field(default_factory=Median)
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
+        for name, least in (("trials", 1), ("seed", 0), ("workers", 1), ("processes", 1)):
             if getattr(self, name) < least:
                 raise InvalidInput(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
         if self.threads is not None and self.threads < 1:

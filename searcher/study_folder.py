@@ -83,8 +83,8 @@ class StudyFolder:
     def claim(self, space: Space) -> None:
         """Store `space` here, unless the folder is another question's (`Space.question`): then `InvalidInput`.
 
-        Budget, number of trials, workers, pruner, start-up and enqueued points may change between runs. Where no trial
-        has begun, any space replaces the stored one.
+        Budget, number of trials, workers, processes, pruner, start-up and enqueued points may change between runs.
+        Where no trial has begun, any space replaces the stored one.
         """
         stored = self.require_same(space)
         if stored is None or stored.file != space.file:

@@ -12,12 +12,12 @@ import torch
 
 from bhvit.errors import InvalidInput
 from searcher import __version__
+from searcher.candidate_training import phase_images
 from searcher.checkpoints import BEST, LAST, TrainingState, peek_state, read_tensors, write_tensors
 from searcher.datasets.config import DataConfig
 from searcher.datasets.listing import Listing
 from searcher.devices import device_named
 from searcher.lock import hold
-from searcher.pipeline import phase_images
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
 from searcher.recipe import digest
 from searcher.records import EpochRecord

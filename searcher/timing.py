@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from searcher.candidate import Candidate
+from searcher.candidate_training import build_candidate, training_images
 from searcher.datasets.batches import TrainingBatches
-from searcher.datasets.images import ImageStore
-from searcher.datasets.listing import ImageList
+from searcher.datasets.listing import ImageList, Listing
 from searcher.devices import memory_exhaustion_named, mixed_precision
-from searcher.families import family_named
 from searcher.losses import combined_loss, loss_shares
 from searcher.randomness import global_generators_restored, seed_everything
 from searcher.recipe import PARENT_TEACHER, DataConfig, TrainingRecipe
@@ -63,13 +62,13 @@ def measure_pace(
     works: Sequence[Work],
     recipe: TrainingRecipe,
     data: DataConfig,
-    images: ImageList | None,
+    listing: Listing | None,
     device: torch.device,
     announce: Callable[[int, int], None],
 ) -> Pace:
     """Time every distinct model of `works`; `announce(how-manieth, of how many)` is called before each.
 
-    Batches are those of a training, augmentation included, of the first few of `images`; without them noise is used
+    Batches are those of a training, augmentation included, of the first few of `listing`; without one noise is used
     and loading is left out. On the CPU slow models are timed with small batches. Raises `OutOfMemory` where a model
     does not fit.
     """
@@ -82,9 +81,9 @@ def measure_pace(
             with memory_exhaustion_named(device, f"timing phase {phase}"):
                 each = 0.0
                 if device.type == "cpu":
-                    each = _seconds_an_image(phase, model, small, data, images, device)
+                    each = _seconds_an_image(phase, model, small, data, listing, device)
                 if each * recipe.batch_size * (WARM_UP_STEPS + TIMED_STEPS) <= PATIENCE:
-                    each = _seconds_an_image(phase, model, recipe, data, images, device)
+                    each = _seconds_an_image(phase, model, recipe, data, listing, device)
                 seconds[key] = each
     return Pace(seconds)
 
@@ -94,16 +93,16 @@ def _seconds_an_image(
     candidate: Candidate,
     recipe: TrainingRecipe,
     data: DataConfig,
-    images: ImageList | None,
+    listing: Listing | None,
     device: torch.device,
 ) -> float:
     seed_everything(0, device)
-    model = _built(candidate, recipe).to(device).train()
-    teacher = _teacher(phase, candidate, recipe, device)
+    model = build_candidate(candidate, recipe).to(device).train()
+    teacher = _teacher(phase, candidate, recipe, listing, device)
     optimizer = adamw(model, recipe.fp if phase == "fp" else recipe.qat, recipe)
     shares = loss_shares(recipe.loss, epoch=0, epochs=2, distils=teacher is not None, regularizes=False)
     start, steps = 0.0, 0
-    for step, (pixels, targets) in enumerate(_batches(candidate, recipe, data, images, device)):
+    for step, (pixels, targets) in enumerate(_batches(candidate, recipe, data, listing, device)):
         with mixed_precision(device, recipe.amp):
             with torch.no_grad():
                 taught = teacher(pixels) if teacher is not None and shares.distillation else None
@@ -122,17 +121,18 @@ def _seconds_an_image(
 
 
 def _batches(
-    candidate: Candidate, recipe: TrainingRecipe, data: DataConfig, images: ImageList | None, device: torch.device
+    candidate: Candidate, recipe: TrainingRecipe, data: DataConfig, listing: Listing | None, device: torch.device
 ) -> Iterable[tuple[Tensor, Tensor]]:
     steps, size = WARM_UP_STEPS + TIMED_STEPS, recipe.batch_size
     side, classes = candidate.architecture.image_size, candidate.architecture.num_classes
-    if images is None:
+    if listing is None:
         noise = torch.randn(size, 3, side, side, device=device)
         return [(noise, torch.full((size, classes), 1 / classes, device=device))] * steps
+    images = listing.split("train")
     wanted = (steps * size + len(images) - 1) // len(images)  # repeated where the data set is that small
     some = ImageList((images.items * wanted)[: steps * size], (images.labels * wanted)[: steps * size])
     batches = TrainingBatches(
-        ImageStore(some.items, data.cache),
+        training_images(some, recipe, data, device),
         some.labels,
         classes,
         side,
@@ -148,21 +148,11 @@ def _batches(
     return batches.epoch(1)
 
 
-def _teacher(phase: str, candidate: Candidate, recipe: TrainingRecipe, device: torch.device) -> nn.Module | None:
-    if recipe.teacher_file is not None:
-        a = candidate.architecture
-        return teacher_from_file(recipe, a.num_classes, a.image_size, device)
+def _teacher(
+    phase: str, candidate: Candidate, recipe: TrainingRecipe, listing: Listing | None, device: torch.device
+) -> nn.Module | None:
+    if recipe.teacher_file is not None and listing is not None:
+        return teacher_from_file(recipe, listing, candidate.architecture.image_size, device)
     if recipe.teacher == PARENT_TEACHER and phase == "qat":
-        return frozen(_built(candidate.parent, recipe), device)
+        return frozen(build_candidate(candidate.parent, recipe), device)
     return None
-
-
-def _built(candidate: Candidate, recipe: TrainingRecipe) -> nn.Module:
-    model: nn.Module = family_named(candidate.family).build_model(
-        candidate.architecture,
-        candidate.plan,
-        norm=candidate.norm,
-        recu=candidate.recu,
-        drop_path_rate=recipe.drop_path,
-    )
-    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
+from bhvit import global_batch
 from bhvit.checkpoint import save_weights
 from bhvit.errors import InvalidInput
+from bhvit.quantizers.first_batch import all_done
 from searcher.checkpoints import BEST, LAST, TrainingState, load_state, read_tensors, save_state
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.devices import memory_exhaustion_named, mixed_precision
@@ -23,8 +26,9 @@ from searcher.evaluation import evaluate
 from searcher.losses import LossShares, combined_loss, loss_shares
 from searcher.outcomes import Diverged
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
+from searcher.ranks import ALONE, Ranks
 from searcher.recipe import Phase, TrainingRecipe
-from searcher.records import EpochRecord
+from searcher.records import EpochRecord, Evaluation
 
 FINITE_CHECK_STEPS = 20  # looking at the loss more often would make a GPU wait
 Report = Callable[[EpochRecord], bool]
@@ -34,7 +38,7 @@ Regularizer = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class PhaseRun:
-    """One phase of one training: what it does, where, and under which key its checkpoints are filed.
+    """One phase of one training: what it does, where, with whom, and under which key its checkpoints are filed.
 
     `name` is `fp` or `qat`. `directory` gets `last.safetensors` (all that a restart needs, after every epoch) and
     `best.safetensors` (the weights of the epoch with the best validation accuracy).
@@ -47,6 +51,7 @@ class PhaseRun:
     key: str
     directory: Path
     device: torch.device
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
@@ -77,29 +82,38 @@ def train_phase(
     """Train `model` for the run's phase, from its last finished epoch on; returns the history.
 
     `report` is called after every epoch and, on a restart, again for the finished ones; true ends the phase.
-    `progress(phase name, epoch from 1, step from 1, steps)` is called after every step.
+    `progress(phase name, epoch from 1, step from 1, steps)` is called after every step. Of several processes
+    (`run.ranks`) that call this with equal models the first one validates, writes and is asked; all return the same.
     Raises `Diverged`, `OutOfMemory`, or `InvalidInput` for a checkpoint that is damaged or of another training.
     """
+    if run.recipe.compile:
+        model.compile(options={"fallback_random": True})  # in place: names of parameters stay; draws as uncompiled
     optimizer = adamw(model, run.phase, run.recipe)
     schedule = cosine_schedule(optimizer, run.phase, run.recipe, len(images.train))
     state = _resumed(model, optimizer, run)
     stop = False
     for record in state.history:
-        stop = report(record)
+        stop = run.ranks.agreed(report(record))
     with global_generators_restored(), memory_exhaustion_named(run.device, f"training phase {run.name}"):
         while not stop and len(state.history) < run.phase.epochs:
-            record = _epoch(model, optimizer, schedule, run, images, objective, len(state.history), progress)
+            epoch = len(state.history)
+            record = run.ranks.agreed(
+                _epoch(model, optimizer, schedule, run, images, objective, epoch, progress)
+            )  # the times differ
             state = TrainingState(run.key, (*state.history, record))
-            save_state(run.directory / LAST, model, optimizer, state)
+            if run.ranks.first:
+                save_state(run.directory / LAST, model, optimizer, state)
             if state.best == record:
                 _save_best(model, run, record)
-            stop = report(record)
+            stop = run.ranks.agreed(report(record))
     return state
 
 
 def adamw(model: nn.Module, phase: Phase, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     """Timm's AdamW: no weight decay on vectors, biases and what the model's `no_weight_decay()` names."""
-    return create_optimizer_v2(model, opt="adamw", lr=phase.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    return create_optimizer_v2(
+        model, opt="adamw", lr=phase.learning_rate, weight_decay=recipe.weight_decay, fused=recipe.fused_optimizer
+    )
 
 
 def cosine_schedule(
@@ -138,6 +152,8 @@ def _stored_best(path: Path) -> int:
 
 
 def _save_best(model: nn.Module, run: PhaseRun, record: EpochRecord) -> None:
+    if not run.ranks.first:
+        return
     metadata = {"key": run.key, "epoch": str(record.epoch), "accuracy": repr(record.accuracy)}
     save_weights(model, run.directory / BEST, metadata)
 
@@ -162,7 +178,8 @@ def _epoch(
         regularizes=objective.regularizer is not None,
     )
     train_loss = _train(model, optimizer, schedule, run, images.train, objective, shares, epoch, progress)
-    val = evaluate(model, images.val.batches(run.device), images.classes, "val", run.device, run.recipe.amp)
+    val = run.ranks.agreed(_validate(model, run, images) if run.ranks.first else None)
+    assert val is not None
     if not math.isfinite(val.loss):
         raise Diverged(f"the validation loss of phase {run.name} became {val.loss} in epoch {epoch + 1}")
     return EpochRecord(
@@ -174,6 +191,15 @@ def _epoch(
         accuracy=val.accuracy,
         seconds=time.perf_counter() - start,
     )
+
+
+def _validate(model: nn.Module, run: PhaseRun, images: PhaseImages) -> Evaluation:
+    with _uncompiled(run.recipe):
+        return evaluate(model, images.val.batches(run.device), images.classes, "val", run.device, run.recipe.amp)
+
+
+def _uncompiled(recipe: TrainingRecipe) -> AbstractContextManager[object]:
+    return torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
 
 
 def _train(
@@ -189,24 +215,31 @@ def _train(
 ) -> float:
     """All optimizer steps of one epoch; returns the mean loss."""
     model.train()
+    averaging = run.ranks.averaging(model, run.device)
+    ready = all_done(model)  # the first batch of all sets parameters, which is not worth compiling
     total = torch.zeros((), device=run.device)
     schedule.step(epoch)  # of the two, the one that the recipe's schedule does not use has no effect
     for step, (pixels, targets) in enumerate(batches.epoch(epoch)):
         schedule.step_update(epoch * len(batches) + step)
         seed_everything(derive_seed(run.seed, run.name, "step", epoch, step), run.device)
-        loss = _loss(model, run, objective, shares, pixels, targets)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with global_batch.divided(run.ranks.rank, run.ranks.count), nullcontext() if ready else _uncompiled(run.recipe):
+            loss = _loss(averaging, run, objective, shares, pixels, targets)
+            loss.backward()
+        ready = True
         optimizer.step()
         total += loss.detach()
         last = step + 1 == len(batches)
-        if (last or (step + 1) % FINITE_CHECK_STEPS == 0) and not math.isfinite(total.item()):
-            raise Diverged(
-                f"the training loss of phase {run.name} became NaN or infinite by step {step + 1} of epoch {epoch + 1}"
-            )
+        if last or (step + 1) % FINITE_CHECK_STEPS == 0:
+            mean_total = run.ranks.mean(total).item()
+            if not math.isfinite(mean_total):
+                raise Diverged(
+                    f"the training loss of phase {run.name} became NaN or infinite by step {step + 1} of epoch "
+                    f"{epoch + 1}"
+                )
         if progress is not None:
             progress(run.name, epoch + 1, step + 1, len(batches))
-    return total.item() / len(batches)
+    return mean_total / len(batches)
 
 
 def _loss(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from bhvit import global_batch
 
 
 class DropPath(nn.Module):
@@ -21,7 +22,7 @@ class DropPath(nn.Module):
         if self.rate == 0 or not self.training:
             return x
         keep = 1 - self.rate
-        kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < keep
+        kept = global_batch.draw(x.shape[0], x.device).view(-1, *[1] * (x.dim() - 1)) < keep
         return x * (kept.to(x.dtype) / keep)
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bhvit import global_batch
 from bhvit.layers.channels import Resize, Same
 from bhvit.layers.norm import NormFactory, TokenBatchNorm
 from bhvit.layers.norm_residual_rprelu import norm_residual_rprelu
@@ -44,6 +45,6 @@ def normed_with_residuals(
     z: Tensor, residuals: tuple[Tensor, ...], norm: nn.Module, rprelu: RPReLU, resize: Resize
 ) -> Tensor:
     """RPReLU(norm(z) + sum of resize(residual)): tokens (..., C) of tokens `z` (..., C)."""
-    if isinstance(norm, TokenBatchNorm) and norm.training:
+    if isinstance(norm, TokenBatchNorm) and norm.training and global_batch.parts() == 1:
         return norm_residual_rprelu(z, residuals, norm, rprelu, resize)
     return rprelu(norm(z), sum(resize(r, z.shape[-1]) for r in residuals))

@@ -46,3 +46,9 @@ class FirstBatch(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._known_done = False
         super()._load_from_state_dict(*args, **kwargs)
+
+
+def all_done(model: nn.Module) -> bool:
+    """Whether every parameter of `model` that takes its value from the first training batch has it."""
+    done = [module.known_done() for module in model.modules() if isinstance(module, FirstBatch)]
+    return all(done)

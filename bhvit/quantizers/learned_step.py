@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bhvit import global_batch
 from bhvit.quantizers.first_batch import FirstBatch
 
 SMALLEST_STEP = 1e-8
@@ -24,7 +25,8 @@ class LearnedStep(nn.Module):
        \frac{\partial q}{\partial |s|} =
        \begin{cases} \text{round}(v) - v & Q_n < v < Q_p \\ Q_n & v \leq Q_n \\ Q_p & v \geq Q_p \end{cases} $$
 
-    The gradient of s is scaled by $1 / \sqrt{\text{numel} \cdot Q_p}$. The first training batch sets
+    The gradient of s is scaled by $1 / \sqrt{\text{numel} \cdot Q_p}$, numel counted over the whole batch
+    (`bhvit.global_batch`). The first training batch sets
     $s = 2 \overline{|x|} / \sqrt{Q_p}$; until then evaluation derives s from the batch at hand and keeps nothing.
     The sign of s carries no meaning, which is why |s| is used: a step that an update carries below zero stays alive.
     Source: Esser et al., Learned Step Size Quantization, ICLR 2020 (arXiv 1902.08153), equations 1 to 5.
@@ -40,11 +42,11 @@ class LearnedStep(nn.Module):
         """Quantized `x` (..., C) plus `shift` (C, or None for none)."""
         shifted = x if shift is None else x + shift
         step = self.first_batch(self.training, lambda: self._initial(shifted), self.step)
-        gradient_scale = 1 / math.sqrt(shifted.numel() * self.highest)
+        gradient_scale = 1 / math.sqrt(shifted.numel() * global_batch.parts() * self.highest)
         return quantize_with_step(shifted, step, self.lowest, self.highest, gradient_scale)
 
     def _initial(self, x: Tensor) -> tuple[Tensor]:
-        return (2 * x.abs().mean() / math.sqrt(self.highest),)
+        return (2 * global_batch.mean(x.abs().mean()) / math.sqrt(self.highest),)
 
 
 def quantize_with_step(x: Tensor, step: Tensor, lowest: int, highest: int, gradient_scale: float) -> Tensor:

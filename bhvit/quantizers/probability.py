@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bhvit import global_batch
 from bhvit.quantizers.first_batch import FirstBatch
 from bhvit.quantizers.learned_step import quantize_with_step
 
@@ -41,12 +42,14 @@ class ProbabilityDecomposition(nn.Module):
     def forward(self, probabilities: Tensor) -> Tensor:
         """Levels times scale for `probabilities` (..., H, queries, keys)."""
         alpha, zero = self.first_batch(self.training, lambda: self._initial(probabilities), self.alpha, self.zero_point)
-        gradient_scale = alpha.numel() / math.sqrt(probabilities.numel() * PLANES_LEVEL)
+        elements = probabilities.numel() * global_batch.parts()
+        gradient_scale = alpha.numel() / math.sqrt(elements * PLANES_LEVEL)
         return _Decomposition.apply(probabilities, alpha[:, None, None], zero[:, None, None], gradient_scale)
 
     def _initial(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         per_head = PLANES_LEVEL * probabilities.movedim(-3, 0).flatten(1)
-        return 2 * per_head.mean(1) / math.sqrt(PLANES_LEVEL), self.zero_point + 0.1 * per_head.amin(1)
+        alpha = 2 * global_batch.mean(per_head.mean(1)) / math.sqrt(PLANES_LEVEL)
+        return alpha, self.zero_point + 0.1 * global_batch.smallest(per_head.amin(1))
 
 
 class _Decomposition(torch.autograd.Function):
@@ -90,9 +93,10 @@ class LearnedStepProbability(nn.Module):
     def forward(self, probabilities: Tensor) -> Tensor:
         """Quantized `probabilities` (..., H, queries, keys)."""
         step = self.first_batch(self.training, lambda: self._initial(probabilities), self.step)
-        gradient_scale = math.sqrt(step.numel() / (probabilities.numel() * self.highest))
+        elements = probabilities.numel() * global_batch.parts()
+        gradient_scale = math.sqrt(step.numel() / (elements * self.highest))
         return quantize_with_step(probabilities, step[:, None, None], 0, self.highest, gradient_scale)
 
     def _initial(self, probabilities: Tensor) -> tuple[Tensor]:
         per_head = probabilities.movedim(-3, 0).flatten(1)
-        return (2 * per_head.mean(1) / math.sqrt(self.highest),)
+        return (2 * global_batch.mean(per_head.mean(1)) / math.sqrt(self.highest),)

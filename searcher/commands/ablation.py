@@ -47,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out.print(ablation_view(space, folder.records()))
     out.print()
-    summary = run_study(space, folder.path, args.device)
+    summary = run_study(space, folder.path, args.device, processes=args.processes)
     out.print(ablation_view(space, summary.records))
     return exit_code(summary)

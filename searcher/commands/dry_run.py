@@ -26,7 +26,7 @@ def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
     there = is_there(setting.data)
     plan = _planned(setting, runs, warm_starts, there)
     works = [Work(p.run.space.candidate(p.run.space.decode(0)), p.fp_epochs, p.qat_epochs) for p in plan]
-    images = setting.data.list_images().train if there else None
+    listing = setting.data.list_images() if there or setting.recipe.teacher_file else None
     counts = image_counts(setting.data)
     if setting.threads is not None:
         torch.set_num_threads(setting.threads)
@@ -38,7 +38,7 @@ def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
                 status.update(f"timing a few training steps on {name}: model {i} of {n}")
 
             try:
-                pace = measure_pace(works, setting.recipe, setting.data, images, device, announce)
+                pace = measure_pace(works, setting.recipe, setting.data, listing, device, announce)
             except OutOfMemory as error:
                 raise InvalidInput(f"the models of the plan must fit into memory, but {error}") from error
             seconds[name] = [pace.of(work, *counts) for work in works]

@@ -107,7 +107,9 @@ def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], 
         if run in left:
             seeds = f"seed {setting.seeds.index(run.seed) + 1} of {len(setting.seeds)}"
             out.print(f"run {i + 1} of {len(runs)} ({seeds}): {run.space.name}{_left_text(pace)}", style="bold")
-            summary = run_study(run.space, run.folder.path, args.device, warm_starts=args.runs / WARM_STARTS)
+            summary = run_study(
+                run.space, run.folder.path, args.device, processes=args.processes, warm_starts=args.runs / WARM_STARTS
+            )
             if summary.ended is Ended.INTERRUPTED:
                 return True
             pace.finish(run)

@@ -25,23 +25,37 @@ def add_run_arguments(parser: argparse.ArgumentParser, named_after: str = "the s
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
     parser.add_argument("--study", metavar="NAME", help=f"name of the study (default: from {named_after})")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="train each candidate in N processes, a GPU each (default: the space file's)",
+    )
 
 
 def places(args: argparse.Namespace) -> list[str]:
     """The options of `add_run_arguments` that the user gave and that another study can share, as arguments."""
     runs = [] if args.runs == RUNS else ["--runs", str(args.runs)]
     device = [] if args.device == "auto" else ["--device", args.device]
-    return runs + device
+    processes = [] if args.processes is None else ["--processes", str(args.processes)]
+    return runs + device + processes
 
 
 def run_study(
-    space: Space, folder: Path, device: str, trials: int | None = None, warm_starts: Path | None = None
+    space: Space,
+    folder: Path,
+    device: str,
+    trials: int | None = None,
+    *,
+    processes: int | None = None,
+    warm_starts: Path | None = None,
 ) -> SearchSummary:
     """Run or continue the search of `space` in `folder`, shown live.
 
-    FP parents are shared in `warm_starts`, by default the folder of that purpose beside the study's.
+    `trials` and `processes` take the place of the space's. FP parents are shared in `warm_starts`, by default the
+    folder of that purpose beside the study's.
     """
-    check_trainable(space)  # before anything is written
+    check_trainable(space, processes)  # before anything is written
     recipe, data = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     with LiveSearch(console(), progress) as live:
@@ -58,6 +72,7 @@ def run_study(
                 seed=space.search.seed,
                 device=device,
                 threads=space.search.threads,
+                processes=space.search.processes if processes is None else processes,
                 report=report,
                 progress=live.on_step,
             )

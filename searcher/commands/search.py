@@ -7,6 +7,7 @@ Examples:
   searcher search search_spaces/demo.yaml
   searcher search search_spaces/demo.yaml --trials 20
   searcher search search_spaces/pets_tiny.yaml --device cuda --study pets-seed0
+  searcher search search_spaces/pets_tiny.yaml --device cuda --processes 4
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not found.satisfiable:
         return 2
     folder = StudyFolder(args.runs / (args.study or space.name))
-    summary = run_study(space, folder.path, args.device, args.trials)
+    summary = run_study(space, folder.path, args.device, args.trials, processes=args.processes)
     out.print(study_view(folder, space, summary.records, top=None))
     out.print()
     if summary.ended is not Ended.INTERRUPTED:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     folder = StudyFolder(args.runs / (args.study or space.name))
     out = console()
     _announce(space)
-    summary = run_study(space, folder.path, args.device)
+    summary = run_study(space, folder.path, args.device, processes=args.processes)
     out.print(study_view(folder, space, summary.records, top=None))
     return exit_code(summary)
 

@@ -1,8 +1,11 @@
-"""Batches of images as tensors: augmented for training, resized and cropped once for evaluation. timm does the work."""
+"""Batches of images as tensors: augmented for training, resized and cropped once for evaluation. timm does the work.
+
+The random numbers of training are part of what `searcher.parents.KEY_VERSION` counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,10 +15,13 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bhvit import global_batch
 from bhvit.errors import InvalidInput
 from searcher.datasets.images import CACHE_BYTES, ImageStore
+from searcher.datasets.on_device import DeviceCrops, DeviceImages
 from searcher.datasets.transforms import evaluation_transform, training_transform
 from searcher.randomness import derive_seed, seed_everything
+from searcher.ranks import ALONE, Ranks
 from searcher.recipe import Augmentation
 
 EVAL_BATCH = 128
@@ -58,11 +64,15 @@ class _AugmentedImages(Dataset[Sample | InvalidInput]):
 
 
 class _EpochOrder:
-    """Yields the batches of (image index, seed) of `epoch`; the incomplete last batch is left out."""
+    """Yields the batches of (image index, seed) of `epoch`; the incomplete last batch is left out.
 
-    def __init__(self, images: int, batch_size: int, seed: tuple[int | str, ...]) -> None:
+    Of several processes each gets its part of every batch (`bhvit.global_batch.part`).
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: tuple[int | str, ...], ranks: Ranks) -> None:
         self.epoch = 0
         self._images, self._batch_size, self._seed = images, batch_size, seed
+        self._part = global_batch.part(batch_size, ranks.rank, ranks.count)
 
     def __len__(self) -> int:
         return self._images // self._batch_size
@@ -72,19 +82,22 @@ class _EpochOrder:
         order = [int(i) for i in generator.permutation(self._images)]
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             batch = order[start : start + self._batch_size]
-            yield [(i, derive_seed(*self._seed, "augment", self.epoch, i)) for i in batch]
+            mine = [i for where in self._part for i in batch[where]]
+            yield [(i, derive_seed(*self._seed, "augment", self.epoch, i)) for i in mine]
 
 
 class TrainingBatches:
     """Augmented, mixed training batches, a pure function of (seed, epoch): workers and restarts change nothing.
 
-    `seed` is the key of the training, such as (study seed, phase name). Every epoch leaves out the images that do
-    not fill a batch, others each time. Raises `InvalidInput` where the images do not fill one batch.
+    What happens to an image depends on (seed, epoch, image), what mixes a batch on (seed, epoch, step). `seed` is the
+    key of the training, such as (study seed, phase name). Every epoch leaves out the images that do not fill a batch,
+    others each time. `batch_size` counts the whole batch, of which each of several `ranks` yields its part. `images`
+    on a device are augmented there. Raises `InvalidInput` where the images do not fill one batch.
     """
 
     def __init__(
         self,
-        store: ImageStore,
+        images: ImageStore | DeviceImages,
         labels: Sequence[int],
         classes: int,
         image_size: int,
@@ -95,22 +108,27 @@ class TrainingBatches:
         seed: tuple[int | str, ...],
         workers: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        if len(store) < batch_size:
+        if len(images) < batch_size:
             raise InvalidInput(
-                f"batch_size must be at most the number of training images, but it is {batch_size} of {len(store)}; "
-                f"use at most {len(store)}."
+                f"batch_size must be at most the number of training images, but it is {batch_size} of {len(images)}; "
+                f"use at most {len(images)}."
             )
-        self._order = _EpochOrder(len(store), batch_size, seed)
-        self._loader = DataLoader(
-            _AugmentedImages(store, labels, image_size, augmentation),
-            batch_sampler=self._order,
-            collate_fn=_collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # the loader draws from it at every start; the global one stays untouched
-        )
+        self._order = _EpochOrder(len(images), batch_size, seed, ranks)
+        self._crops: Iterable[tuple[Tensor, Tensor] | InvalidInput]
+        if isinstance(images, DeviceImages):
+            self._crops = DeviceCrops(images, labels, image_size, augmentation, self._order)
+        else:
+            self._crops = DataLoader(
+                _AugmentedImages(images, labels, image_size, augmentation),
+                batch_sampler=self._order,
+                collate_fn=_collate,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=device.type == "cuda",
+                generator=torch.Generator(),  # the loader draws from it at every start; the global one is untouched
+            )
         self._seed, self._classes, self._smoothing, self._device = seed, classes, smoothing, device
         self._normalize = Normalizer(device)
         self._erase = _erasing(augmentation, device)
@@ -122,13 +140,15 @@ class TrainingBatches:
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of images (B, 3, S, S) and target distributions (B, classes), on the device."""
         self._order.epoch = epoch
-        for step, batch in enumerate(self._loader):
+        for step, (batch, items) in enumerate(zip(self._crops, self._order, strict=True)):
             if isinstance(batch, InvalidInput):
                 raise batch
-            images, labels = self._normalize(batch[0]), batch[1].to(self._device)
-            seed_everything(derive_seed(*self._seed, "mix", epoch, step), self._device)
+            images, labels = self._normalize(batch[0]), batch[1].to(self._device, non_blocking=True)
             if self._erase is not None:
-                images = self._erase(images)
+                for image, (_, seed) in zip(images, items, strict=True):
+                    seed_everything(derive_seed(seed, "erase"), self._device)
+                    self._erase(image)
+            seed_everything(derive_seed(*self._seed, "mix", epoch, step), self._device)
             if self._mix is not None:
                 yield self._mix(images, labels)
             else:

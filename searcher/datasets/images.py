@@ -53,7 +53,7 @@ class ImageStore:
     def __init__(self, images: Sequence[ImageItem], cache: bool) -> None:
         self._images = tuple(images)
         self._pixels: list[Pixels] | None = None
-        if cache and sum(3 * width * height for width, height in map(pixel_size, self._images)) <= CACHE_BYTES:
+        if cache and sum(map(decoded_bytes, self._images)) <= CACHE_BYTES:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self._pixels = list(pool.map(decode, self._images))
 
@@ -69,6 +69,12 @@ class ImageStore:
     def cached(self) -> bool:
         """Whether the pixels are in memory."""
         return self._pixels is not None
+
+
+def decoded_bytes(image: ImageItem) -> int:
+    """Bytes that `decode` will give, from the image's header; raises `InvalidInput` where it has none."""
+    width, height = pixel_size(image)
+    return 3 * width * height
 
 
 @contextmanager
