@@ -40,37 +40,53 @@ class LearnedStep(nn.Module):
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Quantized `x` (..., C) plus `shift` (C, or None for none)."""
-        shifted = x if shift is None else x + shift
-        step = self.first_batch(self.training, lambda: self._initial(shifted), self.step)
-        gradient_scale = 1 / math.sqrt(shifted.numel() * global_batch.parts() * self.highest)
-        return quantize_with_step(shifted, step, self.lowest, self.highest, gradient_scale)
+        step = self.first_batch(self.training, lambda: self._initial(x if shift is None else x + shift), self.step)
+        gradient_scale = 1 / math.sqrt(x.numel() * global_batch.parts() * self.highest)
+        return quantize_with_step(x, shift, step, self.lowest, self.highest, gradient_scale)
 
     def _initial(self, x: Tensor) -> tuple[Tensor]:
         return (2 * global_batch.mean(x.abs().mean()) / math.sqrt(self.highest),)
 
 
-def quantize_with_step(x: Tensor, step: Tensor, lowest: int, highest: int, gradient_scale: float) -> Tensor:
+def quantize_with_step(
+    x: Tensor, shift: Tensor | None, step: Tensor, lowest: int, highest: int, gradient_scale: float
+) -> Tensor:
     """The LSQ equations of `LearnedStep` for a `step` that broadcasts against `x` and levels `lowest`..`highest`."""
-    return _QuantizeWithStep.apply(x, step, lowest, highest, gradient_scale)
+    return _QuantizeWithStep.apply(x, shift, step, lowest, highest, gradient_scale)
 
 
 class _QuantizeWithStep(torch.autograd.Function):
-    """LSQ with the gradients of its paper."""
+    """LSQ with the gradients of its paper; only `x`, which its other users keep too, is kept for them."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, lowest: int, highest: int, gradient_scale: float) -> Tensor:
-        magnitude = step.abs().clamp_min(SMALLEST_STEP)
-        ratio = x / magnitude
-        ctx.save_for_backward(ratio, step)
+    def forward(
+        ctx: Any, x: Tensor, shift: Tensor | None, step: Tensor, lowest: int, highest: int, gradient_scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, shift, step)
         ctx.levels, ctx.gradient_scale = (lowest, highest), gradient_scale
-        return (ratio.clamp(lowest, highest).round_() * magnitude).to(x.dtype)
+        ratio, magnitude = _in_steps(x, shift, step)
+        return (ratio.clamp_(lowest, highest).round_() * magnitude).to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        ratio, step = ctx.saved_tensors
-        lowest, highest = ctx.levels
-        inside = (ratio > lowest) & (ratio < highest)
-        level = ratio.clamp(lowest, highest).round_()
-        along_step = (level - ratio * inside).mul_(grad).sum_to_size(step.shape)
-        return grad * inside, along_step * torch.where(step < 0, -1, 1) * ctx.gradient_scale, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, shift, step = ctx.saved_tensors
+        ratio, _ = _in_steps(x, shift, step)
+        inside = torch.ops.aten.hardtanh_backward(grad.to(ratio.dtype), ratio, *ctx.levels)  # vectorised on the CPU
+        along_ratio = ratio * inside
+        level = ratio.clamp_(*ctx.levels).round_()
+        along_step = level.mul_(grad).sub_(along_ratio).sum_to_size(step.shape)
+        return (
+            inside.to(x.dtype),
+            inside.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None,
+            along_step * torch.where(step < 0, -1, 1) * ctx.gradient_scale,
+            None,
+            None,
+            None,
+        )
+
+
+def _in_steps(x: Tensor, shift: Tensor | None, step: Tensor) -> tuple[Tensor, Tensor]:
+    """(x + shift) / |step|, and |step|."""
+    magnitude = step.abs().clamp_min(SMALLEST_STEP)
+    return (x / magnitude if shift is None else (x + shift).div_(magnitude)), magnitude

@@ -95,7 +95,7 @@ class LearnedStepProbability(nn.Module):
         step = self.first_batch(self.training, lambda: self._initial(probabilities), self.step)
         elements = probabilities.numel() * global_batch.parts()
         gradient_scale = math.sqrt(step.numel() / (elements * self.highest))
-        return quantize_with_step(probabilities, step[:, None, None], 0, self.highest, gradient_scale)
+        return quantize_with_step(probabilities, None, step[:, None, None], 0, self.highest, gradient_scale)
 
     def _initial(self, probabilities: Tensor) -> tuple[Tensor]:
         per_head = probabilities.movedim(-3, 0).flatten(1)

@@ -24,11 +24,11 @@ from torchvision.transforms import InterpolationMode
 
 from bhvit import TINY, PrecisionPlan
 from searcher.candidate import Candidate
+from searcher.candidate_training import build_candidate
 from searcher.datasets.batches import Normalizer, TrainingBatches
 from searcher.datasets.config import DataConfig
 from searcher.datasets.images import ImageStore
 from searcher.datasets.transforms import evaluation_transform, training_transform
-from searcher.pipeline import _build
 from searcher.recipe import Augmentation, Phase, TrainingRecipe, recipe_from
 from searcher.teacher_recipe import teacher_recipe_from
 from searcher.teachers import TimmTeacher
@@ -121,7 +121,7 @@ def test_batch_sizes_are_published_ones() -> None:
 
 
 def test_drop_path_rises_to_a_tenth_over_the_blocks() -> None:
-    model = _build(Candidate("bhvit", TINY, PrecisionPlan.uniform("binary")), PETS)
+    model = build_candidate(Candidate("bhvit", TINY, PrecisionPlan.uniform("binary")), PETS)
     rates = [block.drop_path.rate for blocks in model.blocks for block in blocks]
     assert rates == pytest.approx([0.1 * i / (sum(TINY.depths) - 1) for i in range(sum(TINY.depths))])
 
