@@ -202,3 +202,19 @@ def test_missing_data_is_told_before_anything_is_written(folder, tmp_path, capsy
     assert main(["search", str(tmp_path / "space.yaml"), "--runs", str(tmp_path / "runs")]) == 2
     assert "is not a folder; put the images there" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_thirty_trials_train_as_many_full_precision_parents_as_there_are_widths(folder, tmp_path, capsys) -> None:
+    space = yaml.safe_load((folder / "space.yaml").read_text())
+    space["widths"]["intermediate"] = {"choices": [1, 2]}
+    space["precision"]["groups"].append({"layers": "*.mlp", "choices": ["binary", "int4"]})
+    space |= {"budget": {}, "search": {"trials": 30, "seed": 0, "pruner": "none", "threads": 1}, "enqueue": []}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    assert main(["search", str(tmp_path / "space.yaml"), "--runs", str(tmp_path), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    found = results(tmp_path, ".", capsys)
+    widths = {(t["choices"]["hidden"], t["choices"]["intermediate"]) for t in found["trials"]}
+    assert len(found["trials"]) == 30
+    assert found["fp_trainings"] == len(widths) == len(list((tmp_path / "_warm_starts").glob("*/best.safetensors")))
+    assert found["fp_trainings_saved"] == 30 - len(widths)
