@@ -5,6 +5,7 @@ The one part of the commands that loads torch: `reproduce` imports it where it i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,10 @@ def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
         for name, device in _devices().items():
 
             def announce(i: int, n: int, name: str = name) -> None:
-                status.update(f"timing a few training steps on {name}: model {i} of {n}")
+                doing = f"timing a few training steps on {name}: model {i} of {n}"
+                status.update(doing)
+                if not out.is_terminal:  # a pipe shows no status line
+                    print(doing, file=sys.stderr, flush=True)
 
             try:
                 pace = measure_pace(works, setting.recipe, setting.data, listing, device, announce)
