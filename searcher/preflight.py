@@ -43,7 +43,7 @@ def check_workers(space: Space) -> None:
 def check_processes(recipe: TrainingRecipe, processes: int) -> None:
     """Raise `InvalidInput` where `processes` cannot have equal parts of a batch, in pairs where images are mixed."""
     if processes < 1:
-        raise InvalidInput(f"processes must be at least 1, but it is {processes}.")
+        raise InvalidInput(f"processes must be at least 1, but it is {processes}; use 1, or the number of GPUs.")
     if processes == 1:
         return
     least = (2 if recipe.augmentation.mixes else 1) * processes

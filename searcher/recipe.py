@@ -55,6 +55,13 @@ class Phase:
                 )
 
 
+def with_length(phase: Phase, epochs: int) -> Phase:
+    """`phase` with another number of epochs; where it changes, warm-up is at most a quarter of it."""
+    if epochs == phase.epochs:
+        return phase
+    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=max(0, min(phase.warmup_epochs, epochs // 4)))
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of training images, all carried out by timm.

@@ -20,6 +20,7 @@ from searcher.reproductions import (
     published_model,
 )
 from searcher.statistics import Mean, mean_of, paired_difference
+from searcher.teacher_file import read_card
 
 PUBLISHED_SEEDS = (0, 1, 2)
 
@@ -107,7 +108,7 @@ class Report:
             (self.shows_top1, f"data {setting.data.name}, not {PUBLISHED_DATA}"),
             (same_phases, epochs),
             (same_rest, f"recipe {setting.recipe_name}, not {PUBLISHED_RECIPE}"),
-            (setting.recipe.teacher_file is not None, f"teacher {setting.recipe.teacher}, not a fine-tuned DeiT-Tiny"),
+            (_taught_by_deit_tiny(setting.recipe), f"teacher {setting.recipe.teacher}, not a fine-tuned DeiT-Tiny"),
             (setting.seeds == PUBLISHED_SEEDS, f"seeds {', '.join(map(str, setting.seeds))}, not 0, 1, 2"),
             (self.split == "test", "validation accuracy, not test (--test)"),
         )
@@ -202,6 +203,12 @@ def _known(accuracies: dict[int, float | None]) -> dict[int, float]:
 def _beside_phases_and_teacher(recipe: TrainingRecipe) -> dict[str, Any]:
     named = ("fp", "qat", "teacher", "teacher_model", "teacher_image_size")
     return {name: value for name, value in recipe.to_json().items() if name not in named}
+
+
+def _taught_by_deit_tiny(recipe: TrainingRecipe) -> bool:
+    path = recipe.teacher_file
+    card = read_card(path) if path is not None and path.is_file() else None
+    return (recipe.teacher_model if card is None else card.model).startswith("deit_tiny")
 
 
 def _complete(**figures: Any) -> dict[str, Any]:

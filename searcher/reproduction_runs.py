@@ -12,7 +12,7 @@ from pathlib import Path
 from bhvit.architecture import ArchitectureConfig
 from searcher.budget import BudgetSection
 from searcher.pruning import NoPruning
-from searcher.recipe import DataConfig, TrainingRecipe
+from searcher.recipe import DataConfig, TrainingRecipe, with_length
 from searcher.records import Outcome, TrialRecord
 from searcher.reproductions import Row
 from searcher.space import Space
@@ -156,11 +156,4 @@ def plan_runs(setting: Setting, rows: tuple[Row, ...], place: Path) -> tuple[Run
 
 def with_epochs(recipe: TrainingRecipe, fp: int, qat: int) -> TrainingRecipe:
     """`recipe` with other numbers of epochs; where a phase is changed, warm-up is at most a quarter of it."""
-    phases = {}
-    for name, epochs in (("fp", fp), ("qat", qat)):
-        phase = getattr(recipe, name)
-        if epochs != phase.epochs:
-            warmup = max(0, min(phase.warmup_epochs, epochs // 4))
-            phase = dataclasses.replace(phase, epochs=epochs, warmup_epochs=warmup)
-        phases[name] = phase
-    return dataclasses.replace(recipe, **phases)
+    return dataclasses.replace(recipe, fp=with_length(recipe.fp, fp), qat=with_length(recipe.qat, qat))

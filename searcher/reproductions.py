@@ -147,8 +147,8 @@ def _table4(family: str, base: ArchitectureConfig, factor: float) -> Reproductio
             of_published=False,
         ),
         Note(
-            "MLP: intermediate width; hidden: embedding width. Rows with + add to the row above; the last two are "
-            "the base with hidden width alone, and their gain is over the base.",
+            "MLP: intermediate width; hidden: embedding width. Rows with + add to the row above; those "
+            "without are the base with hidden width alone, and their gain is over the base.",
             of_published=False,
         ),
     )

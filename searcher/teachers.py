@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,16 @@ def timm_config(model: nn.Module) -> dict[str, Any]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a safetensors file or of a state dict saved by torch; raises `InvalidInput` for others."""
     if path.suffix == SAFETENSORS:
-        return read_tensors(path)[0]
+        try:
+            return read_tensors(path)[0]
+        except InvalidInput as error:  # whose remedy is for checkpoints of ours
+            raise InvalidInput(
+                f"{path} must be a whole safetensors file, but it is not; restore it or get it again."
+            ) from error
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted unpickler fails in many ways; all mean the same here
-        reason = " ".join(str(error).split())[:160]
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
         raise InvalidInput(
             f"{path} must be a state dict of tensors alone, but {reason}; convert it to safetensors."
         ) from error

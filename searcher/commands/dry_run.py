@@ -22,8 +22,8 @@ from searcher.views.console import console
 from searcher.views.reproduction_plan import PlannedRun, plan_view
 
 
-def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
-    """Print every run with what is left of it, and the time measured with a few steps of each model."""
+def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path, notes: Sequence[str]) -> None:
+    """Print every run with what is left of it, and the time measured with a few steps of each model; then `notes`."""
     there = is_there(setting.data)
     plan = _planned(setting, runs, warm_starts, there)
     works = [Work(p.run.space.candidate(p.run.space.decode(0)), p.fp_epochs, p.qat_epochs) for p in plan]
@@ -46,7 +46,7 @@ def show_plan(setting: Setting, runs: Sequence[Run], warm_starts: Path) -> None:
             except OutOfMemory as error:
                 raise InvalidInput(f"the models of the plan must fit into memory, but {error}") from error
             seconds[name] = [pace.of(work, *counts) for work in works]
-    out.print(plan_view(plan, seconds, _notes(there, torch.cuda.is_available())))
+    out.print(plan_view(plan, seconds, [*_notes(there, torch.cuda.is_available()), *notes]))
 
 
 def _devices() -> dict[str, torch.device]:

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.commands.arguments import number
-from searcher.commands.running import WARM_STARTS, add_run_arguments, run_study
+from searcher.commands.running import WARM_STARTS, add_run_arguments, check_device, run_study
 from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
 from searcher.files import write_text
+from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
 from searcher.reproductions import PUBLISHED_FACTOR, REPRODUCTIONS, reproduction_named
@@ -66,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
         return report_of(table, setting, rows, runs, "test" if args.test else "val")
 
     report()  # a folder of another question is refused before anything is trained
+    if args.report:
+        _output(report(), args)
+        return 0
+    _check_trainable(setting, runs[0], args)
     if args.dry_run:
         from searcher.commands.dry_run import show_plan
 
-        show_plan(setting, runs, args.runs / WARM_STARTS)
-        return 0
-    if args.report:
-        _output(report(), args)
+        marked = [note.text for note in table.notes if note.mark and any(note.mark in row.label for row in rows)]
+        show_plan(setting, runs, args.runs / WARM_STARTS, marked)
         return 0
     interrupted = _train(setting, runs, report, args)
     _output(report(), args)
@@ -93,6 +96,17 @@ def _check_output(args: argparse.Namespace) -> None:
         )
     if args.out is not None and args.out.is_dir():
         raise InvalidInput(f"--out must be a file, but {args.out} is a folder; add a file name.")
+
+
+def _check_trainable(setting: Setting, run: Run, args: argparse.Namespace) -> None:
+    """Raise `InvalidInput` where the plan could not be carried out; a dry run needs no data."""
+    processes = 1 if args.processes is None else args.processes
+    if args.dry_run:
+        check_processes(setting.recipe, processes)
+        check_compiler(setting.recipe)
+    else:
+        check_trainable(run.space, processes)
+    check_device(args.device, processes)
 
 
 def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], args: argparse.Namespace) -> bool:
@@ -128,10 +142,10 @@ def _left_text(pace: PlanPace) -> str:
 
 
 def _output(report: Report, args: argparse.Namespace) -> None:
-    """Print the table, in --format and where --out says so to the file."""
-    if args.format == "text":
+    """Print the table; with --out it is printed as text and written in --format."""
+    if args.format == "text" or args.out is not None:
         console().print(report_view(report))
-    elif args.out is None:
+    else:
         print(FORMATS[args.format](report), end="")
     if args.out is not None:
         write_text(args.out, FORMATS.get(args.format, _as_text)(report))

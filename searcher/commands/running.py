@@ -56,6 +56,7 @@ def run_study(
     folder of that purpose beside the study's.
     """
     check_trainable(space, processes)  # before anything is written
+    check_device(device, space.search.processes if processes is None else processes)
     recipe, data = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     with LiveSearch(console(), progress) as live:
@@ -78,6 +79,14 @@ def run_study(
             )
 
         return run_search(space, folder, train, listener=live.on_event, trials=trials)
+
+
+def check_device(device: str, processes: int) -> None:
+    """Raise `InvalidInput` where a named device does not exist or is too few; torch is loaded for GPUs alone."""
+    if device not in ("auto", "cpu"):
+        from searcher.devices import device_of_rank
+
+        device_of_rank(device, 0, processes)
 
 
 def exit_code(summary: SearchSummary) -> int:

@@ -20,6 +20,7 @@ from searcher.yaml_file import read_yaml
 
 PUBLISHED_CLASSES, PUBLISHED_TRAIN, PUBLISHED_VAL = 37, 3311, 369  # of its 3,680 images for training
 DEFAULT_ROOT = "data"
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +29,9 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data",
         default=PUBLISHED_DATA,
-        metavar="NAME[:ROOT]",
-        help=f"data set and its folder ({', '.join(DATASETS)}; default: {PUBLISHED_DATA}:{DEFAULT_ROOT})",
+        metavar="NAME[:ROOT]|FILE",
+        help=f"data set and its folder ({', '.join(DATASETS)}), or a space file whose data: section it is (default: "
+        f"{PUBLISHED_DATA}:{DEFAULT_ROOT})",
     )
     group.add_argument(
         "--recipe",
@@ -82,8 +84,18 @@ def is_there(data: DataConfig) -> bool:
 
 
 def data_from(text: str) -> DataConfig:
-    """`NAME` or `NAME:ROOT`; a data set that needs a root and is given none has it in `data`."""
+    """`NAME`, `NAME:ROOT` or a space file with a `data:` section.
+
+    A data set that needs a root and is given none has it in `data`; `InvalidInput` for a root that means nothing.
+    """
+    if Path(text).suffix in YAML_SUFFIXES:
+        data = load_space(text).data
+        if data is None:
+            raise InvalidInput(f"--data takes a space file with a data: section, but {text} has none; add it.")
+        return data
     name, _, root = text.partition(":")
+    if root and name in DATASETS and not DATASETS[name].needs_root:
+        raise InvalidInput(f"--data {name} has no folder to choose, but {root!r} is given; use --data {name}.")
     if not root and name in DATASETS and DATASETS[name].needs_root:
         root = DEFAULT_ROOT
     return DataConfig(name, root)
@@ -102,7 +114,9 @@ def seeds_from(text: str) -> tuple[int, ...]:
     """`3` for the seeds 0, 1 and 2, or a list such as `0,1,2` (`4,` is the one seed 4); raises `InvalidInput`."""
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
     if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
-        raise InvalidInput(f"--seeds takes a count such as 3 or a list such as 0,1,2, but it is {text!r}.")
+        raise InvalidInput(
+            f"--seeds takes a count up to {MOST_SAMPLES} such as 3, or a list such as 0,1,2, but it is {text!r}."
+        )
     seeds = tuple(map(int, parts)) if "," in text else tuple(range(min(int(text), MOST_SAMPLES + 1)))
     if not 1 <= len(seeds) <= MOST_SAMPLES or len(set(seeds)) < len(seeds):
         raise InvalidInput(f"--seeds takes 1 to {MOST_SAMPLES} distinct seeds, but it is {text!r}; use for example 3.")
@@ -134,6 +148,6 @@ def _there(data: DataConfig) -> bool:
 
 def _recipe(text: str) -> tuple[str, TrainingRecipe]:
     path = Path(text)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in YAML_SUFFIXES:
         return path.stem, recipe_from(read_yaml(path), str(path))
     return text, recipe_from(text)

@@ -26,7 +26,7 @@ import yaml
 
 from bhvit.errors import InvalidInput
 from searcher.outcomes import Diverged, OutOfMemory
-from searcher.recipe import SAFETENSORS, DataConfig
+from searcher.recipe import SAFETENSORS, DataConfig, with_length
 from searcher.space import Space, load_space
 from searcher.teacher_file import TeacherCard
 from searcher.teacher_recipe import PUBLISHED, TeacherRecipe, teacher_recipe_from
@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--scratch", action="store_true", help="start from random weights")
     parser.add_argument("--recipe", default=PUBLISHED, metavar="NAME", help=f"name or YAML file (default: {PUBLISHED})")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs (default: the recipe's)")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="epochs, warm-up at most a quarter of them (default: the recipe's)"
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default: 0)")
     parser.add_argument("--out", type=Path, metavar="PATH", help="the file (default: teachers/DATA-MODEL.safetensors)")
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> TeacherRecipe:
     recipe = teacher_recipe_from(args.recipe)
     if args.epochs is not None:
-        recipe = dataclasses.replace(recipe, phase=dataclasses.replace(recipe.phase, epochs=args.epochs))
+        recipe = dataclasses.replace(recipe, phase=with_length(recipe.phase, args.epochs))
     if args.batch_size is not None:
         recipe = dataclasses.replace(recipe, batch_size=args.batch_size)
     return recipe

@@ -39,10 +39,15 @@ def plan_view(
         epochs = (str(planned.fp_epochs or "-"), str(planned.qat_epochs or "-"))
         result.add_row(str(i + 1), str(planned.run.seed), planned.run.row.label, planned.state, *epochs, *times)
     finished = sum(planned.state == "finished" for planned in plan)
-    trained = len({(p.parent, p.run.seed) for p in plan})
+    trained = sum(planned.state == "to train" for planned in plan)
+    saved = len(plan) - finished - trained
     lines = [
-        f"{len(plan)} runs, {finished} finished; {trained} FP trainings, {len(plan) - trained} saved by sharing "
-        "parents.",
+        f"{_counted(len(plan), 'run')}, {finished} finished; {_counted(trained, 'FP training')} to do, {saved} saved "
+        "by sharing parents.",
         *(f"{name}: {duration_text(sum(each))} in all, one run after the other." for name, each in seconds.items()),
     ]
     return Group(result, "", *lines, *(Text(note, style="dim") for note in notes))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """`searcher reproduce` with trainings that are faked, and (slow) with real small ones."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -12,7 +13,7 @@ import yaml
 from bhvit import InvalidInput
 from searcher.candidate import Candidate
 from searcher.cli import main
-from searcher.commands.setting import epochs_from, rows_from, seeds_from
+from searcher.commands.setting import data_from, epochs_from, rows_from, seeds_from
 from searcher.recipe import DataConfig, recipe_from
 from searcher.records import ClassResult, EpochRecord, Evaluation, Metrics
 from searcher.reproduction_report import Report, RowResult
@@ -183,7 +184,7 @@ def test_the_dry_run_counts_shared_parents_and_times_the_models(reproduce, tmp_p
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[2].startswith("2 0 binary w=1 shared - 2 ")
     assert lines[3].startswith("3 0 binary w=2 to train 2 2 ")
-    assert "10 runs, 0 finished; 6 FP trainings, 4 saved by sharing parents." in lines
+    assert "10 runs, 0 finished; 6 FP trainings to do, 4 saved by sharing parents." in lines
     assert any(re.fullmatch(r"CPU: .* in all, one run after the other\.", line) for line in lines)
     assert not list(tmp_path.iterdir())
 
@@ -204,7 +205,10 @@ def test_the_published_plan_needs_no_data_on_disk(monkeypatch, tmp_path, capsys)
         (["tabel3"], "unknown reproduction 'tabel3' (did you mean 'table3'?)"),
         (["table3", "--seeds", "0"], "--seeds takes 1 to 31 distinct seeds, but it is '0'"),
         (["table3", "--seeds", "1,1"], "--seeds takes 1 to 31 distinct seeds, but it is '1,1'"),
-        (["table3", "--seeds", "a"], "--seeds takes a count such as 3 or a list such as 0,1,2, but it is 'a'"),
+        (
+            ["table3", "--seeds", "a"],
+            "--seeds takes a count up to 31 such as 3, or a list such as 0,1,2, but it is 'a'",
+        ),
         (["table3", "--rows", "w4"], "'w4' is none; the rows are 1 fp, 2 w1, 3 w2, 4 w3, 5 dagger"),
         (["table3", "--factor", "2"], "--factor belongs to table4"),
         (["table3", "--epochs", "0"], "--epochs takes N or FP+QAT, such as 12 or 12+8"),
@@ -347,3 +351,38 @@ def test_a_real_small_reproduction_shares_its_parents(reproduce, tmp_path, capsy
     assert [row["seeds"] for row in found["rows"][:5]] == [2, 2, 2, 0, 0]
     assert reproduce("table3", "--seeds", "2", "--rows", "fp,w1,w2", "--epochs", "1", "--test", "--threads", "1") == 0
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+
+
+def test_what_cannot_be_trained_is_said_before_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    small = ["--data", "trashnet_mini", "--recipe", "demo", "--model", "search_spaces/demo.yaml", "--seeds", "1"]
+    for more, rule in (
+        (["--processes", "3"], "batch_size must be a multiple of processes, but they are 16 and 3"),
+        (["--processes", "0"], "processes must be at least 1, but it is 0; use 1"),
+        (["--device", "tpu"], "device must be auto, cpu, cuda or cuda:N, but it is 'tpu'"),
+    ):
+        for flag in ([], ["--dry-run"]):
+            assert main(["reproduce", "table3", *small, *more, *flag, "--runs", str(tmp_path)]) == 2
+            said = capsys.readouterr()
+            assert rule in said.err
+            assert not said.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_teacher_than_a_deit_tiny_is_named_among_the_departures(tmp_path: Path) -> None:
+    recipe = {"base": "pets", "teacher": str(tmp_path / "t.pth"), "teacher_model": "resnet18"}
+    report = filled_report()
+    setting = dataclasses.replace(report.setting, recipe=recipe_from(recipe))
+    assert (
+        f"teacher {tmp_path / 't.pth'}, not a fine-tuned DeiT-Tiny"
+        in dataclasses.replace(report, setting=setting).departures
+    )
+    published = dataclasses.replace(setting, recipe=recipe_from(recipe | {"teacher_model": "deit_tiny_patch16_224"}))
+    assert not any("DeiT" in text for text in dataclasses.replace(report, setting=published).departures)
+
+
+def test_data_of_a_space_file_can_be_reproduced_on(tmp_path: Path) -> None:
+    path = tmp_path / "hub.yaml"
+    path.write_text("model: {preset: tiny}\ndata: {name: huggingface, path: user/set, root: x}\n")
+    assert data_from(str(path)) == DataConfig("huggingface", "x", path="user/set")
+    with pytest.raises(InvalidInput, match="has no folder to choose, but '/x' is given"):
+        data_from("trashnet_mini:/x")

@@ -341,7 +341,7 @@ def wrong_inputs() -> Iterator[Any]:
     yield ["--scratch", "--checkpoint", "x.pth"], "not allowed with argument"
     yield ["--recipe", "pet"], "unknown teacher recipe 'pet' (did you mean 'pets'?); use one of: FILE.yaml, pets."
     yield ["--recipe", "absent.yaml"], "absent.yaml must be a readable file"
-    yield ["--epochs", "3"], "warmup_epochs must be fewer than epochs, but they are 3 of 3"
+    yield ["--epochs", "0"], "epochs must be at least 1, but it is 0"
     yield ["--batch-size", "64"], "batch_size must be at most the number of training images, but it is 64 of 24"
     yield ["--batch-size", "7"], "batch_size must be even"
     yield ["--out", "t.pth"], "--out must end in .safetensors, but it is t.pth; use t.safetensors."
