@@ -161,7 +161,14 @@ def memory(precision: str, options: argparse.Namespace) -> dict[str, float]:
 
 def measured_apart(precision: str, program: str, options: argparse.Namespace) -> int:
     command = [sys.executable, str(Path(__file__)), "--measure", precision, program]
-    command += ["--device", options.device, "--memory-batch", str(options.memory_batch), "--threads", str(options.threads)]
+    command += [
+        "--device",
+        options.device,
+        "--memory-batch",
+        str(options.memory_batch),
+        "--threads",
+        str(options.threads),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.splitlines()[-1])
 
