@@ -124,8 +124,11 @@ def _table4(family: str, base: ArchitectureConfig, factor: float) -> Reproductio
     wide_mlp = Row("intermediate", f"+ MLP x{f}", intermediate=factor, over="base")
     both = Row("both", f"+ hidden x{f}", factor, factor, over="intermediate")
     if printed:
-        wide_mlp = replace(wide_mlp, label=f"+ MLP x{f} (a)", published=Published(4.39, 101.2, 83.6, classes=1000))
+        wide_mlp = replace(wide_mlp, published=Published(4.39, 101.2, 83.6, classes=1000))
         both = replace(both, published=W3.published)
+    recounts = printed and published_model(base)
+    if recounts:
+        wide_mlp = replace(wide_mlp, label=f"{wide_mlp.label} (a)")
     hidden = Row("hidden", f"hidden x{f}", hidden=factor, over="base")
 
     def ops(row: Row) -> float:
@@ -162,7 +165,7 @@ def _table4(family: str, base: ArchitectureConfig, factor: float) -> Reproductio
     )
     rows = (start, wide_mlp, both, hidden, equal_ops)
     return Reproduction(
-        "table4", "hidden against intermediate width", rows, pairs, (recounted, *notes) if printed else notes
+        "table4", "hidden against intermediate width", rows, pairs, (recounted, *notes) if recounts else notes
     )
 
 
