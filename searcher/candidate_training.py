@@ -131,7 +131,8 @@ def phase_images(
         device=device,
         ranks=ranks,
     )
-    return PhaseImages(batches, evaluation_images(listing.split("val"), image_size, data.cache), listing.classes)
+    keep = data.cache and ranks.first  # the others do not validate
+    return PhaseImages(batches, evaluation_images(listing.split("val"), image_size, keep), listing.classes)
 
 
 def training_images(

@@ -208,7 +208,9 @@ class _Member:
 
 def _forward(rank: int, stream: IO[bytes], events: queue.SimpleQueue[tuple[int, Any]]) -> None:
     """Put every event of process `rank` into the queue, and None at its end."""
-    with suppress(EOFError, pickle.UnpicklingError), stream:
-        while True:
-            events.put((rank, pickle.load(stream)))
-    events.put((rank, None))
+    try:
+        with suppress(EOFError, pickle.UnpicklingError), stream:
+            while True:
+                events.put((rank, pickle.load(stream)))
+    finally:
+        events.put((rank, None))

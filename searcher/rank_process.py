@@ -25,6 +25,8 @@ class Starter:
     def __init__(self) -> None:
         self._events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the events
+        # Not sys.stdin itself: forked loader processes close it, and would wait for ever for the listener's lock.
+        self._orders = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -45,7 +47,7 @@ class Starter:
     def _listen(self) -> None:
         try:
             while True:
-                self._messages.put(pickle.load(sys.stdin.buffer))
+                self._messages.put(pickle.load(self._orders))
         finally:  # the starter is gone: no reason to go on, and nothing to be tidied up that is not on disk
             os._exit(1)
 

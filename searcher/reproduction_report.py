@@ -103,8 +103,12 @@ class Report:
         epochs = f"{setting.recipe.fp.epochs}+{setting.recipe.qat.epochs} epochs, not 1000+1000"
         same_phases = (setting.recipe.fp, setting.recipe.qat) == (paper.fp, paper.qat)
         same_rest = _beside_phases_and_teacher(setting.recipe) == _beside_phases_and_teacher(paper)
+        same_kind = (setting.model.norm, setting.model.recu) == ("batch", True)  # beside its widths
         checks = (
-            (self.shows_cost, f"model {setting.model_name} at {setting.base.image_size} px, not Tiny at 224"),
+            (
+                self.shows_cost and same_kind,
+                f"model {setting.model_name} at {setting.base.image_size} px, not Tiny at 224",
+            ),
             (self.shows_top1, f"data {setting.data.name}, not {PUBLISHED_DATA}"),
             (same_phases, epochs),
             (same_rest, f"recipe {setting.recipe_name}, not {PUBLISHED_RECIPE}"),
@@ -202,7 +206,7 @@ def _known(accuracies: dict[int, float | None]) -> dict[int, float]:
 
 def _beside_phases_and_teacher(recipe: TrainingRecipe) -> dict[str, Any]:
     named = ("fp", "qat", "teacher", "teacher_model", "teacher_image_size")
-    return {name: value for name, value in recipe.to_json().items() if name not in named}
+    return {name: value for name, value in recipe.meaning_json().items() if name not in named}
 
 
 def _taught_by_deit_tiny(recipe: TrainingRecipe) -> bool:

@@ -33,6 +33,7 @@ class FirstBatch(nn.Module):
                     for parameter, value in zip(parameters, values, strict=True):
                         parameter.copy_(value)
                     self.done.fill_(True)
+                    self._known_done = True
             if not training:
                 parameters = values  # type: ignore[assignment]
         return parameters if len(parameters) > 1 else parameters[0]

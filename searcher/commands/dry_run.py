@@ -78,7 +78,8 @@ def _planned(setting: Setting, runs: Sequence[Run], warm_starts: Path, there: bo
             left -= _epochs_in(warm_starts / key)
         needed = (candidate.parent.id, run.seed)
         state = "shared" if needed in begun else "to train" if left else "there"
-        begun.add(needed)
+        if state == "to train":
+            begun.add(needed)
         record = run.record
         done = 0 if record is None else _epochs_in(run.folder.trial(record))
         fp_epochs = left if state == "to train" else 0

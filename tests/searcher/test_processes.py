@@ -54,7 +54,9 @@ def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, train(root, folder, 2)
 
 
-def train(root: Path, folder: Path, processes: int, kill_at: Step | None = None, **changes: object) -> Metrics:
+def train(
+    root: Path, folder: Path, processes: int, kill_at: Step | None = None, workers: int = 0, **changes: object
+) -> Metrics:
     """Train a candidate of many precisions; at the step `kill_at` one of its processes is killed."""
 
     def progress(phase: str, epoch: int, step: int, steps: int) -> None:
@@ -64,7 +66,7 @@ def train(root: Path, folder: Path, processes: int, kill_at: Step | None = None,
     return train_candidate(
         MIXED,
         RECIPE,
-        DataConfig("image_folder", str(root)),
+        DataConfig("image_folder", str(root), workers=workers),
         directory=folder / "trial",
         warm_starts=folder / "warm",
         processes=processes,
@@ -260,3 +262,13 @@ def test_several_processes_take_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> N
         device_of_rank("cuda:1", 0, 2)
     with pytest.raises(InvalidInput, match="they are 3 and 2; use processes: 2, or device cpu"):
         device_of_rank("cuda", 0, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_processes_that_decode_with_workers_end_and_give_the_same_bits(
+    root: Path, tmp_path: Path, undisturbed: tuple[Path, Metrics]
+) -> None:
+    metrics = train(root, tmp_path, 2, workers=1)
+    assert metrics.accuracy == undisturbed[1].accuracy
+    assert same_tensors(tmp_path / "trial" / LAST, undisturbed[0] / "trial" / LAST)
