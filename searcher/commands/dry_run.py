@@ -55,7 +55,10 @@ def _devices() -> dict[str, torch.device]:
 
 
 def _notes(data_there: bool, gpu: bool) -> list[str]:
-    notes = ["Measured with a few training steps of every model, just now; a busy machine is slower."]
+    notes = [
+        "Measured with a few training steps of every model, just now; a busy machine is slower, there --threads 1 is "
+        "often the fastest."
+    ]
     if not gpu:
         notes.append("No GPU found.")
     if not data_there:
