@@ -15,10 +15,9 @@ import yaml
 from bhvit.errors import unknown_name
 from searcher.recipe import Augmentation, LossWeights, Phase, TrainingRecipe, overridden
 from searcher.schema import from_mapping
-from searcher.yaml_file import read_yaml
+from searcher.yaml_file import YAML_SUFFIXES, read_yaml
 
 PUBLISHED = "pets"
-YAML_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import yaml
 
 from bhvit.errors import InvalidInput
 
+YAML_SUFFIXES = (".yaml", ".yml")
+
 MAX_BYTES = 1_000_000
 MAX_DIGITS = 15  # whole numbers beyond this leave the exact range of a float
 MAX_DEPTH = 20

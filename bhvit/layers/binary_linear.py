@@ -16,8 +16,8 @@ def binary_linear(x: Tensor, shift: Tensor, weight: Tensor, recu: bool) -> Tenso
     """Tokens (..., out): sign(x + shift) q(W)^T for tokens `x` (..., in), `shift` (in), latent `weight` (out, in).
 
     The equations of `Sign` and `BinaryWeight`; under autocast the product is taken in autocast's number format. For
-    the backward pass only `x` is kept, which is the layer's residual too: the signs are computed again, at a
-    thirty-second of the work of the two products.
+    the backward pass only `x` is kept, which is the layer's residual too: signs and quantized weights are
+    computed again.
     """
     return _BinaryLinear.apply(x, shift, weight, recu)
 

@@ -19,8 +19,8 @@ def norm_residual_rprelu(
     """RPReLU(norm(z) + sum of resize(residual)) of tokens `z` (..., C), in training with batch statistics.
 
     `residuals` are (..., C') and `resize` fits them to C. Updates the norm's running statistics. Kept for the backward
-    pass are `z` and the residuals, which other layers keep anyway; what lies between is computed again: element-wise
-    work of a fraction of the layer's products, for half of the memory of its activations.
+    pass are `z` and the residuals, which other layers keep anyway; what lies between is computed again
+    (`benchmarks/train_step.py` measures what that costs and saves).
     """
     norm.count_batch()
     return _NormResidualRPReLU.apply(

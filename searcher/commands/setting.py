@@ -16,11 +16,10 @@ from searcher.reproductions import PUBLISHED_DATA, PUBLISHED_RECIPE, Row
 from searcher.space import load_space
 from searcher.space_file import ModelSection
 from searcher.statistics import MOST_SAMPLES
-from searcher.yaml_file import read_yaml
+from searcher.yaml_file import YAML_SUFFIXES, read_yaml
 
 PUBLISHED_CLASSES, PUBLISHED_TRAIN, PUBLISHED_VAL = 37, 3311, 369  # of its 3,680 images for training
 DEFAULT_ROOT = "data"
-YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
