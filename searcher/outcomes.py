@@ -10,7 +10,11 @@ class Diverged(Exception):
 
 
 class OutOfMemory(Exception):
-    """The device or the host ran out of memory; the message names the device and its peak use."""
+    """The device or the host ran out of memory; the message names the device and its peak use, `peak_bytes`."""
+
+    def __init__(self, message: str = "", peak_bytes: float | None = None) -> None:
+        super().__init__(message)
+        self.peak_bytes = peak_bytes
 
 
 class MissingData(InvalidInput):

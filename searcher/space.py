@@ -176,6 +176,7 @@ class Space:
             "data": self.data and self.data.identity,
             "accounting": self.file.budget.accounting,
             "seed": self.search.seed,
+            **({} if self.search.objectives == ("accuracy",) else {"objectives": list(self.search.objectives)}),
         }
 
     @property

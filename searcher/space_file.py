@@ -10,7 +10,7 @@ from typing import Any
 
 from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
-from searcher.budget import BudgetSection
+from searcher.budget import QUANTITIES, BudgetSection
 from searcher.families import family_named
 from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
@@ -80,7 +80,10 @@ class SearchSection:
     `trials` counts trainings over all restarts; the first `startup` of them are drawn at random from the feasible set
     (default: chosen by the sampler). `threads` is the number of CPU threads of a training's process (default: all
     cores, shared by the processes), `processes` how many train one candidate together, on a GPU each or on the CPU; on
-    the CPU results are bitwise reproducible for one number of both.
+    the CPU results are bitwise reproducible for one number of both. `workers` train that many trials side by side; a
+    trial is proposed from the results of all trials but the last `lookahead` - 1 before it (default: 1 for one worker,
+    else twice the workers), so that the search is the same however long each of them takes. `objectives` are accuracy
+    alone, or accuracy and the quantities that are to be small.
     """
 
     trials: int = 20
@@ -90,11 +93,19 @@ class SearchSection:
     processes: int = 1
     startup: int | None = None
     pruner: Pruning = field(default_factory=Median)
+    objectives: tuple[str, ...] = ("accuracy",)
+    lookahead: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("seed", 0), ("workers", 1), ("processes", 1)):
-            if getattr(self, name) < least:
-                raise InvalidInput(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        for name, least in (("trials", 1), ("seed", 0), ("workers", 1), ("processes", 1), ("lookahead", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InvalidInput(f"{name} must be at least {least}, but it is {value}.")
+        if self.objectives[:1] != ("accuracy",) or len(set(self.objectives)) < len(self.objectives):
+            raise InvalidInput(f"objectives must be accuracy and then others, but they are {list(self.objectives)}.")
+        for name in self.objectives[1:]:
+            if name not in QUANTITIES:
+                raise unknown_name("objective", name, QUANTITIES)
         if self.threads is not None and self.threads < 1:
             raise InvalidInput(f"threads must be at least 1, but it is {self.threads}; leave it out for all cores.")
         if self.startup is not None and self.startup < 0:
