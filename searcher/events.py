@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from bhvit.errors import InvalidInput
+from searcher.executors.executor import Stepped
 from searcher.records import EpochRecord, Outcome
 from searcher.schema import from_mapping
 
@@ -45,10 +46,27 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """One more epoch of a trial."""
+    """One more epoch of a trial, trained by `worker`."""
 
     number: int
     record: EpochRecord
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker died while it trained a trial, which will go on from its last checkpoint."""
+
+    number: int
+    worker: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that the user should know and that does not stop the search; empty when it is over."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -72,22 +90,29 @@ class SearchEnded:
     planned: int
 
 
-Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | TrialFinished | SearchEnded
-Listener: TypeAlias = Callable[[Event], None]
+Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | WorkerLost | TrialFinished | Trouble | SearchEnded
+Listener: TypeAlias = Callable[[Event | Stepped], None]
+"""Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
 
 
 @dataclass
 class EventLog:
-    """The file that keeps every event of a study, one JSON object a line, over all restarts; tells `listener` too."""
+    """The file that keeps every event of a study, one JSON object a line, over all restarts; tells `listener` too.
+
+    Epochs are kept once, though resumed trainings replay them: those of the `unfinished` trials are looked up.
+    """
 
     path: Path
     listener: Listener | None = None
+    unfinished: InitVar[Collection[int]] = ()
     epochs_seen: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for event in events_of(EpochFinished, self.path):
-            self._remember(event.number, event.record.phase, event.record.epoch)
+    def __post_init__(self, unfinished: Collection[int]) -> None:
+        if unfinished:
+            for event in events_of(EpochFinished, self.path):
+                if event.number in unfinished:
+                    self._remember(event.number, event.record.phase, event.record.epoch)
 
     def append(self, event: Event) -> None:
         """Write `event` as one line; a line that a killed process left half written is closed first."""
@@ -97,6 +122,8 @@ class EventLog:
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")
         if isinstance(event, EpochFinished):
             self._remember(event.number, event.record.phase, event.record.epoch)
+        elif isinstance(event, TrialFinished) and event.outcome.finished:
+            self.epochs_seen.pop(event.number, None)
         if self.listener is not None:
             self.listener(event)
 

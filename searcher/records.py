@@ -14,12 +14,14 @@ from searcher.files import read_json, write_json
 from searcher.schema import from_mapping
 
 RECORD_FILE = "record.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_SCHEMAS = (1, 2)  # 2 added fields that have defaults
 
 
 class Outcome(StrEnum):
     """How a trial stands or ended."""
 
+    WAITING = "waiting"  # proposed, not begun
     RUNNING = "running"
     COMPLETE = "complete"
     STOPPED = "stopped"  # by its learning curve
@@ -32,7 +34,7 @@ class Outcome(StrEnum):
     @property
     def finished(self) -> bool:
         """Whether the trial will not be taken up again."""
-        return self not in (Outcome.RUNNING, Outcome.INTERRUPTED)
+        return self not in (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
 
     @property
     def trained(self) -> bool:
@@ -99,7 +101,9 @@ class TrialRecord:
     """A trial: its number, candidate, choices, cost, outcome and metrics.
 
     `choices` maps each variable of the space to its value; `memory_bytes` and `ops` are in the study's accounting;
-    `attempts` counts starts; `message` explains outcomes other than complete.
+    `attempts` counts starts; `message` explains outcomes other than complete. The trial was proposed, and its early
+    stopping is judged, from the results of the trials numbered below `horizon`. `peak_bytes` is the measured peak of
+    a training that ran out of memory, `worker` who trained last.
     """
 
     number: int
@@ -111,6 +115,9 @@ class TrialRecord:
     metrics: Metrics | None = None
     attempts: int = 1
     message: str = ""
+    horizon: int = 0
+    peak_bytes: float | None = None
+    worker: str = ""
     schema: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
@@ -133,10 +140,10 @@ class TrialRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrialRecord:
         """The inverse of `to_json`; raises `InvalidInput` for data of another schema version or shape."""
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
+        if not isinstance(data, dict) or data.get("schema") not in READABLE_SCHEMAS:
             found = data.get("schema") if isinstance(data, dict) else None
             raise InvalidInput(f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}.")
-        values = dict(data)
+        values = {**data, "schema": SCHEMA_VERSION}
         try:
             values["candidate"] = Candidate.from_json(data["candidate"])
             values["outcome"] = Outcome(data["outcome"])

@@ -90,11 +90,15 @@ class StudyFolder:
         if stored is None or stored.file != space.file:
             write_text(self.space_file, space.to_yaml())
 
+    def stored_space(self) -> Space | None:
+        """The space that the study was last run with; None where no trial has begun."""
+        return self.space() if self.space_file.exists() and self._begun else None
+
     def require_same(self, space: Space) -> Space | None:
         """The stored space, or None where no trial has begun; `InvalidInput` where it is another question's."""
-        if not (self.space_file.exists() and self._begun):
+        stored = self.stored_space()
+        if stored is None:
             return None
-        stored = self.space()
         changes = list(_differences(stored.question, space.question))
         if changes:
             raise InvalidInput(
