@@ -3,8 +3,8 @@
 The trials' records are the truth; the Optuna study mirrors them. A record is on disk before anybody else knows of the
 trial, so whatever is killed at whatever moment, the next start finds which trials have ended and which go on.
 
-How a search ends does not depend on time: proposals (`searcher.proposals`) and the rule that stops trials early see only
-the trials below a horizon, which have ended.
+How a search ends does not depend on time: proposals (`searcher.proposals`) and the rule that stops trials early see
+only the trials below a horizon, which have ended.
 """
 
 from __future__ import annotations

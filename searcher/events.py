@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -140,25 +141,39 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # half a line: the event had not happened for anyone
-        if isinstance(event, dict) and "event" in event:
-            yield event
+        yield from _parsed(line)
 
 
 def events_of(kind: type[E], path: Path) -> Iterator[E]:
     """The events of one kind in a log; those of another shape (another version's, or damaged) are left out."""
     for event in read_events(path):
         if event["event"] == kind.__name__:
-            values = {key: value for key, value in event.items() if key not in ("event", "time")}
-            try:
-                yield from_mapping(kind, values, kind.__name__)
-            except InvalidInput:
-                continue
+            with suppress(InvalidInput):
+                yield _event_from(kind, event)
 
 
 def last_start(path: Path) -> SearchStarted | None:
-    """What the last run of a search was asked for; None where there was none."""
-    return next(iter(reversed(list(events_of(SearchStarted, path)))), None)
+    """What the last run of a search was asked for; None where there was none. Looks for it from the end of the log."""
+    text = path.read_bytes() if path.exists() else b""
+    end = len(text)
+    while (at := text.rfind(b'{"event": "SearchStarted"', 0, end)) >= 0:
+        for event in _parsed(text[at:].partition(b"\n")[0].decode("utf-8", "replace")):
+            with suppress(InvalidInput):
+                return _event_from(SearchStarted, event)
+        end = at
+    return None
+
+
+def _parsed(line: str) -> Iterator[dict[str, Any]]:
+    """The event of a line; none where it is not one."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return  # half a line: the event had not happened for anyone
+    if isinstance(event, dict) and "event" in event:
+        yield event
+
+
+def _event_from(kind: type[E], event: dict[str, Any]) -> E:
+    values = {key: value for key, value in event.items() if key not in ("event", "time")}
+    return from_mapping(kind, values, kind.__name__)

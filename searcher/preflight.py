@@ -17,9 +17,9 @@ def check_trainable(space: Space, processes: int | None = None) -> None:
     """Raise `InvalidInput` where no candidate of `space` could be trained as the space says.
 
     Checked are recipe and data (both given, the data set there and of the model's classes), the teacher's file (there,
-    and fit to teach on this data set), the length of Hyperband's brackets, that batches can be shared by the `processes`
-    of a training (default: the space's), and the compiler where the recipe needs one. A public data set is fetched
-    where `data.download` allows.
+    and fit to teach on this data set), the length of Hyperband's brackets, that batches can be shared by the
+    `processes` of a training (default: the space's), and the compiler where the recipe needs one. A public data set is
+    fetched where `data.download` allows.
     """
     recipe, data = space.training
     check_processes(recipe, space.search.processes if processes is None else processes)

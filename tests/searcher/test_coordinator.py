@@ -19,7 +19,7 @@ import pytest
 from bhvit.errors import InvalidInput
 from searcher import study_mirror
 from searcher.coordinator import Ended, run_search
-from searcher.events import Event, TrialFinished, TrialStarted, read_events
+from searcher.events import TrialFinished, TrialStarted, read_events
 from searcher.executors.executor import EpochDone, Message, Report, Stepped, TrialJob, WorkerDied
 from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
