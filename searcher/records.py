@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -224,5 +225,7 @@ def _in_parts(data: dict[str, Any]) -> dict[str, Any]:
 
 def read_records(study_folder: Path) -> list[TrialRecord]:
     """Every trial record of a study folder, by number."""
-    paths = sorted((study_folder / "trials").glob(f"*/{RECORD_FILE}"))
-    return sorted((read_record(p.parent) for p in paths), key=lambda r: r.number)
+    trials = study_folder / "trials"
+    names = sorted(os.listdir(trials)) if trials.is_dir() else []
+    folders = [trials / name for name in names]
+    return sorted((read_record(f) for f in folders if (f / RECORD_FILE).exists()), key=lambda r: r.number)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from bhvit.errors import InvalidInput, unknown_name
 
 T = TypeVar("T")
+_PLAIN = (int, str, bool)  # nothing to look at but the type
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -99,11 +100,16 @@ def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
     return {f.name: f for f in dataclasses.fields(cls) if f.init}
 
 
+@functools.cache
+def _origin(kind: Any) -> Any:
+    return typing.get_origin(kind)
+
+
 def convert(kind: Any, value: object, where: str) -> Any:
     """`value` as the annotated type `kind`: a scalar, `tuple[X, ...]`, `X | None`, `dict[str, X]` or a dataclass."""
-    origin = typing.get_origin(kind)
-    if kind is Any or kind is object:
-        return value
+    if kind is Any or kind is object or (type(value) is kind and (kind in _PLAIN or kind is float)):
+        return _finite(value, where) if kind is float else value
+    origin = _origin(kind)
     if origin in (typing.Union, types.UnionType):
         options = typing.get_args(kind)
         if value is None and type(None) in options:
@@ -134,15 +140,19 @@ def convert(kind: Any, value: object, where: str) -> Any:
 
 def _scalar(kind: Any, value: object, where: str) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise InvalidInput(f"{where} must be finite, but it is {value!r}.")
-        return value
+        return _finite(value, where)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     hint = ""
     if kind is float and isinstance(value, str) and _is_number(value):
         hint = f"; YAML reads {value} as a text, write {float(value)!r}"
     raise InvalidInput(f"{where} must be {_NAMES.get(kind, kind)}, but it is {value!r}{hint}.")
+
+
+def _finite(value: Any, where: str) -> Any:
+    if not math.isfinite(value):
+        raise InvalidInput(f"{where} must be finite, but it is {value!r}.")
+    return value
 
 
 def _is_number(text: str) -> bool:
