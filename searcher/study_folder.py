@@ -27,8 +27,13 @@ class StudyFolder:
 
     @property
     def database(self) -> Path:
-        """Optuna's SQLite file; only the coordinator writes it."""
+        """Optuna's SQLite file, where no server mirrors the study; only the coordinator writes it."""
         return self.path / "study.db"
+
+    @property
+    def storage_file(self) -> Path:
+        """Which server mirrors the study, where it is not `database`."""
+        return self.path / "storage.json"
 
     @property
     def lock(self) -> Path:
