@@ -289,7 +289,7 @@ def _create(connection: Connection, study: int, rows: Sequence[TrialRows]) -> di
         for row in rows
     ]
     statement = insert(TRIALS).returning(TRIALS.c.number, TRIALS.c.trial_id)
-    return dict(connection.execute(statement, data).tuples().all())
+    return {row.number: row.trial_id for row in connection.execute(statement, data)}
 
 
 def _chunks(numbers: Sequence[int]) -> Iterable[Sequence[int]]:

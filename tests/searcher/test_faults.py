@@ -60,27 +60,31 @@ def kill(pid: int) -> None:
 
 
 def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Counter[str]:
-    """One study to its end, with up to `kills_left` kills at random moments: how many of each kind."""
+    """One study to its end, with up to `kills_left` kills at random moments: how many of each kind.
+
+    Between two kills an epoch ends, however slow the machine is: a trial whose workers all die at once is given up.
+    """
     kills: Counter[str] = Counter()
-    process = started(folder)
-    while True:
-        try:
-            _, errors = process.communicate(
-                timeout=draw.uniform(0, 0.5) if kills.total() < kills_left else 60,
-            )
-        except subprocess.TimeoutExpired:
-            workers = children(process.pid)
-            if workers and draw.random() < 0.8:
-                kill(draw.choice(workers))
-                kills["worker"] += 1
-            else:
-                kill(process.pid)
-                process.communicate()
-                kills["coordinator"] += 1
-                process = started(folder)
-            continue
-        assert (process.returncode, errors) == (0, "")
-        return kills
+    process, log, seen = started(folder), folder / "events.jsonl", 0
+    while kills.total() < kills_left:
+        while (size := log.stat().st_size if log.exists() else 0) <= seen and process.poll() is None:
+            time.sleep(0.01)
+        seen = size
+        time.sleep(draw.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        workers = children(process.pid)
+        if workers and draw.random() < 0.8:
+            kill(draw.choice(workers))
+            kills["worker"] += 1
+        else:
+            kill(process.pid)
+            process.communicate()
+            kills["coordinator"] += 1
+            process = started(folder)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    return kills
 
 
 @pytest.mark.parametrize("kills", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
