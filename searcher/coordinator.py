@@ -1,54 +1,61 @@
-"""The search: asks for candidates, has them trained, and alone writes the study, so that any interruption is repaired.
+"""The search: proposes candidates, has them trained by an executor, and alone writes the study; no torch here.
 
-A trial's record (`record.json`) is written before Optuna is told. A killed search leaves at most one running trial,
-whose record says what to do at the next start: tell Optuna what the record holds, or train on. No torch here.
+The trials' records are the truth; the Optuna study mirrors them. A record is on disk before anybody else knows of the
+trial, so whatever is killed at whatever moment, the next start finds which trials have ended and which go on.
+
+How a search ends does not depend on time: proposals (`searcher.proposals`) and the rule that stops trials early see
+only the trials below a horizon, which have ended.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
-
-import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
 
 from bhvit.errors import InvalidInput
-from searcher.candidate import Candidate
-from searcher.events import EventLog, Listener, SearchEnded, SearchStarted, TrialFinished, TrialStarted
+from searcher import outcomes
+from searcher.events import (
+    EpochFinished,
+    EventLog,
+    Listener,
+    SearchEnded,
+    SearchStarted,
+    TrialFinished,
+    TrialStarted,
+    Trouble,
+    WorkerLost,
+)
+from searcher.executors.executor import (
+    EpochDone,
+    Executor,
+    Failed,
+    Message,
+    Stepped,
+    Trained,
+    TrialJob,
+    WorkerDied,
+)
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import write_text
 from searcher.lock import hold
-from searcher.outcomes import Diverged, OutOfMemory
-from searcher.preflight import check_workers
-from searcher.records import RECORD_FILE, EpochRecord, Metrics, Outcome, TrialRecord, read_record, write_record
-from searcher.reporter import Reporter
-from searcher.sampler import NEVER_TRAINED, FeasibleTPESampler, distributions
+from searcher.proposals import Proposals
+from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
-from searcher.study_store import open_study
+from searcher.study_mirror import StudyMirror, open_mirror
+from searcher.trial_table import SEARCH_PHASE, TrialTable
 
 CRASHES_ALLOWED = 3  # in a row
-OUTCOME = "outcome"  # user attribute of a trial
-
-
-@dataclass(frozen=True)
-class TrialJob:
-    """What `train` gets: the candidate, its folder for checkpoints, and the how-manieth start of the trial this is."""
-
-    number: int
-    candidate: Candidate
-    directory: Path
-    attempt: int
-
-
-Report: TypeAlias = Callable[[EpochRecord], bool]
-"""To be called after every epoch, replayed ones included; True asks to stop training and return what there is."""
-Train: TypeAlias = Callable[[TrialJob, Report], Metrics]
+DEATHS_ALLOWED = 5  # of a trial's workers in a row, without a new epoch in between
+WAIT_SECONDS = 1.0  # for a message, between two looks at the executor's slots
+ENDING_ERRORS = {kind.__name__: kind for kind in (InvalidInput, outcomes.MissingData, outcomes.StorageFailed)}
+FAILURES = {
+    outcomes.Diverged.__name__: Outcome.DIVERGED,
+    outcomes.OutOfMemory.__name__: Outcome.OUT_OF_MEMORY,
+    MemoryError.__name__: Outcome.OUT_OF_MEMORY,
+}
 
 
 class Ended(StrEnum):
@@ -70,130 +77,137 @@ class SearchSummary:
     records: tuple[TrialRecord, ...]
 
 
+@dataclass
+class _Running:
+    """A trial under way: its curve in phase 2, and how many of its workers died since its last new epoch."""
+
+    record: TrialRecord
+    curve: list[float] = field(default_factory=list)
+    in_parent: bool = True
+    stopped: bool = False
+
+
 def run_search(
     space: Space,
     folder: Path,
-    train: Train,
+    executor: Executor,
     *,
     listener: Listener | None = None,
     trials: int | None = None,
+    storage: str | None = None,
 ) -> SearchSummary:
     """Search `space` until `trials` (default: the space's) candidates have been trained, over all restarts.
 
-    Failed trainings count, enqueued points over the budget (never trained) do not. A study in `folder` is continued.
-    `train` may raise `Diverged` or `OutOfMemory`, which are recorded; `InvalidInput` (missing data, for example) ends
-    the search and leaves the trial to be repeated; other exceptions are recorded as crashes, of which three in a row
-    end the search. Raises `InvalidInput` where nothing is within the budget, the folder is in use or belongs to
-    another space, or its database cannot be used. Ctrl-C returns a summary; the trial goes on at the next start.
+    Failed trainings count; enqueued points over the budget (never trained) and trials beyond a budget that was lowered
+    since do not. A study in `folder` is continued. Ends the executor. `storage` is the URL of the database that mirrors
+    the study (default: a file in `folder`). A training that raises `Diverged` or `OutOfMemory` is recorded;
+    `InvalidInput` (missing data, a full disk) ends the search and leaves the trial to be repeated; other exceptions are
+    recorded as crashes, of which three in a row end the search; a trial whose worker dies goes on with another one.
+    Raises `InvalidInput` where nothing is within the budget, the folder is in use or belongs to another space, or its
+    database cannot be used. Ctrl-C returns a summary; the trials go on at the next start.
     """
-    check_workers(space)
-    feasible = feasible_set(space)
-    if not len(feasible):
-        scope = f"none of {feasible.examined} sampled" if feasible.sampled else f"none of {space.size}"
-        raise InvalidInput(f"{scope} configurations is within the budget, {space.budget}; raise it or add choices.")
-    place = StudyFolder(Path(folder))
-    place.prepare()
-    sampler = FeasibleTPESampler(space, feasible, space.search.seed, space.search.startup)
-    with hold(place.lock):
-        place.claim(space)
-        with open_study(place.database, sampler, space.search.pruner) as study:
+    try:
+        feasible = feasible_set(space)
+        if not len(feasible):
+            scope = f"none of {feasible.examined} sampled" if feasible.sampled else f"none of {space.size}"
+            raise InvalidInput(f"{scope} configurations is within the budget, {space.budget}; raise it or add choices.")
+        place = StudyFolder(Path(folder))
+        place.prepare()
+        with hold(place.lock):
+            place.claim(space)
+            table = TrialTable(space, place)
             planned = space.search.trials if trials is None else trials
-            return Coordinator(space, feasible, place, train, study, sampler, planned, listener).run()
+            with open_mirror(place, space, storage) as mirror:
+                return Coordinator(space, feasible, table, executor, mirror, planned, listener).run()
+    finally:
+        executor.close()
 
 
 class Coordinator:
-    """One run of a search over an open study whose folder is locked; see `run_search`."""
+    """One run of a search over a study whose folder is locked; see `run_search`."""
 
     def __init__(
         self,
         space: Space,
         feasible: FeasibleSet,
-        folder: StudyFolder,
-        train: Train,
-        study: optuna.Study,
-        sampler: FeasibleTPESampler,
+        table: TrialTable,
+        executor: Executor,
+        mirror: StudyMirror,
         planned: int,
         listener: Listener | None,
     ) -> None:
-        self.space, self.feasible, self.folder, self.train = space, feasible, folder, train
-        self.study, self.sampler, self.planned = study, sampler, planned
-        self.log = EventLog(folder.events, listener)
+        self.space, self.feasible, self.table, self.folder = space, feasible, table, table.folder
+        self.proposals = Proposals(space, feasible, table)
+        self.executor, self.mirror, self.planned, self.listener = executor, mirror, planned, listener
+        self.log = EventLog(self.folder.events, listener, {record.number for record in table.unfinished})
+        self.running: dict[int, _Running] = {}
+        self.deaths: dict[int, int] = {}
         self.crashes = 0
-
-    @property
-    def trained(self) -> int:
-        """Finished trials that were trained, whatever came of it."""
-        finished = self.study.get_trials(
-            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        )
-        return sum(NEVER_TRAINED not in t.user_attrs for t in finished)
+        self.trouble: str | None = None
 
     def run(self) -> SearchSummary:
         """Finish what was begun, then train until enough are trained or nothing is left."""
-        feasible = self.feasible
-        self.log.append(SearchStarted(self.planned, self.trained, len(feasible), feasible.size, feasible.sampled))
+        feasible, table = self.feasible, self.table
+        self.log.append(SearchStarted(self.planned, table.trained, len(feasible), feasible.size, feasible.sampled))
+        self.mirror.bring_up_to_date(list(table))
         try:
             ended = self._search()
-        except KeyboardInterrupt:
+        except BaseException as error:
+            self._interrupt(_line(error))
+            if not isinstance(error, KeyboardInterrupt):
+                raise
             ended = Ended.INTERRUPTED
-        trained = self.trained
-        self.log.append(SearchEnded(str(ended), trained, self.planned))
-        return SearchSummary(ended, self.planned, trained, len(feasible), tuple(self.folder.records()))
+        self.log.append(SearchEnded(str(ended), table.trained, self.planned))
+        return SearchSummary(ended, self.planned, table.trained, len(feasible), tuple(table))
 
     def _search(self) -> Ended:
-        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._carry_out(optuna.trial.Trial(self.study, running._trial_id))
-        self._enqueue()
-        while self.trained < self.planned:
-            waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if not waiting and self.sampler.exhausted(self.study):
-                return Ended.EXHAUSTED
-            self._carry_out(self.study.ask(distributions(self.space.variables)))
-        return Ended.DONE
+        for record in self.table.unfinished:
+            if not record.attempts:
+                self._refuse(record)  # proposed under a budget that was lowered since
+        while True:
+            self._propose_ahead()
+            self._dispatch()
+            if not self.running:
+                return Ended.EXHAUSTED if self.proposals.exhausted else Ended.DONE
+            while True:
+                message = self.executor.next_message(WAIT_SECONDS)
+                self._tell_trouble()
+                if message is None or self._take(message):
+                    break  # something may have to be proposed or dispatched
 
-    def _enqueue(self) -> None:
-        """Queue the space's enqueued points that no trial stands for yet; one refused earlier only if it now fits."""
-        known = self.sampler.known_choices(self.study)
-        refused = [t.params for t in self.study.get_trials(deepcopy=False) if NEVER_TRAINED in t.user_attrs]
-        for point in self.space.enqueued:
-            fits = self.feasible.row_of(self.space.digits_of(point)) is not None
-            if point not in known and (fits or point not in refused):
-                self.study.enqueue_trial(point)
+    def _propose_ahead(self) -> None:
+        """Propose as many trials as may be known by now, and as are wanted."""
+        while self.table.trained + len(self.table.unfinished) < self.planned:
+            record = self.proposals.next()
+            if record is None:
+                return
+            if not self._refuse(record):
+                self.table.store(record)  # the moment in which the trial exists
+                self.mirror.begin(record)
 
-    def _carry_out(self, trial: optuna.Trial) -> None:
-        """Bring one asked trial to its end, from wherever an earlier start left it."""
-        suggested = {v.name: trial.suggest_categorical(v.name, v.choices) for v in self.space.variables}
-        choices = self.space.complete(suggested)
-        candidate = self.space.candidate(choices)
-        record = self._begun(trial, candidate, choices)
-        if not record.outcome.finished:
-            record = self._refused(trial, record) or self._trained(trial, record)
-        self._tell(trial, record)
-
-    def _begun(self, trial: optuna.Trial, candidate: Candidate, choices: dict[str, float | str]) -> TrialRecord:
-        """The trial's record: the one on disk, or a first one; costs and constraints are stored with the trial."""
-        cost = candidate.cost(self.space.budget.accounting).total
-        record = TrialRecord(trial.number, candidate, choices, cost.memory_bytes, cost.ops, Outcome.RUNNING, attempts=0)
-        folder = self.folder.trial(record)
-        if (folder / RECORD_FILE).exists():
-            record = replace(read_record(folder), memory_bytes=cost.memory_bytes, ops=cost.ops)
-        for name, limit in self.space.budget.limits.items():
-            if name not in trial.constraints:
-                trial.set_constraint(name, self.space.budget.used(cost)[name] - limit)
-        for name, value in (("candidate", candidate.id), ("memory_bytes", cost.memory_bytes), ("ops", cost.ops)):
-            trial.set_user_attr(name, value)
-        return record
-
-    def _refused(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord | None:
-        """The final record of a trial over the budget; None where it is within."""
+    def _refuse(self, record: TrialRecord) -> bool:
+        """Finish a trial over the budget without training it; whether it is."""
         violations = self.space.budget.violations(record)
-        if not violations or record.attempts:  # one that has begun under an earlier, larger budget is finished
-            return None
-        return self._store(replace(record, outcome=Outcome.OVER_BUDGET, message="; ".join(map(str, violations))))
+        if violations:
+            self.mirror.begin(record)
+            self._finish(replace(record, outcome=Outcome.OVER_BUDGET, message="; ".join(map(str, violations))))
+        return bool(violations)
 
-    def _trained(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
-        """Train, and the final record of it."""
-        record = self._store(replace(record, outcome=Outcome.RUNNING, attempts=record.attempts + 1, message=""))
+    def _dispatch(self) -> None:
+        """Hand waiting trials to free workers, by number; one whose parent is being trained by another trial waits."""
+        for record in self.table.unfinished:
+            if len(self.running) >= self.executor.slots:
+                return
+            if record.number not in self.running and not self._parent_is_busy(record):
+                self._start(record)
+
+    def _parent_is_busy(self, record: TrialRecord) -> bool:
+        parent = record.candidate.parent.id
+        return any(r.in_parent and r.record.candidate.parent.id == parent for r in self.running.values())
+
+    def _start(self, record: TrialRecord) -> None:
+        record = self.table.store(replace(record, outcome=Outcome.RUNNING, attempts=record.attempts + 1, message=""))
+        self.running[record.number] = _Running(record)
         self.log.append(
             TrialStarted(
                 record.number,
@@ -202,65 +216,129 @@ class Coordinator:
                 record.choices,
                 record.memory_bytes,
                 record.ops,
-                self.trained,
+                self.table.trained,
                 self.planned,
             )
         )
-        directory = self.folder.trial(record)
-        report = Reporter(trial, self.log)
-        try:
-            metrics = self.train(TrialJob(record.number, record.candidate, directory, record.attempts), report)
-        except Diverged as error:
-            return self._store(replace(record, outcome=Outcome.DIVERGED, message=_line(error)))
-        except (OutOfMemory, MemoryError) as error:
-            return self._store(replace(record, outcome=Outcome.OUT_OF_MEMORY, message=_line(error)))
-        except (KeyboardInterrupt, InvalidInput) as error:
-            self._interrupted(record, _line(error))
-            raise
-        except StorageInternalError:
-            raise
-        except Exception as error:
-            if report.failure is error:  # not the training's fault
-                raise
-            write_text(directory / "crash.txt", traceback.format_exc())
-            return self._store(
-                replace(record, outcome=Outcome.CRASHED, message=f"{type(error).__name__}: {_line(error)}")
+        self.executor.submit(
+            TrialJob(record.number, record.candidate, self.folder.trial(record).resolve(), record.attempts)
+        )
+
+    def _take(self, message: Message) -> bool:
+        """Act on a message; whether trials may have to be proposed or dispatched now."""
+        running = self.running.get(message.number)
+        if running is None:
+            return False
+        if isinstance(message, Stepped):
+            if self.listener is not None:
+                self.listener(message)
+            return self._passed_parent(running, message.phase)
+        if isinstance(message, EpochDone):
+            return self._take_epoch(running, message)
+        del self.running[message.number]
+        record = replace(running.record, worker=message.worker)
+        if isinstance(message, Trained):
+            outcome = Outcome.STOPPED if running.stopped else Outcome.COMPLETE
+            self._finish(replace(record, outcome=outcome, metrics=message.metrics))
+        elif isinstance(message, WorkerDied):
+            self._lose_worker(record, message)
+        else:
+            self._fail(record, message)
+        return True
+
+    def _take_epoch(self, running: _Running, message: EpochDone) -> bool:
+        """Note an epoch and answer whether the trial's learning curve is worth another one."""
+        number, epoch = message.number, message.record
+        if epoch.phase == SEARCH_PHASE:
+            running.curve.append(epoch.accuracy)
+            running.stopped = self._stops(running, epoch)
+        if not self.log.has_epoch(number, epoch):
+            self.deaths.pop(number, None)
+            self.log.append(EpochFinished(number, epoch, message.worker))
+            if epoch.phase == SEARCH_PHASE:
+                self.mirror.report(number, epoch.epoch, epoch.accuracy)
+        self.executor.answer(number, running.stopped)
+        return self._passed_parent(running, epoch.phase)
+
+    def _stops(self, running: _Running, epoch: EpochRecord) -> bool:
+        record = running.record
+        return epoch.epoch < epoch.epochs and self.space.search.pruner.stops(
+            record.number,
+            running.curve,
+            epoch.epochs,
+            (record.memory_bytes, record.ops),
+            self.table.results(record.horizon),
+        )
+
+    def _passed_parent(self, running: _Running, phase: str) -> bool:
+        """Whether others that wait for the trial's FP parent can go on from now."""
+        passed = running.in_parent and phase == SEARCH_PHASE
+        running.in_parent = running.in_parent and not passed
+        return passed
+
+    def _finish(self, record: TrialRecord) -> None:
+        """Store how a trial ended; every later step can be repeated from the record."""
+        self.table.store(record)
+        self.mirror.finish(record)
+        accuracy = None if record.metrics is None else record.metrics.accuracy
+        self.log.append(
+            TrialFinished(record.number, record.outcome, accuracy, record.message, self.table.trained, self.planned)
+        )
+        if record.outcome is not Outcome.OVER_BUDGET:
+            self._count_crashes(record)
+
+    def _fail(self, record: TrialRecord, failed: Failed) -> None:
+        """Record a training that raised; what is not the training's fault is raised here instead."""
+        if failed.kind == KeyboardInterrupt.__name__:
+            self._interrupted(record, "")
+            raise KeyboardInterrupt
+        if failed.kind in ENDING_ERRORS:
+            self._interrupted(record, failed.message)
+            raise ENDING_ERRORS[failed.kind](failed.message)
+        if failed.kind in FAILURES:
+            self._finish(
+                replace(record, outcome=FAILURES[failed.kind], message=failed.message, peak_bytes=failed.peak_bytes)
             )
-        outcome = Outcome.STOPPED if report.stopped else Outcome.COMPLETE
-        return self._store(replace(record, outcome=outcome, metrics=metrics))
+            return
+        write_text(self.folder.trial(record) / "crash.txt", failed.traceback)
+        self._finish(replace(record, outcome=Outcome.CRASHED, message=f"{failed.kind}: {failed.message}"))
+
+    def _lose_worker(self, record: TrialRecord, died: WorkerDied) -> None:
+        """Leave the trial to be dispatched again, unless its workers keep dying."""
+        deaths = self.deaths[record.number] = self.deaths.get(record.number, 0) + 1
+        self.log.append(WorkerLost(record.number, died.worker, died.message))
+        if deaths < DEATHS_ALLOWED:
+            self.table.store(replace(record, outcome=Outcome.INTERRUPTED, message=f"{died.worker} {died.message}"))
+            return
+        reason = f"its worker died {deaths} times without finishing an epoch, the last time: {died.message}"
+        write_text(self.folder.trial(record) / "crash.txt", reason + "\n")
+        self._finish(replace(record, outcome=Outcome.CRASHED, message=reason))
+
+    def _interrupt(self, message: str) -> None:
+        """Note that the trials under way are left for the next start."""
+        self.executor.close()
+        with suppress(OSError):  # a full disk: the records say running, which is as good
+            for running in self.running.values():
+                self._interrupted(running.record, message)
 
     def _interrupted(self, record: TrialRecord, message: str) -> None:
-        self._store(replace(record, outcome=Outcome.INTERRUPTED, message=message))
-        self.log.append(TrialFinished(record.number, Outcome.INTERRUPTED, None, message, self.trained, self.planned))
-
-    def _store(self, record: TrialRecord) -> TrialRecord:
-        write_record(self.folder.trial(record), record)
-        return record
-
-    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        """Finish the trial in the study as its record says; the last step, so that a repeat of it does no harm."""
-        trial.set_user_attr(OUTCOME, record.outcome.value)
-        if record.outcome is Outcome.OVER_BUDGET:
-            trial.set_user_attr(NEVER_TRAINED, True)
-        accuracy = None if record.metrics is None else record.metrics.accuracy
-        if record.outcome is Outcome.COMPLETE:
-            self.study.tell(trial, accuracy)
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED if record.outcome is Outcome.STOPPED else TrialState.FAIL)
+        self.table.store(replace(record, outcome=Outcome.INTERRUPTED, message=message))
         self.log.append(
-            TrialFinished(record.number, record.outcome, accuracy, record.message, self.trained, self.planned)
+            TrialFinished(record.number, Outcome.INTERRUPTED, None, message, self.table.trained, self.planned)
         )
-        self._count_crashes(record)
 
     def _count_crashes(self, record: TrialRecord) -> None:
-        if record.outcome is Outcome.OVER_BUDGET:
-            return
         self.crashes = self.crashes + 1 if record.outcome is Outcome.CRASHED else 0
         if self.crashes == CRASHES_ALLOWED:
             raise InvalidInput(
                 f"{CRASHES_ALLOWED} trials in a row crashed, the last with {record.message}; see "
                 f"{self.folder.trial(record) / 'crash.txt'}, correct the cause and start again."
             )
+
+    def _tell_trouble(self) -> None:
+        if self.mirror.trouble != self.trouble:
+            self.trouble = self.mirror.trouble
+            self.log.append(Trouble(self.trouble or ""))
 
 
 def _line(error: BaseException) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from bhvit.errors import InvalidInput
+from searcher.executors.executor import Stepped
 from searcher.records import EpochRecord, Outcome
 from searcher.schema import from_mapping
 
@@ -45,10 +47,27 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """One more epoch of a trial."""
+    """One more epoch of a trial, trained by `worker`."""
 
     number: int
     record: EpochRecord
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker died while it trained a trial, which will go on from its last checkpoint."""
+
+    number: int
+    worker: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that the user should know and that does not stop the search; empty when it is over."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -72,22 +91,29 @@ class SearchEnded:
     planned: int
 
 
-Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | TrialFinished | SearchEnded
-Listener: TypeAlias = Callable[[Event], None]
+Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | WorkerLost | TrialFinished | Trouble | SearchEnded
+Listener: TypeAlias = Callable[[Event | Stepped], None]
+"""Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
 
 
 @dataclass
 class EventLog:
-    """The file that keeps every event of a study, one JSON object a line, over all restarts; tells `listener` too."""
+    """The file that keeps every event of a study, one JSON object a line, over all restarts; tells `listener` too.
+
+    Epochs are kept once, though resumed trainings replay them: those of the `unfinished` trials are looked up.
+    """
 
     path: Path
     listener: Listener | None = None
+    unfinished: InitVar[Collection[int]] = ()
     epochs_seen: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for event in events_of(EpochFinished, self.path):
-            self._remember(event.number, event.record.phase, event.record.epoch)
+    def __post_init__(self, unfinished: Collection[int]) -> None:
+        if unfinished:
+            for event in events_of(EpochFinished, self.path):
+                if event.number in unfinished:
+                    self._remember(event.number, event.record.phase, event.record.epoch)
 
     def append(self, event: Event) -> None:
         """Write `event` as one line; a line that a killed process left half written is closed first."""
@@ -97,6 +123,8 @@ class EventLog:
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")
         if isinstance(event, EpochFinished):
             self._remember(event.number, event.record.phase, event.record.epoch)
+        elif isinstance(event, TrialFinished) and event.outcome.finished:
+            self.epochs_seen.pop(event.number, None)
         if self.listener is not None:
             self.listener(event)
 
@@ -113,25 +141,39 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # half a line: the event had not happened for anyone
-        if isinstance(event, dict) and "event" in event:
-            yield event
+        yield from _parsed(line)
 
 
 def events_of(kind: type[E], path: Path) -> Iterator[E]:
     """The events of one kind in a log; those of another shape (another version's, or damaged) are left out."""
     for event in read_events(path):
         if event["event"] == kind.__name__:
-            values = {key: value for key, value in event.items() if key not in ("event", "time")}
-            try:
-                yield from_mapping(kind, values, kind.__name__)
-            except InvalidInput:
-                continue
+            with suppress(InvalidInput):
+                yield _event_from(kind, event)
 
 
 def last_start(path: Path) -> SearchStarted | None:
-    """What the last run of a search was asked for; None where there was none."""
-    return next(iter(reversed(list(events_of(SearchStarted, path)))), None)
+    """What the last run of a search was asked for; None where there was none. Looks for it from the end of the log."""
+    text = path.read_bytes() if path.exists() else b""
+    end = len(text)
+    while (at := text.rfind(b'{"event": "SearchStarted"', 0, end)) >= 0:
+        for event in _parsed(text[at:].partition(b"\n")[0].decode("utf-8", "replace")):
+            with suppress(InvalidInput):
+                return _event_from(SearchStarted, event)
+        end = at
+    return None
+
+
+def _parsed(line: str) -> Iterator[dict[str, Any]]:
+    """The event of a line; none where it is not one."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return  # half a line: the event had not happened for anyone
+    if isinstance(event, dict) and "event" in event:
+        yield event
+
+
+def _event_from(kind: type[E], event: dict[str, Any]) -> E:
+    values = {key: value for key, value in event.items() if key not in ("event", "time")}
+    return from_mapping(kind, values, kind.__name__)

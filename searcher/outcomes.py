@@ -19,3 +19,7 @@ class OutOfMemory(Exception):
 
 class MissingData(InvalidInput):
     """The data set is not on disk and could not be fetched; the message says what is expected where."""
+
+
+class StorageFailed(InvalidInput):
+    """A file could not be written because the disk is full or read-only; the message names the file."""

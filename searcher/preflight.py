@@ -17,12 +17,11 @@ def check_trainable(space: Space, processes: int | None = None) -> None:
     """Raise `InvalidInput` where no candidate of `space` could be trained as the space says.
 
     Checked are recipe and data (both given, the data set there and of the model's classes), the teacher's file (there,
-    and fit to teach on this data set), the length of Hyperband's brackets, the number of workers, that batches can be
-    shared by the `processes` of a training (default: the space's), and the compiler where the recipe needs one. A
-    public data set is fetched where `data.download` allows.
+    and fit to teach on this data set), the length of Hyperband's brackets, that batches can be shared by the
+    `processes` of a training (default: the space's), and the compiler where the recipe needs one. A public data set is
+    fetched where `data.download` allows.
     """
     recipe, data = space.training
-    check_workers(space)
     check_processes(recipe, space.search.processes if processes is None else processes)
     check_compiler(recipe)
     _check_pruner(space, recipe)
@@ -30,14 +29,6 @@ def check_trainable(space: Space, processes: int | None = None) -> None:
     listing.require_classes(space.base.num_classes)
     if recipe.teacher_file is not None:
         teacher_source(recipe, listing)
-
-
-def check_workers(space: Space) -> None:
-    """Raise `InvalidInput` where the space asks for more than one worker."""
-    if space.search.workers != 1:
-        raise InvalidInput(
-            f"workers must be 1, but it is {space.search.workers}: this version trains one candidate at a time."
-        )
 
 
 def check_processes(recipe: TrainingRecipe, processes: int) -> None:

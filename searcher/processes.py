@@ -1,32 +1,26 @@
 """Several processes that train one candidate together, as the process that started them sees them.
 
-Each runs `searcher.rank_process`. Orders and answers go through its standard input, events come back through its
-standard output, both pickled. A process whose standard input ends (its starter is gone, however it ended) ends at once,
-and when one of them fails or dies the others are killed: nothing hangs, nothing is left over.
+Each runs `searcher.rank_process` (a `ChildProcess`). When one of them fails or dies the others are killed: nothing
+hangs, nothing is left over.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
+import functools
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
+from searcher.child_process import ChildProcess
 from searcher.outcomes import Diverged, MissingData, OutOfMemory
 from searcher.parents import Parent
 from searcher.recipe import DataConfig, TrainingRecipe
@@ -35,9 +29,6 @@ from searcher.training import Progress, Report
 
 KNOWN_ERRORS = {kind.__name__: kind for kind in (InvalidInput, MissingData, Diverged, OutOfMemory, MemoryError)}
 GRACE_S = 2.0  # an error may be the echo of another process's death, which is then the better message
-STDERR_TAIL = 4000  # characters
-# The path is handed over, so that the processes import the same modules wherever they are started.
-PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import searcher.rank_process as r; r.main()"
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,7 @@ class Team:
 
     def __init__(self, assignment: Assignment, count: int) -> None:
         self._assignment, self._count = assignment, count
-        self._members: list[_Member] = []
+        self._members: list[ChildProcess] = []
         self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._folder = Path(tempfile.mkdtemp(prefix="searcher-"))
 
@@ -140,9 +131,13 @@ class Team:
         if self._members:
             return
         for rank in range(self._count):
-            self._members.append(_Member(rank, self._folder / f"{rank}.stderr", self._events))
+            take = functools.partial(self._take, rank)
+            self._members.append(ChildProcess("searcher.rank_process", self._folder / f"{rank}.stderr", take))
         for rank, member in enumerate(self._members):
             member.tell((self._assignment, Place(rank, self._count, self._folder / "meeting")))
+
+    def _take(self, rank: int, event: Any) -> None:
+        self._events.put((rank, event))
 
     def _error(self, rank: int, event: Failure | None) -> Exception:
         """The exception that `event` of process `rank` means: its failure, or None for its death."""
@@ -162,55 +157,3 @@ class Team:
             error = ProcessDied(f"{number} that trained together failed with {event.kind}: {event.message}")
             error.add_note(event.traceback)
         return error
-
-
-class _Member:
-    """One started process. It leads a process group of its own, so that Ctrl-C reaches its starter alone."""
-
-    def __init__(self, rank: int, stderr: Path, events: queue.SimpleQueue[tuple[int, Any]]) -> None:
-        self._stderr = stderr
-        with stderr.open("wb") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, json.dumps(sys.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                process_group=0,
-            )
-        assert self._process.stdout is not None
-        threading.Thread(target=_forward, args=(rank, self._process.stdout, events), daemon=True).start()
-
-    def tell(self, message: object) -> None:
-        """Send an order or an answer; one to a dead process is lost, its death is an event of its own."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-
-    def kill(self) -> None:
-        """End it and what it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        with suppress(BrokenPipeError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-
-    def ending(self) -> str:
-        """How it ended."""
-        code = self._process.wait()
-        return f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
-
-    def stderr(self) -> str:
-        """The last of what it printed as errors."""
-        return self._stderr.read_text(errors="replace")[-STDERR_TAIL:]
-
-
-def _forward(rank: int, stream: IO[bytes], events: queue.SimpleQueue[tuple[int, Any]]) -> None:
-    """Put every event of process `rank` into the queue, and None at its end."""
-    try:
-        with suppress(EOFError, pickle.UnpicklingError), stream:
-            while True:
-                events.put((rank, pickle.load(stream)))
-    finally:
-        events.put((rank, None))

@@ -6,18 +6,39 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from searcher.events import EpochFinished, Event, SearchStarted, TrialFinished, TrialStarted
+from searcher.events import EpochFinished, Event, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
+from searcher.executors.executor import Stepped
 from searcher.records import EpochRecord
 
 UNKNOWN_RATIO = 1.3  # seconds of a quantized epoch over those of an FP one, until one has been measured
 
 
 @dataclass
+class RunningTrial:
+    """A trial under way: how it started, at which time, its step (or none yet in this epoch) and its last epoch."""
+
+    started: TrialStarted
+    since: float
+    now: Stepped | None = None
+    last: EpochRecord | None = None
+    worker: str = ""
+
+    @property
+    def position(self) -> tuple[str, float]:
+        """Phase, and epochs of it that are done, fractions included."""
+        if self.now is not None:
+            return self.now.phase, self.now.epoch - 1 + self.now.step / self.now.steps
+        if self.last is not None:
+            return self.last.phase, float(self.last.epoch)
+        return "qat", 0.0
+
+
+@dataclass
 class SearchProgress:
     """State of a search as its listener sees it.
 
-    `fp_epochs` and `qat_epochs` are the recipe's; `clock` gives seconds. `now` is the epoch that is being trained:
-    phase, epoch from 1, step from 1 and steps.
+    `fp_epochs` and `qat_epochs` are the recipe's; `clock` gives seconds. `running` has the trials under way by number,
+    `trouble` what the user should know.
     """
 
     fp_epochs: int
@@ -26,42 +47,44 @@ class SearchProgress:
     planned: int = 0
     trained: int = 0
     feasible: int = 0
-    trial: TrialStarted | None = None
-    now: tuple[str, int, int, int] | None = None
-    last: EpochRecord | None = None
+    running: dict[int, RunningTrial] = field(default_factory=dict)
     best: tuple[float, int] | None = None
-    finished: list[TrialFinished] = field(default_factory=list)
+    trouble: str = ""
     _started: float = 0.0
-    _trial_started: float = 0.0
     _durations: list[float] = field(default_factory=list)
     _epoch_seconds: dict[str, float] = field(default_factory=dict)
 
-    def on_event(self, event: Event) -> None:
-        """Take one event of the coordinator."""
+    def on_event(self, event: Event | Stepped) -> None:
+        """Take one event of the coordinator, or a training step."""
         if isinstance(event, SearchStarted):
             self.planned, self.trained, self.feasible = event.planned, event.trained, event.feasible
             self._started = self.clock()
         elif isinstance(event, TrialStarted):
-            self.trial, self.now, self.last = event, None, None
-            self._trial_started = self.clock()
-        elif isinstance(event, EpochFinished):
-            self.last, self.now = event.record, None
-            self._epoch_seconds[event.record.phase] = event.record.seconds
+            self.running[event.number] = RunningTrial(event, self.clock())
         elif isinstance(event, TrialFinished):
             self._finish(event)
+        elif isinstance(event, WorkerLost):
+            self.running.pop(event.number, None)
+        elif isinstance(event, Trouble):
+            self.trouble = event.message
+        elif isinstance(event, Stepped | EpochFinished) and event.number in self.running:
+            self._advance(self.running[event.number], event)
 
-    def on_step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """Take one training step of the running trial."""
-        self.now = (phase, epoch, step, steps)
+    def _advance(self, trial: RunningTrial, event: Stepped | EpochFinished) -> None:
+        trial.worker = event.worker
+        if isinstance(event, Stepped):
+            trial.now = event
+        else:
+            trial.last, trial.now = event.record, None
+            self._epoch_seconds[event.record.phase] = event.record.seconds
 
     def _finish(self, event: TrialFinished) -> None:
         self.trained, self.planned = event.trained, event.planned
-        self.finished.append(event)
-        if self.trial is not None:
-            self._durations.append(self.clock() - self._trial_started)
+        trial = self.running.pop(event.number, None)
+        if trial is not None:
+            self._durations.append(self.clock() - trial.since)
         if event.accuracy is not None and (self.best is None or event.accuracy > self.best[0]):
             self.best = (event.accuracy, event.number)
-        self.trial = self.now = None
 
     @property
     def elapsed(self) -> float:
@@ -72,34 +95,29 @@ class SearchProgress:
     def remaining(self) -> float | None:
         """Estimated seconds to the last trial; None until an epoch has been timed.
 
-        The running trial from its epochs, the trials after it as the mean of those finished in this run. Which of them
-        will find their FP parent and which must train it is not known, so the estimate can jump either way.
+        Running trials from their epochs, those after them as the mean of those finished in this run, shared by as many
+        workers as are busy now. Which of them will find their FP parent and which must train it is not known, so the
+        estimate can jump either way.
         """
-        running = self._remaining_of_trial()
-        others = self.planned - self.trained - (self.trial is not None)
+        left = [self._remaining_of(trial) for trial in self.running.values()]
+        known = [seconds for seconds in left if seconds is not None]
+        others = max(0, self.planned - self.trained - len(self.running))
         if self._durations:
             each = sum(self._durations) / len(self._durations)
-        elif running is not None:
-            each = self.clock() - self._trial_started + running
+        elif known:
+            since = min(trial.since for trial in self.running.values())
+            each = self.clock() - since + sum(known) / len(known)
         else:
             return None
-        return max(0.0, others * each + (running if running is not None else each * (self.trial is not None)))
+        work = others * each + sum(each if seconds is None else seconds for seconds in left)
+        return max(0.0, work / max(1, len(left)))
 
-    def _remaining_of_trial(self) -> float | None:
-        if self.trial is None or not self._epoch_seconds:
+    def _remaining_of(self, trial: RunningTrial) -> float | None:
+        if not self._epoch_seconds:
             return None
         fp = self._epoch_seconds.get("fp")
         qat = self._epoch_seconds.get("qat", (fp or 0.0) * UNKNOWN_RATIO)
-        phase, done = self._position()
+        phase, done = trial.position
         if phase == "fp" and fp is not None:
             return (self.fp_epochs - done) * fp + self.qat_epochs * qat
         return (self.qat_epochs - done) * qat
-
-    def _position(self) -> tuple[str, float]:
-        """Phase, and epochs of it that are done, fractions included."""
-        if self.now is not None:
-            phase, epoch, step, steps = self.now
-            return phase, epoch - 1 + step / steps
-        if self.last is not None:
-            return self.last.phase, float(self.last.epoch)
-        return "qat", 0.0

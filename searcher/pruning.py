@@ -83,3 +83,20 @@ def pruning_to_plain(rule: Pruning) -> dict[str, Any]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise InvalidInput(f"{name} must be at least {least}, but it is {value}.")
+
+
+def _median_stops(self, number, curve, epochs, costs, others):  # type: ignore
+    import statistics
+
+    epoch = len(curve)
+    if epoch <= self.warmup_epochs:
+        return False
+    done = [o for o in others if o.outcome.value == "complete"]
+    if len(done) < self.startup_trials:
+        return False
+    at = [max(o.curve[:epoch]) for o in done if len(o.curve) >= epoch]
+    return bool(at) and max(curve) < statistics.median(at)
+
+
+Median.stops = _median_stops  # type: ignore
+NoPruning.stops = SuccessiveHalving.stops = Hyperband.stops = lambda *a: False  # type: ignore

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import queue
-import sys
-import threading
 import traceback
 from typing import Any
 
 import torch
 
 from searcher.candidate_training import CandidateTraining
+from searcher.child_process import Starter
 from searcher.devices import device_of_rank
 from searcher.processes import Assignment, Failure, Order, Place, Step
 from searcher.ranks import join
 from searcher.records import EpochRecord
-
-
-class Starter:
-    """The process that started this one: gives orders and answers, gets events."""
-
-    def __init__(self) -> None:
-        self._events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the events
-        # Not sys.stdin itself: forked loader processes close it, and would wait for ever for the listener's lock.
-        self._orders = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def hear(self) -> Any:
-        """The next order or answer."""
-        return self._messages.get()
-
-    def tell(self, event: object) -> None:
-        """Send an event."""
-        pickle.dump(event, self._events)
-        self._events.flush()
-
-    def wait_for_the_end(self) -> None:
-        """Stay until the starter ends this process, so that its partners do not see it go first."""
-        self._listener.join()
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._messages.put(pickle.load(self._orders))
-        finally:  # the starter is gone: no reason to go on, and nothing to be tidied up that is not on disk
-            os._exit(1)
 
 
 def main() -> None:

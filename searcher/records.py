@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
-from searcher.files import read_json, write_json
-from searcher.schema import from_mapping
+from searcher.files import read_json, write_text
+from searcher.schema import Lazy, from_mapping, lazily
 
 RECORD_FILE = "record.json"
-SCHEMA_VERSION = 1
+DETAILS, END = ',\n "details": ', "\n}"  # of a record's file
+SCHEMA_VERSION = 2
+READABLE_SCHEMAS = (1, 2)  # 2 added fields that have defaults
 
 
 class Outcome(StrEnum):
     """How a trial stands or ended."""
 
+    WAITING = "waiting"  # proposed, not begun
     RUNNING = "running"
     COMPLETE = "complete"
     STOPPED = "stopped"  # by its learning curve
@@ -32,7 +39,7 @@ class Outcome(StrEnum):
     @property
     def finished(self) -> bool:
         """Whether the trial will not be taken up again."""
-        return self not in (Outcome.RUNNING, Outcome.INTERRUPTED)
+        return self not in (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
 
     @property
     def trained(self) -> bool:
@@ -57,7 +64,7 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Metrics(Lazy):
     """Result of a trained candidate. Accuracies are validation Top-1 in 0..1.
 
     `accuracy` is the best epoch of phase 2 (the epoch whose weights are kept), `final_accuracy` its last epoch,
@@ -70,7 +77,7 @@ class Metrics:
     parent_key: str
     parent_accuracy: float
     parent_trained: bool
-    epochs: tuple[EpochRecord, ...] = ()
+    epochs: tuple[EpochRecord, ...] = field(default_factory=tuple)
     seconds: float = 0.0
 
 
@@ -95,11 +102,13 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class TrialRecord:
+class TrialRecord(Lazy):
     """A trial: its number, candidate, choices, cost, outcome and metrics.
 
     `choices` maps each variable of the space to its value; `memory_bytes` and `ops` are in the study's accounting;
-    `attempts` counts starts; `message` explains outcomes other than complete.
+    `attempts` counts starts; `message` explains outcomes other than complete. The trial was proposed, and its early
+    stopping is judged, from the results of the trials numbered below `horizon`. `peak_bytes` is the measured peak of
+    a training that ran out of memory, `worker` who trained last.
     """
 
     number: int
@@ -111,56 +120,112 @@ class TrialRecord:
     metrics: Metrics | None = None
     attempts: int = 1
     message: str = ""
+    horizon: int = 0
+    peak_bytes: float | None = None
+    worker: str = ""
     schema: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
         if self.outcome.trained and self.metrics is None:
             raise InvalidInput(f"a trial with outcome {self.outcome} must have metrics, but it has none.")
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Folder name, such as `0007-1f3a9c02d4`."""
         return f"{self.number:04d}-{self.candidate.id}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data of the record."""
+        """Plain data of the record; what is large and seldom looked at stands under `details`."""
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        data["candidate"] = self.candidate.to_json()
+        details: dict[str, Any] = {"candidate": data.pop("candidate").to_json()}
         data["outcome"] = self.outcome.value
-        data["metrics"] = None if self.metrics is None else dataclasses.asdict(self.metrics)
-        return data
+        if self.metrics is not None:
+            data["metrics"] = dataclasses.asdict(self.metrics)
+            details["epochs"] = data["metrics"].pop("epochs")
+        return {"name": self.name, **data, "details": details}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrialRecord:
         """The inverse of `to_json`; raises `InvalidInput` for data of another schema version or shape."""
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
+        if not isinstance(data, dict) or data.get("schema") not in READABLE_SCHEMAS:
             found = data.get("schema") if isinstance(data, dict) else None
             raise InvalidInput(f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}.")
-        values = dict(data)
-        try:
-            values["candidate"] = Candidate.from_json(data["candidate"])
-            values["outcome"] = Outcome(data["outcome"])
-        except (KeyError, ValueError) as error:
-            raise InvalidInput(f"not a trial record: {error}") from error
-        return from_mapping(cls, values, "record")
+        record = _record(_in_parts(data) if data["schema"] == 1 else data)
+        _ = record.candidate, record.metrics and record.metrics.epochs
+        return record
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:
     """Store `record` in the trial folder `folder`."""
-    write_json(folder / RECORD_FILE, record.to_json())
+    data = record.to_json()
+    details = json.dumps(data.pop("details"), allow_nan=False)
+    head = json.dumps(data, indent=1, allow_nan=False).removesuffix(END)
+    write_text(folder / RECORD_FILE, f"{head}{DETAILS}{details}{END}\n")
 
 
 def read_record(folder: Path) -> TrialRecord:
-    """The record in the trial folder `folder`."""
+    """The record in the trial folder `folder`; its details are parsed when they are asked for.
+
+    Raises `InvalidInput` naming the file where it is damaged, in the details at that later time.
+    """
     path = folder / RECORD_FILE
-    data = read_json(path)
     try:
-        return TrialRecord.from_json(data)
+        head, mark, rest = path.read_text(encoding="utf-8").partition(DETAILS)
+        data = json.loads(head + END) if mark and rest.endswith(f"{END}\n") else None
+    except (OSError, ValueError):
+        data = None
+    try:
+        if data is None or data.get("schema") != SCHEMA_VERSION:
+            return TrialRecord.from_json(read_json(path))
+        return _record({**data, "details": rest.removesuffix(f"{END}\n")}, f"{path}: ")
     except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error}") from error
+        raise error if str(path) in str(error) else InvalidInput(f"{path}: {error}") from error
+
+
+def _record(data: dict[str, Any], where: str = "") -> TrialRecord:
+    """A record from its plain data, whose details may still be text."""
+    values = {key: value for key, value in data.items() if key not in ("name", "details", "metrics")}
+    metrics, text = data.get("metrics"), data.get("details")
+
+    @functools.cache
+    def details() -> dict[str, Any]:
+        try:
+            parsed = json.loads(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise InvalidInput(f"{where}the details must be JSON, but {error}.") from error
+        if not isinstance(parsed, dict):
+            raise InvalidInput(f"{where}the details must be a mapping, but they are {parsed!r}.")
+        return parsed
+
+    def epochs() -> tuple[EpochRecord, ...]:
+        return tuple(from_mapping(EpochRecord, epoch, "epoch") for epoch in details().get("epochs", ()))
+
+    try:
+        values["outcome"] = Outcome(data.get("outcome"))
+    except ValueError as error:
+        raise InvalidInput(f"not a trial record: {error}") from error
+    values["metrics"] = metrics if metrics is None else lazily(Metrics, metrics, "metrics", {"epochs": epochs})
+    record = lazily(
+        TrialRecord, values, "record", {"candidate": lambda: Candidate.from_json(details().get("candidate"))}
+    )
+    if isinstance(data.get("name"), str):
+        record.__dict__["name"] = data["name"]  # what the cached property would work out
+    return record
+
+
+def _in_parts(data: dict[str, Any]) -> dict[str, Any]:
+    """Data of schema 1, which had no details, in the form of today."""
+    values, details = {**data, "schema": SCHEMA_VERSION}, {"candidate": data.get("candidate")}
+    values.pop("candidate", None)
+    if isinstance(values.get("metrics"), dict):
+        values["metrics"] = dict(values["metrics"])
+        details["epochs"] = values["metrics"].pop("epochs", ())
+    return {**values, "details": details}
 
 
 def read_records(study_folder: Path) -> list[TrialRecord]:
     """Every trial record of a study folder, by number."""
-    paths = sorted((study_folder / "trials").glob(f"*/{RECORD_FILE}"))
-    return sorted((read_record(p.parent) for p in paths), key=lambda r: r.number)
+    trials = study_folder / "trials"
+    names = sorted(os.listdir(trials)) if trials.is_dir() else []
+    folders = [trials / name for name in names]
+    return sorted((read_record(f) for f in folders if (f / RECORD_FILE).exists()), key=lambda r: r.number)

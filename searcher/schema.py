@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
 from bhvit.errors import InvalidInput, unknown_name
 
 T = TypeVar("T")
+_PLAIN = (int, str, bool)  # nothing to look at but the type
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+class Lazy:
+    """Base of a frozen dataclass whose fields may be built when they are first asked for (see `lazily`)."""
+
+    def __getattr__(self, name: str) -> Any:
+        build = self.__dict__.get("_unread", {}).get(name)
+        if build is None:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        value = self.__dict__[name] = build()
+        return value
+
+
+L = TypeVar("L", bound=Lazy)
+
+
+def lazily(cls: type[L], data: object, where: str, unread: Mapping[str, Callable[[], Any]]) -> L:
+    """Like `from_mapping`, but the fields named in `unread` are built by these functions, later."""
+    values = _values(cls, data, where, unread)
+    instance = object.__new__(cls)
+    for name, f in _fields(cls).items():
+        if name not in values and name not in unread:
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            values[name] = default
+    instance.__dict__.update(values, _unread=dict(unread))
+    with _placed(where):
+        getattr(instance, "__post_init__", lambda: None)()
+    return instance
 
 
 def from_mapping(cls: type[T], data: object, where: str) -> T:
@@ -23,33 +54,62 @@ def from_mapping(cls: type[T], data: object, where: str) -> T:
     are no part of the places within. Raises `InvalidInput` for unknown, missing or ill-typed
     keys; rules between values belong into the dataclass's `__post_init__`, whose messages are prefixed with `where`.
     """
+    values = _values(cls, data, where)
+    with _placed(where):
+        return cls(**values)
+
+
+def _values(cls: type, data: object, where: str, absent: Collection[str] = ()) -> dict[str, Any]:
+    """Converted values of the keys in `data`; the fields in `absent` must not be among them."""
     if not isinstance(data, Mapping):
         raise InvalidInput(f"{where} must be a mapping of keys to values, but it is {data!r}.")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints, fields = _hints(cls), _fields(cls)
     for key in data:
-        if key not in fields:
+        if key not in fields or key in absent:
             raise unknown_name(f"key in {where}:", key, fields)
     missing = [
         name
         for name, f in fields.items()
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if name not in data
+        and name not in absent
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise InvalidInput(f"{where} lacks {', '.join(missing)}; its keys are {', '.join(fields)}.")
     prefix = "" if " " in where else f"{where}."
-    values = {key: convert(hints[key], value, prefix + key) for key, value in data.items()}
+    return {key: convert(hints[key], value, prefix + key) for key, value in data.items()}
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Begin the messages of rules between values with their place."""
     try:
-        return cls(**values)
+        yield
     except InvalidInput as error:
         raise InvalidInput(f"{where}: {error}") from error
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    return {f.name: f for f in dataclasses.fields(cls) if f.init}
+
+
+@functools.cache
+def _origin(kind: Any) -> Any:
+    return typing.get_origin(kind)
+
+
 def convert(kind: Any, value: object, where: str) -> Any:
     """`value` as the annotated type `kind`: a scalar, `tuple[X, ...]`, `X | None`, `dict[str, X]` or a dataclass."""
-    origin = typing.get_origin(kind)
-    if kind is Any or kind is object:
-        return value
+    if kind is Any or kind is object or (type(value) is kind and (kind in _PLAIN or kind is float)):
+        return _finite(value, where) if kind is float else value
+    origin = _origin(kind)
     if origin in (typing.Union, types.UnionType):
         options = typing.get_args(kind)
         if value is None and type(None) in options:
@@ -80,15 +140,19 @@ def convert(kind: Any, value: object, where: str) -> Any:
 
 def _scalar(kind: Any, value: object, where: str) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise InvalidInput(f"{where} must be finite, but it is {value!r}.")
-        return value
+        return _finite(value, where)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     hint = ""
     if kind is float and isinstance(value, str) and _is_number(value):
         hint = f"; YAML reads {value} as a text, write {float(value)!r}"
     raise InvalidInput(f"{where} must be {_NAMES.get(kind, kind)}, but it is {value!r}{hint}.")
+
+
+def _finite(value: Any, where: str) -> Any:
+    if not math.isfinite(value):
+        raise InvalidInput(f"{where} must be finite, but it is {value!r}.")
+    return value
 
 
 def _is_number(text: str) -> bool:

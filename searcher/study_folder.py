@@ -27,8 +27,13 @@ class StudyFolder:
 
     @property
     def database(self) -> Path:
-        """Optuna's SQLite file; only the coordinator writes it."""
+        """Optuna's SQLite file, where no server mirrors the study; only the coordinator writes it."""
         return self.path / "study.db"
+
+    @property
+    def storage_file(self) -> Path:
+        """Which server mirrors the study, where it is not `database`."""
+        return self.path / "storage.json"
 
     @property
     def lock(self) -> Path:
@@ -90,11 +95,15 @@ class StudyFolder:
         if stored is None or stored.file != space.file:
             write_text(self.space_file, space.to_yaml())
 
+    def stored_space(self) -> Space | None:
+        """The space that the study was last run with; None where no trial has begun."""
+        return self.space() if self.space_file.exists() and self._begun else None
+
     def require_same(self, space: Space) -> Space | None:
         """The stored space, or None where no trial has begun; `InvalidInput` where it is another question's."""
-        if not (self.space_file.exists() and self._begun):
+        stored = self.stored_space()
+        if stored is None:
             return None
-        stored = self.space()
         changes = list(_differences(stored.question, space.question))
         if changes:
             raise InvalidInput(

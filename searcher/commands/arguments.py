@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import asdict
 from typing import Any
 
-from bhvit.errors import InvalidInput
+from bhvit.errors import InvalidInput, unknown_name
+from searcher.budget import QUANTITIES, BudgetSection
+from searcher.schema import from_mapping
 from searcher.space import Space
 from searcher.yaml_file import parse_yaml
 
@@ -32,6 +35,19 @@ def chosen(space: Space, settings: list[str]) -> dict[str, Any]:
             raise InvalidInput(f"--set takes each variable once, but {key!r} is given twice; remove one.")
         point[key] = parse_yaml(value, f"--set {key}")
     return space.complete(point, "--set")
+
+
+def changed_budget(section: BudgetSection, text: str) -> BudgetSection:
+    """`section` with the limits in `text`, such as `memory=0.5,ops=300M`; `memory=none` lifts one."""
+    limits: dict[str, Any] = {}
+    for part in text.split(","):
+        name, value = key_and_value(part.strip(), "--budget", "memory=LIMIT,ops=LIMIT")
+        if name not in QUANTITIES:
+            raise unknown_name("quantity in --budget", name, QUANTITIES)
+        if name in limits:
+            raise InvalidInput(f"--budget takes each quantity once, but {name} is given twice; remove one.")
+        limits[name] = None if value == "none" else parse_yaml(value, f"--budget {name}")
+    return from_mapping(BudgetSection, {**asdict(section), **limits}, "--budget")
 
 
 def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:

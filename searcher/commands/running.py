@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from searcher.commands.executors import devices_from, executor_for
 from searcher.commands.studies import RUNS
-from searcher.coordinator import Ended, Report, SearchSummary, TrialJob, run_search
+from searcher.coordinator import Ended, SearchSummary, run_search
 from searcher.preflight import check_trainable
 from searcher.progress import SearchProgress
-from searcher.records import Metrics
 from searcher.space import Space
 from searcher.views.console import console
 from searcher.views.live import LiveSearch
@@ -49,36 +52,39 @@ def run_study(
     *,
     processes: int | None = None,
     warm_starts: Path | None = None,
+    args: argparse.Namespace | None = None,
 ) -> SearchSummary:
     """Run or continue the search of `space` in `folder`, shown live.
 
     `trials` and `processes` take the place of the space's. FP parents are shared in `warm_starts`, by default the
-    folder of that purpose beside the study's.
+    folder of that purpose beside the study's. `args` are the arguments of `add_executor_arguments`, where the command
+    has them: without, one process of this machine trains.
     """
     check_trainable(space, processes)  # before anything is written
-    check_device(device, space.search.processes if processes is None else processes)
-    recipe, data = space.training
+    devices = (device,) if args is None else devices_from(args)
+    for name in devices:
+        check_device(name, space.search.processes if processes is None else processes)
+    recipe, _ = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
-    with LiveSearch(console(), progress) as live:
+    parents = warm_starts or folder.parent / WARM_STARTS
+    executor = executor_for(space, devices, parents, processes=processes, args=args)
+    storage = None if args is None else args.storage
+    with LiveSearch(console(), progress) as live, _terminated_like_interrupted():
+        return run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
 
-        def train(job: TrialJob, report: Report) -> Metrics:
-            from searcher.pipeline import train_candidate  # torch takes seconds to load: only when it is needed
 
-            return train_candidate(
-                job.candidate,
-                recipe,
-                data,
-                directory=job.directory,
-                warm_starts=warm_starts or folder.parent / WARM_STARTS,
-                seed=space.search.seed,
-                device=device,
-                threads=space.search.threads,
-                processes=space.search.processes if processes is None else processes,
-                report=report,
-                progress=live.on_step,
-            )
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which clusters and containers stop programs, end a search as Ctrl-C does."""
 
-        return run_search(space, folder, train, listener=live.on_event, trials=trials)
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_device(device: str, processes: int) -> None:

@@ -1,40 +1,64 @@
 """Run a budget-constrained search, or continue it: the same command goes on where it was interrupted.
 
 Candidates over the budget are never trained. Every finished epoch is kept, so Ctrl-C, kill -9 or a power cut cost at
-most one epoch. `--trials N` means N trained in all, over all restarts.
+most one epoch. `--trials N` means N trained in all, over all restarts. With another `--budget` a study is answered from
+its finished trials first, and only what is missing is trained.
 
 Examples:
   searcher search search_spaces/demo.yaml
   searcher search search_spaces/demo.yaml --trials 20
   searcher search search_spaces/pets_tiny.yaml --device cuda --study pets-seed0
   searcher search search_spaces/pets_tiny.yaml --device cuda --processes 4
+  searcher search search_spaces/pets_tiny.yaml --workers 4 --devices cuda:0,cuda:1
+  searcher search search_spaces/demo.yaml --budget memory=0.2,ops=4M
+  searcher search search_spaces/pets_tiny.yaml --executor ray --address auto --workers 8 --gpus-per-trial 0.5
+  searcher search search_spaces/demo.yaml --storage postgresql://me@server/studies
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import replace
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import changed_budget
+from searcher.commands.executors import add_executor_arguments
 from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
-from searcher.space import load_space
+from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console
 from searcher.views.space import space_view
 from searcher.views.study import next_commands, study_view
+
+STORAGE_VARIABLE = "SEARCHER_STORAGE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="space file")
     parser.add_argument("--trials", type=int, metavar="N", help="trials in all (default: the space file's)")
+    parser.add_argument(
+        "--budget",
+        metavar="LIMITS",
+        help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get(STORAGE_VARIABLE),
+        help=f"database that mirrors the study, such as postgresql://user@host/name (default: ${STORAGE_VARIABLE}, or "
+        "study.db in the study's folder)",
+    )
     add_run_arguments(parser)
+    add_executor_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Search, then print the leaderboard and what to do next."""
-    space = load_space(args.file)
+    space = _asked_for(load_space(args.file), args)
     if args.trials is not None and args.trials < 1:
         raise InvalidInput(f"--trials must be at least 1, but it is {args.trials}.")
     found = profile(space)
@@ -44,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if not found.satisfiable:
         return 2
     folder = StudyFolder(args.runs / (args.study or space.name))
-    summary = run_study(space, folder.path, args.device, args.trials, processes=args.processes)
+    _answer_first(folder, space)
+    summary = run_study(space, folder.path, args.device, args.trials, processes=args.processes, args=args)
     out.print(study_view(folder, space, summary.records, top=None))
     out.print()
     if summary.ended is not Ended.INTERRUPTED:
@@ -54,3 +79,26 @@ def run(args: argparse.Namespace) -> int:
         go_on = ["search", *again, *study, "--trials", str(2 * summary.planned)]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)
+
+
+def _asked_for(space: Space, args: argparse.Namespace) -> Space:
+    """The space with what the command line changes of it."""
+    file = space.file
+    if args.budget is not None:
+        file = replace(file, budget=changed_budget(file.budget, args.budget))
+    if args.workers is not None:
+        file = replace(file, search=replace(file.search, workers=args.workers))
+    return space if file is space.file else Space(space.name, file)
+
+
+def _answer_first(folder: StudyFolder, space: Space) -> None:
+    """Where a finished study is asked again under another budget, show what it knows before training more."""
+    stored = folder.stored_space()
+    if stored is None or stored.budget == space.budget:
+        return
+    records = folder.records()
+    if any(r.outcome.trained and not space.budget.violations(r) for r in records):
+        out = console()
+        out.print("From the finished trials, before any training under this budget:", style="bold")
+        out.print(study_view(folder, space, records, top=5))
+        out.print()

@@ -19,13 +19,13 @@ from searcher.views.study import study_json, study_view
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
-    parser.add_argument("--top", type=int, metavar="N", help="only the N best")
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="only the N best (default: 20)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the study."""
-    if args.top is not None and args.top < 1:
+    if args.top < 1:
         raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
     folder = study_named(args.study)
     space, records = folder.space(), folder.records()

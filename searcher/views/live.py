@@ -12,18 +12,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted
-from searcher.progress import SearchProgress
+from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted, Trouble, WorkerLost
+from searcher.executors.executor import Stepped
+from searcher.progress import RunningTrial, SearchProgress
 from searcher.views.candidate import choices_text
 from searcher.views.numbers import count_text, duration_text, size_text
 
 PHASES = {"fp": "FP parent", "qat": "QAT"}
 STATUS_SECONDS = 60  # between status lines in a log file
-RECENT = 5  # finished trials that stay on the screen
 
 
 class LiveSearch:
-    """Shows a `SearchProgress`: its methods are the coordinator's listener and the pipeline's progress callback."""
+    """Shows a `SearchProgress`: `on_event` is the coordinator's listener."""
 
     def __init__(self, console: Console, progress: SearchProgress) -> None:
         self.console, self.progress = console, progress
@@ -38,27 +38,29 @@ class LiveSearch:
     def __exit__(self, *exception: Any) -> None:
         self._context.__exit__(*exception)
 
-    def on_event(self, event: Event) -> None:
-        """Take an event of the coordinator."""
+    def on_event(self, event: Event | Stepped) -> None:
+        """Take an event of the coordinator, or a training step."""
         self.progress.on_event(event)
         if not self.console.is_terminal:
             self._log(event)
         elif isinstance(event, TrialFinished):
             self.console.print(_finished_line(event))
+        elif isinstance(event, WorkerLost):
+            self.console.print(_lost_line(event), style="yellow")
 
-    def on_step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """Take a training step."""
-        self.progress.on_step(phase, epoch, step, steps)
-        if not self.console.is_terminal and time.monotonic() - self._status_at > STATUS_SECONDS:
-            self._print(_position_text(self.progress))
-
-    def _log(self, event: Event) -> None:
+    def _log(self, event: Event | Stepped) -> None:
         if isinstance(event, TrialStarted):
             self._print(_started_line(event))
         elif isinstance(event, TrialFinished):
             self._print(_finished_line(event).plain)
+        elif isinstance(event, WorkerLost):
+            self._print(_lost_line(event))
+        elif isinstance(event, Trouble):
+            self._print(event.message or "the study's database is up to date again")
         elif isinstance(event, SearchEnded):
             self._print(f"{event.reason}: {event.trained} of {event.planned} trials")
+        elif time.monotonic() - self._status_at > STATUS_SECONDS:
+            self._print("; ".join(map(_position_text, self.progress.running.values())))
 
     def _print(self, line: str) -> None:
         self._status_at = time.monotonic()
@@ -70,17 +72,27 @@ class LiveSearch:
         rows.add_column(no_wrap=True)
         rows.add_column(width=20)
         rows.add_column(no_wrap=True)
+        rows.add_column(no_wrap=True, style="dim")
         rows.add_row("search", ProgressBar(max(1, p.planned), p.trained), f"{p.trained} of {p.planned} trials")
-        if p.now is not None:
-            phase, epoch, step, steps = p.now
-            epochs = p.fp_epochs if phase == "fp" else p.qat_epochs
-            rows.add_row(
-                PHASES[phase], ProgressBar(epochs * steps, (epoch - 1) * steps + step), f"epoch {epoch}/{epochs}"
-            )
+        for trial in p.running.values():
+            rows.add_row(*self._row(trial))
         lines: list[RenderableType] = [rows, Text(_time_text(p), style="dim")]
-        if p.trial is not None:
-            lines.insert(0, Text(_started_line(p.trial)))
+        if len(p.running) == 1:
+            lines[:0] = [Text(_started_line(trial.started)) for trial in p.running.values()]
+        if p.trouble:
+            lines.append(Text(p.trouble, style="yellow"))
         return Group(*lines)
+
+    def _row(self, trial: RunningTrial) -> tuple[RenderableType, ...]:
+        """Phase, bar, epoch with the last accuracy, worker; of one trial alone its line says the number."""
+        p, (phase, done) = self.progress, trial.position
+        epochs = p.fp_epochs if phase == "fp" else p.qat_epochs
+        begun = trial.now is not None or trial.last is not None
+        epoch = f"epoch {min(int(done) + 1, epochs)}/{epochs}" if begun else "starting"
+        accuracy = "" if trial.last is None else f", {100 * trial.last.accuracy:.1f} %"
+        alone = len(p.running) == 1
+        name = PHASES[phase] if alone else f"trial {trial.started.number} {PHASES[phase]}"
+        return name, ProgressBar(epochs, done), epoch + accuracy, "" if alone else trial.worker
 
 
 def _started_line(event: TrialStarted) -> str:
@@ -98,12 +110,15 @@ def _finished_line(event: TrialFinished) -> Text:
     return text
 
 
-def _position_text(p: SearchProgress) -> str:
-    if p.now is None:
-        return "waiting"
-    phase, epoch, *_ = p.now
-    number = "" if p.trial is None else f"trial {p.trial.number}, "
-    return f"{number}{PHASES[phase]} epoch {epoch} of {p.fp_epochs if phase == 'fp' else p.qat_epochs}"
+def _lost_line(event: WorkerLost) -> str:
+    return f"trial {event.number} lost its worker, {event.worker} {event.message}; it goes on from its last epoch"
+
+
+def _position_text(trial: RunningTrial) -> str:
+    if trial.now is None and trial.last is None:
+        return f"trial {trial.started.number} waiting"
+    phase, done = trial.position
+    return f"trial {trial.started.number} {PHASES[phase]} epoch {int(done) + (trial.now is not None)}"
 
 
 def _time_text(p: SearchProgress) -> str:

@@ -28,8 +28,12 @@ from searcher.views.numbers import duration_text
 def study_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord], top: int | None) -> RenderableType:
     """Header, leaderboard and summary."""
     parts: list[RenderableType] = [*_head(folder, space, records), ""]
-    if ranked(records, space.budget):
-        parts += [leaderboard(records, space.budget, top), "", *_dim(leaderboard_notes(records, space.budget))]
+    listed = len(ranked(records, space.budget))
+    if listed:
+        parts.append(leaderboard(records, space.budget, top))
+        if top is not None and listed > top:
+            parts.append(Text(f"... and {listed - top:,} more: --top {listed}", style="dim"))
+        parts += ["", *_dim(leaderboard_notes(records, space.budget))]
     else:
         parts.append("No trained trial is within the budget yet.")
     return Group(*parts, *_summary(records))

@@ -1,56 +1,98 @@
-"""A search whose trainings are a few short sleeps; run as a script it is the victim of the tests that kill it."""
+"""Trainings that are a few short sleeps, and searches made of them: the victims of the tests that kill."""
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from searcher.coordinator import Report, SearchSummary, TrialJob, run_search
-from searcher.events import Listener
+from searcher.coordinator import SearchSummary, run_search
+from searcher.events import EpochFinished, Listener, read_events
+from searcher.executors.executor import Executor, Report, Train, TrialJob
+from searcher.executors.processes import ProcessExecutor
+from searcher.executors.threads import ThreadExecutor
 from searcher.files import read_json, write_json
-from searcher.records import EpochRecord, Metrics
+from searcher.records import EpochRecord, Metrics, TrialRecord
 from searcher.space import Space
 from tests.searcher.spaces import small_space
 
 PHASES = (("fp", 1), ("qat", 4))
 
 
-def search_space(trials: int = 8) -> Space:
+def search_space(trials: int = 8, workers: int = 1) -> Space:
     """36 configurations of which 24 are within the budget, an enqueued point in it and one beyond it."""
     free = small_space()
     memory = sorted(free.candidate(free.decode(i)).cost().memory_bytes for i in range(free.size))
     return small_space(
         budget={"memory": memory[23]},
-        search={"trials": trials, "startup": 3, "pruner": {"name": "median", "startup_trials": 2}},
+        search={
+            "trials": trials,
+            "startup": 3,
+            "workers": workers,
+            "pruner": {"name": "median", "startup_trials": 2},
+        },
         enqueue=[{"hidden": 1, "stage0*": "int8"}, {"hidden": 2, "stage0*": "fp16", "stage1*": "fp32"}],
     )
 
 
-def fake_train(job: TrialJob, report: Report, seconds: float = 0.0) -> Metrics:
-    """Train in steps that survive a kill, replaying finished ones; accuracy depends on the candidate alone."""
-    progress = job.directory / "progress.json"
-    done = read_json(progress) if progress.exists() else 0
-    quality, position, accuracy, epoch = int(job.candidate.id, 16) % 997 / 997, 0, 0.0, 0
-    for phase, epochs in PHASES:
-        for epoch in range(1, epochs + 1):
-            position += 1
-            if position > done:
-                time.sleep(seconds)
-                write_json(progress, position)
-            accuracy = quality * (1 - 0.5**epoch)
-            if report(EpochRecord(phase, epoch, epochs, 1.0, 1.0, accuracy, 0.0)):
-                return Metrics(accuracy, accuracy, epoch, "parent", 0.9, True)
-    return Metrics(accuracy, accuracy, epoch, "parent", 0.9, True)
+@dataclass(frozen=True)
+class FakeTraining:
+    """A `Train` in steps that survive a kill, replaying finished ones; accuracy depends on the candidate alone."""
+
+    seconds: float = 0.0  # of an epoch
+
+    def __call__(self, job: TrialJob, report: Report) -> Metrics:
+        """Train."""
+        progress = job.directory / "progress.json"
+        done = read_json(progress) if progress.exists() else 0
+        quality, position, epochs = int(job.candidate.id, 16) % 997 / 997, 0, []
+        for phase, count in PHASES:
+            for epoch in range(1, count + 1):
+                position += 1
+                report.step(phase, epoch, 1, 1)
+                if position > done:
+                    time.sleep(self.seconds)
+                    write_json(progress, position)
+                epochs.append(EpochRecord(phase, epoch, count, 1.0, 1.0, quality * (1 - 0.5**epoch), 0.0))
+                if report(epochs[-1]):
+                    break
+        last = epochs[-1]
+        return Metrics(last.accuracy, last.accuracy, last.epoch, "parent", 0.9, True, tuple(epochs))
 
 
-def search(folder: Path, listener: Listener | None = None, trials: int = 8, seconds: float = 0.0) -> SearchSummary:
-    """Search `search_space` with `fake_train`."""
-    return run_search(
-        search_space(trials), folder, lambda job, report: fake_train(job, report, seconds), listener=listener
+fake_train = FakeTraining()
+
+
+def worker_processes(train: Train, count: int) -> ProcessExecutor:
+    """Processes that all train alike."""
+    return ProcessExecutor([train] * count, [f"worker {i + 1}" for i in range(count)])
+
+
+def search(
+    folder: Path,
+    listener: Listener | None = None,
+    trials: int = 8,
+    executor: Executor | None = None,
+    workers: int = 1,
+) -> SearchSummary:
+    """Search `search_space` with `fake_train`, in threads unless there is an `executor`."""
+    executor = executor or ThreadExecutor(fake_train, workers)
+    return run_search(search_space(trials, workers), folder, executor, listener=listener)
+
+
+def table(records: Iterable[TrialRecord]) -> list[tuple[Any, ...]]:
+    """What must be equal however a search was run."""
+    return [(r.number, r.candidate.id, r.choices, r.outcome, r.metrics, r.message, r.horizon) for r in records]
+
+
+def assert_every_epoch_once(study: Path) -> None:
+    """No epoch stands twice in the log, however often trainings replayed it."""
+    epochs = Counter(
+        (e["number"], e["record"]["phase"], e["record"]["epoch"])
+        for e in read_events(study / "events.jsonl")
+        if e["event"] == EpochFinished.__name__
     )
-
-
-if __name__ == "__main__":
-    print("ready", flush=True)
-    search(Path(sys.argv[1]), seconds=0.01)
+    assert max(epochs.values()) == 1

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import sqlite3
-import subprocess
-import sys
+import shutil
 import tempfile
-from collections import Counter
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,17 @@ import optuna
 import pytest
 
 from bhvit.errors import InvalidInput
-from searcher import coordinator
-from searcher.coordinator import Ended, Report, TrialJob, run_search
-from searcher.events import EpochFinished, Event, TrialFinished, TrialStarted, read_events
+from searcher import study_mirror
+from searcher.coordinator import Ended, run_search
+from searcher.events import TrialFinished, TrialStarted, read_events
+from searcher.executors.executor import EpochDone, Message, Report, Stepped, TrialJob, WorkerDied
+from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
 from searcher.outcomes import Diverged, MissingData, OutOfMemory
 from searcher.records import EpochRecord, Metrics, Outcome, TrialRecord, read_records
+from searcher.space import parse_space
 from searcher.study_folder import StudyFolder
-from tests.searcher.fake_training import fake_train, search, search_space
+from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, search_space, table
 from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 State = optuna.trial.TrialState
@@ -48,10 +49,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _table(records: Any) -> list[tuple[Any, ...]]:
-    return [(r.number, r.candidate.id, r.choices, r.outcome, r.metrics, r.message) for r in records]
-
-
 def _trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
     return optuna.load_study(study_name="search", storage=storage).trials
@@ -68,14 +65,14 @@ def test_budgeted_search_trains_each_candidate_once_and_within_budget(family: st
         trained.append(job.candidate)
         return fake_train(job, report)
 
-    summary = run_search(space, tmp_path / "study", train)
+    summary = run_search(space, tmp_path / "study", ThreadExecutor(train))
     assert (summary.ended, summary.trained, summary.planned) == (Ended.DONE, 9, 9)
     assert len({c.id for c in trained}) == 9
     assert all(c.cost().memory_bytes <= memory[12] for c in trained)
 
 
 def test_enqueued_points_come_first_and_the_one_over_budget_is_never_trained(tmp_path: Path) -> None:
-    started: list[Event] = []
+    started: list[Any] = []
     summary = search(tmp_path / "s", listener=started.append)
     space = search_space()
     assert [r.choices for r in summary.records[:2]] == list(space.enqueued)
@@ -108,13 +105,13 @@ def test_pruned_trial_is_stopped_and_kept_with_its_accuracy(tmp_path: Path) -> N
 
 def test_finished_study_started_again_trains_nothing_and_more_trials_continue_it(tmp_path: Path) -> None:
     first = search(tmp_path / "s", trials=4)
-    events: list[Event] = []
+    events: list[Any] = []
     again = search(tmp_path / "s", trials=4, listener=events.append)
     assert not [e for e in events if isinstance(e, TrialStarted)]
-    assert _table(again.records) == _table(first.records)
+    assert table(again.records) == table(first.records)
     longer = search(tmp_path / "s", trials=6)
     assert longer.trained == 6
-    assert _table(longer.records) == _table(search(tmp_path / "whole", trials=6).records)
+    assert table(longer.records) == table(search(tmp_path / "whole", trials=6).records)
 
 
 def test_exhausted_space_ends_clearly(tmp_path: Path) -> None:
@@ -140,7 +137,7 @@ def test_failed_training_is_recorded_and_the_search_goes_on(
             raise error
         return fake_train(job, report)
 
-    summary = run_search(search_space(), tmp_path / "s", train)
+    summary = run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
     assert (summary.records[2].outcome, summary.records[2].message) == (outcome, message)
     assert summary.trained == 8
     assert _trials(tmp_path / "s")[2].state == State.FAIL
@@ -151,7 +148,7 @@ def test_three_crashes_in_a_row_end_the_search_and_keep_the_study(tmp_path: Path
         raise RuntimeError("no such device")
 
     with pytest.raises(InvalidInput, match=r"3 trials in a row crashed, the last with RuntimeError: no such device"):
-        run_search(search_space(), tmp_path / "s", train)
+        run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
     records = read_records(tmp_path / "s")
     assert [r.outcome for r in records] == [Outcome.CRASHED, Outcome.OVER_BUDGET, Outcome.CRASHED, Outcome.CRASHED]
     assert "no such device" in (StudyFolder(tmp_path / "s").trial(records[3]) / "crash.txt").read_text()
@@ -171,69 +168,115 @@ def test_interrupted_trial_goes_on_under_its_number(reason: BaseException, tmp_p
 
     if isinstance(reason, InvalidInput):
         with pytest.raises(MissingData, match="no images in data"):
-            run_search(search_space(), tmp_path / "s", train)
+            run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
     else:
-        assert run_search(search_space(), tmp_path / "s", train).ended is Ended.INTERRUPTED
+        assert run_search(search_space(), tmp_path / "s", ThreadExecutor(train)).ended is Ended.INTERRUPTED
     assert read_records(tmp_path / "s")[3].outcome is Outcome.INTERRUPTED
-    summary = run_search(search_space(), tmp_path / "s", train)
+    summary = run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
     assert attempts[2:5] == [(3, 1), (3, 2), (4, 1)]
-    assert _table(summary.records) == _table(read_records(undisturbed))
+    assert table(summary.records) == table(read_records(undisturbed))
     assert summary.records[3].attempts == 2
 
 
 def test_kill_between_record_and_study_is_repaired_without_training_again(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: object, trial: optuna.Trial, record: TrialRecord) -> None:
+    def killed(self: object, record: TrialRecord) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(coordinator.Coordinator, "_tell", killed)
+        patch.setattr(study_mirror.StudyMirror, "finish", killed)
         search(tmp_path / "s")
     assert read_records(tmp_path / "s")[0].outcome is Outcome.COMPLETE
     assert _trials(tmp_path / "s")[0].state == State.RUNNING
     summary = search(tmp_path / "s")
     assert summary.records[0].attempts == 1
-    assert _table(summary.records) == _table(read_records(undisturbed))
+    assert table(summary.records) == table(read_records(undisturbed))
 
 
-def _assert_every_epoch_once(folder: Path) -> None:
-    epochs = Counter(
-        (e["number"], e["record"]["phase"], e["record"]["epoch"])
-        for e in read_events(folder / "events.jsonl")
-        if e["event"] == EpochFinished.__name__
-    )
-    assert max(epochs.values()) == 1
+def test_removed_trial_is_proposed_again_under_its_number(tmp_path: Path, undisturbed: Path) -> None:
+    search(tmp_path / "s")
+    study = StudyFolder(tmp_path / "s")
+    shutil.rmtree(study.trial(study.records()[4]))
+    assert table(search(tmp_path / "s").records) == table(read_records(undisturbed))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_search_killed_at_random_points_ends_like_an_undisturbed_one(
-    seed: int, tmp_path: Path, undisturbed: Path
-) -> None:
-    folder, draw = tmp_path / "killed", random.Random(seed)
-    script = [sys.executable, "-m", "tests.searcher.fake_training", str(folder)]
-    kills = 0
-    while True:
-        process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            _, errors = process.communicate(timeout=draw.uniform(0, 0.5) if kills < 6 else 60)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            kills += 1
-    assert process.returncode == 0, errors
-    assert errors == ""
-    records = read_records(folder)
-    assert _table(records) == _table(read_records(undisturbed))
-    assert [r.number for r in records] == list(range(9))
-    assert [(t.value, t.state, t.intermediate_values) for t in _trials(folder)] == [
-        (t.value, t.state, t.intermediate_values) for t in _trials(undisturbed)
+@pytest.mark.parametrize("workers", [1, 2, 6])
+def test_table_depends_on_the_lookahead_alone_not_on_workers_and_their_speed(workers: int, tmp_path: Path) -> None:
+    plain = search_space(12).to_plain()
+    plain["search"]["lookahead"] = 6
+    space, draw = parse_space(plain, "small"), random.Random(workers)
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        time.sleep(draw.uniform(0, 0.03))
+        return fake_train(job, report)
+
+    summaries = [
+        run_search(space, tmp_path / name, ThreadExecutor(trainer, slots))
+        for name, trainer, slots in (("plain", fake_train, 1), ("mixed", train, workers))
     ]
-    assert kills > 0
-    _assert_every_epoch_once(folder)
+    assert table(summaries[0].records) == table(summaries[1].records)
+    assert [r.horizon for r in summaries[1].records] == [max(0, n - 5) for n in range(13)]
+
+
+def test_several_workers_train_side_by_side(tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        if job.number in (0, 2, 3):
+            report.step("qat", 1, 1, 1)  # they need no parent, so that none waits for another's
+            together.wait()
+        return fake_train(job, report)
+
+    summary = search(tmp_path / "s", executor=ThreadExecutor(train, 3), workers=3)
+    assert [r.outcome.trained for r in summary.records].count(True) == 8
+
+
+def test_trials_that_share_a_parent_wait_until_one_of_them_has_trained_it(tmp_path: Path) -> None:
+    in_parent: list[str] = []
+
+    def train(job: TrialJob, report: Report) -> Metrics:
+        parent = job.candidate.parent.id
+        assert parent not in in_parent
+        in_parent.append(parent)
+        time.sleep(0.02)
+        in_parent.remove(parent)
+        return fake_train(job, report)
+
+    summary = search(tmp_path / "s", executor=ThreadExecutor(train, 4), workers=4)
+    assert not [r.message for r in summary.records if r.outcome is Outcome.CRASHED]
+    assert len({r.candidate.parent.id for r in summary.records}) < len(summary.records)
+
+
+def test_trial_whose_workers_keep_dying_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    class Deadly(ThreadExecutor):
+        def next_message(self, timeout: float) -> Message | None:
+            message = super().next_message(timeout)
+            if isinstance(message, EpochDone) and message.number == 3:
+                return WorkerDied(3, "worker 1", "ended by signal 11 (SIGSEGV)")
+            return message
+
+    summary = search(tmp_path / "s", executor=Deadly(fake_train))
+    record = summary.records[3]
+    assert (record.outcome, record.attempts) == (Outcome.CRASHED, 5)
+    assert "died 5 times without finishing an epoch, the last time: ended by signal 11 (SIGSEGV)" in record.message
+    assert summary.trained == 8
+
+
+def test_lowered_budget_counts_what_is_within_it_and_trains_only_the_rest(tmp_path: Path) -> None:
+    search(tmp_path / "s")
+    records = read_records(tmp_path / "s")
+    limit = sorted(r.memory_bytes for r in records if r.outcome.trained)[4]
+    plain = search_space(8).to_plain()
+    plain["budget"] = {"memory": limit}
+    lowered = run_search(parse_space(plain, "small"), tmp_path / "s", ThreadExecutor(fake_train))
+    assert table(lowered.records[: len(records)]) == table(records)
+    new = lowered.records[len(records) :]
+    assert lowered.trained == 8
+    assert len(new) == 3
+    assert all(r.memory_bytes <= limit for r in new)
+    again = run_search(parse_space(plain, "small"), tmp_path / "s", ThreadExecutor(fake_train))
+    assert table(again.records) == table(lowered.records)
 
 
 def test_replayed_epochs_are_reported_once_and_the_verdict_stands(tmp_path: Path, undisturbed: Path) -> None:
@@ -245,18 +288,19 @@ def test_replayed_epochs_are_reported_once_and_the_verdict_stands(tmp_path: Path
             verdicts[job.attempt].append(report(record))
             return verdicts[job.attempt][-1]
 
+        remember.step = report.step  # type: ignore[attr-defined]
         metrics = fake_train(job, remember if job.number == victim else report)
         if job.number == victim and job.attempt == 1:
             raise KeyboardInterrupt
         return metrics
 
-    run_search(search_space(), tmp_path / "s", train)
-    run_search(search_space(), tmp_path / "s", train)
+    run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
+    run_search(search_space(), tmp_path / "s", ThreadExecutor(train))
     assert verdicts[1] == verdicts[2]
     assert verdicts[1][-1]
     assert len(verdicts[1]) > 2  # not stopped at its first epoch of phase 2
-    assert _table(read_records(tmp_path / "s")) == _table(read_records(undisturbed))
-    _assert_every_epoch_once(tmp_path / "s")
+    assert table(read_records(tmp_path / "s")) == table(read_records(undisturbed))
+    assert_every_epoch_once(tmp_path / "s")
 
 
 def test_another_space_in_the_folder_is_refused_and_nothing_changes(tmp_path: Path) -> None:
@@ -265,7 +309,7 @@ def test_another_space_in_the_folder_is_refused_and_nothing_changes(tmp_path: Pa
     other = small_space(widths={"hidden": {"choices": [1, 3]}})
     expected = r"holds the study of another space: widths.hidden.choices is \[1, 2\] there, \[1, 3\] here"
     with pytest.raises(InvalidInput, match=expected):
-        run_search(other, tmp_path / "s", fake_train)
+        run_search(other, tmp_path / "s", ThreadExecutor(fake_train))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"} == before
 
 
@@ -285,7 +329,7 @@ def test_raised_budget_lets_a_refused_enqueued_point_be_trained(tmp_path: Path) 
     search(tmp_path / "s", trials=3)
     space = search_space(trials=4)
     raised = small_space(search={"trials": 4, "startup": 3}, enqueue=list(space.enqueued))
-    summary = run_search(raised, tmp_path / "s", fake_train)
+    summary = run_search(raised, tmp_path / "s", ThreadExecutor(fake_train))
     assert summary.records[-1].choices == space.enqueued[1]
     assert summary.records[-1].outcome.trained
     assert StudyFolder(tmp_path / "s").space().budget.memory is None
@@ -306,33 +350,16 @@ def test_folder_with_other_files_and_a_file_are_refused(tmp_path: Path) -> None:
         search(tmp_path / "photos" / "cat.jpg")
 
 
-@pytest.mark.parametrize("content", [b"", b"torn" * 500], ids=["empty", "garbage"])
-def test_torn_database_is_a_clear_error(content: bytes, tmp_path: Path) -> None:
-    search(tmp_path / "s", trials=2)
-    (tmp_path / "s" / "study.db").write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"study\.db must be a usable study, but: .*restore it"):
-        search(tmp_path / "s")
-
-
-def test_database_locked_by_another_program_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search(tmp_path / "s", trials=2)
-    monkeypatch.setattr("searcher.study_store.PATIENCE", 0.1)
-    connection = sqlite3.connect(tmp_path / "s" / "study.db")
-    connection.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(InvalidInput, match=r"database is locked; close other programs"):
-        search(tmp_path / "s")
-    connection.close()
-
-
 def test_space_without_feasible_configuration_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"none of 36 configurations is within the budget, memory <= 0.00 MiB"):
-        run_search(small_space(budget={"memory": "9 B"}), tmp_path / "s", fake_train)
+        run_search(small_space(budget={"memory": "9 B"}), tmp_path / "s", ThreadExecutor(fake_train))
     assert not (tmp_path / "s").exists()
 
 
 def test_events_tell_progress_and_survive_a_torn_line(tmp_path: Path) -> None:
-    heard: list[Event] = []
+    heard: list[Any] = []
     search(tmp_path / "s", trials=2, listener=heard.append)
+    heard = [event for event in heard if not isinstance(event, Stepped)]
     log = tmp_path / "s" / "events.jsonl"
     assert [e["event"] for e in read_events(log)] == [type(e).__name__ for e in heard]
     finished = [e for e in heard if isinstance(e, TrialFinished)]
@@ -347,11 +374,11 @@ def test_events_tell_progress_and_survive_a_torn_line(tmp_path: Path) -> None:
 def test_optuna_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
     for name in ("none", "median", "successive_halving", {"name": "hyperband", "max_epochs": 4}):
         space = small_space(search={"trials": 3, "pruner": name})
-        run_search(space, tmp_path / str(len(list(tmp_path.iterdir()))), fake_train)
+        run_search(space, tmp_path / str(len(list(tmp_path.iterdir()))), ThreadExecutor(fake_train))
     assert capfd.readouterr() == ("", "")
     assert [w for w in recwarn if "optuna" in w.filename] == []
 
 
 def test_single_candidate_space_is_trained_once(tmp_path: Path) -> None:
-    summary = run_search(small_space(widths={}, precision={}), tmp_path / "s", fake_train)
+    summary = run_search(small_space(widths={}, precision={}), tmp_path / "s", ThreadExecutor(fake_train))
     assert (summary.ended, summary.trained, summary.records[0].outcome) == (Ended.EXHAUSTED, 1, Outcome.COMPLETE)

@@ -52,14 +52,16 @@ def test_lines_of_the_log_that_are_no_events_are_passed_over(study, line: str, c
         ("ops", None, "record.ops must be a number"),
         ("choices", None, "record.choices must be a mapping"),
         ("outcome", "won", "'won' is not a valid Outcome"),
-        ("schema", 99, "a trial record must have schema 1, but this one has 99"),
+        ("schema", 99, "a trial record must have schema 2, but this one has 99"),
         ("candidate", 5, "not a stored candidate"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_damaged_record_is_named_in_one_line(study, key: str, value, message: str, capsys) -> None:
     path = next((study / "trials").glob("*/record.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    data = json.loads(path.read_text())
+    (data["details"] if key in data["details"] else data)[key] = value
+    path.write_text(json.dumps(data))
     assert main(["show", str(study)]) == 2
     err = capsys.readouterr().err
     assert message in err

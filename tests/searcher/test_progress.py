@@ -1,6 +1,7 @@
 """The estimate of the time left, against a clock that the test turns."""
 
-from searcher.events import EpochFinished, SearchStarted, TrialFinished, TrialStarted
+from searcher.events import EpochFinished, SearchStarted, TrialFinished, TrialStarted, WorkerLost
+from searcher.executors.executor import Stepped
 from searcher.progress import UNKNOWN_RATIO, SearchProgress
 from searcher.records import EpochRecord, Outcome
 
@@ -19,6 +20,10 @@ def started(number: int, trained: int) -> TrialStarted:
 
 def epoch(number: int, phase: str, n: int, epochs: int, seconds: float) -> EpochFinished:
     return EpochFinished(number, EpochRecord(phase, n, epochs, 1.0, 1.0, 0.5, seconds))
+
+
+def step(number: int, phase: str, epoch: int, n: int, steps: int) -> Stepped:
+    return Stepped(number, "worker 1", phase, epoch, n, steps)
 
 
 def searching() -> tuple[SearchProgress, Clock]:
@@ -49,7 +54,7 @@ def test_fractions_of_an_epoch_count() -> None:
     clock.now += 10
     progress.on_event(epoch(0, "fp", 1, 4, 10.0))
     before = progress.remaining
-    progress.on_step("fp", 2, 5, 10)
+    progress.on_event(step(0, "fp", 2, 5, 10))
     assert before - progress.remaining == (1 + 2) * 5  # half an epoch less, of this trial and of the two after it
 
 
@@ -61,7 +66,7 @@ def test_later_trials_are_estimated_from_finished_ones() -> None:
     assert progress.remaining == 2 * 60
     assert progress.best == (0.7, 0)
     progress.on_event(started(1, 1))
-    progress.on_step("qat", 1, 1, 2)
+    progress.on_event(step(1, "qat", 1, 1, 2))
     assert progress.remaining == 1 * 60 + 1.5 * 10
 
 
@@ -73,3 +78,22 @@ def test_a_finished_search_has_nothing_left() -> None:
         progress.on_event(TrialFinished(number, Outcome.CRASHED, None, "x", number + 1, 3))
     assert progress.remaining == 0
     assert progress.best is None
+
+
+def test_two_workers_halve_the_estimate() -> None:
+    progress, clock = searching()
+    progress.planned = 5
+    progress.on_event(started(1, 0))
+    clock.now += 20
+    for number in range(2):
+        progress.on_event(epoch(number, "qat", 1, 2, 20.0))
+    each = 20 + 20  # seconds of a trial: those that passed and one more epoch
+    assert progress.remaining == (3 * each + 2 * 20) / 2
+
+
+def test_a_trial_whose_worker_died_runs_no_more() -> None:
+    progress, _ = searching()
+    progress.on_event(WorkerLost(0, "worker 1", "ended by signal 9 (SIGKILL)"))
+    assert progress.running == {}
+    progress.on_event(started(0, 0))
+    assert list(progress.running) == [0]

@@ -1,0 +1,83 @@
+"""Who trains, from the command line: processes of this machine, or a Ray cluster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bhvit.errors import InvalidInput
+from searcher.candidate_trainer import CandidateTrainer
+from searcher.executors.executor import Executor
+from searcher.executors.processes import ProcessExecutor
+from searcher.space import Space
+
+EXECUTORS = ("processes", "ray")
+
+
+def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how many trials are trained at once, and where."""
+    group = parser.add_argument_group("several workers (docs/distributed.md)")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="trials trained side by side (default: the space file's, or 1)"
+    )
+    group.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="devices that the workers share in turn, such as cuda:0,cuda:1 (default: auto)",
+    )
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="processes",
+        help="processes of this machine, or the workers of a Ray cluster (default: processes)",
+    )
+    group.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster: auto, or its head's address")
+    group.add_argument(
+        "--gpus-per-trial", type=float, metavar="X", help="GPUs, or a fraction of one, for each trial in Ray"
+    )
+
+
+def devices_from(args: argparse.Namespace) -> tuple[str, ...]:
+    """The devices that `--devices` or `--device` names."""
+    text = getattr(args, "devices", None)
+    if text is None:
+        return (args.device,)
+    if args.device != "auto":
+        raise InvalidInput(f"--device and --devices exclude each other, but both are given; use --devices {text}.")
+    devices = tuple(part.strip() for part in text.split(","))
+    if not all(devices):
+        raise InvalidInput(f"--devices takes names with commas between them, but it is {text!r}; use cuda:0,cuda:1.")
+    return devices
+
+
+def executor_for(
+    space: Space,
+    devices: Sequence[str],
+    warm_starts: Path,
+    *,
+    processes: int | None = None,
+    args: argparse.Namespace | None = None,
+) -> Executor:
+    """The workers of a study: `space.search.workers` processes that share `devices` in turn, or a Ray cluster."""
+    recipe, data = space.training
+    search = space.search
+    train = CandidateTrainer(
+        recipe,
+        data,
+        warm_starts.resolve(),
+        search.seed,
+        threads=search.threads,
+        processes=search.processes if processes is None else processes,
+    )
+    if args is not None and args.executor == "ray":
+        from searcher.executors.ray_cluster import RayExecutor
+
+        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial or 0)
+    if search.workers > 1 and train.threads is None:
+        train = replace(train, threads=max(1, (os.cpu_count() or 1) // search.workers))
+    places = [devices[i % len(devices)] for i in range(search.workers)]
+    names = [f"worker {i + 1}" + (f" on {place}" if len(devices) > 1 else "") for i, place in enumerate(places)]
+    return ProcessExecutor([replace(train, device=place) for place in places], names)

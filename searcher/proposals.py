@@ -1,0 +1,67 @@
+"""Which trial comes next, and from whose results it is proposed; no torch, no optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from searcher.evidence import Digits
+from searcher.feasible import FeasibleSet
+from searcher.proposer import Proposer
+from searcher.records import Outcome, TrialRecord
+from searcher.space import Space
+from searcher.trial_table import TrialTable
+
+
+class Proposals:
+    """The trials that are not in the `table` yet, one at a time: first the enqueued points, then the sampler's.
+
+    A proposal depends on the seed and on results, never on time: trial n is proposed from the trials numbered below
+    its horizon, n - lookahead + 1, and only when all of these have ended. `exhausted` says whether the last `next`
+    found every feasible configuration tried.
+    """
+
+    def __init__(self, space: Space, feasible: FeasibleSet, table: TrialTable) -> None:
+        self.exhausted = False
+        self._space, self._feasible, self._table = space, feasible, table
+        self._proposer = Proposer(space, feasible, space.search.seed, space.search.startup)
+        self._lookahead = lookahead_of(space)
+        self._enqueued = iter(list(self._to_enqueue()))
+
+    def next(self) -> TrialRecord | None:
+        """The next trial, not stored yet; None where it must wait for results, or nothing is left."""
+        number = self._table.next_number
+        horizon = max(0, number - self._lookahead + 1)
+        if any(record.number < horizon for record in self._table.unfinished):
+            return None
+        digits = next(self._enqueued, None)
+        if digits is None:
+            digits = self._proposer.propose(number, self._table.results(horizon), self._table.pending(horizon))
+        self.exhausted = digits is None
+        return None if digits is None else self._record(number, horizon, digits)
+
+    def _record(self, number: int, horizon: int, digits: Digits) -> TrialRecord:
+        choices: dict[str, Any] = self._space.choices_of(digits)
+        candidate = self._space.candidate(choices)
+        cost = candidate.cost(self._space.budget.accounting).total
+        return TrialRecord(
+            number, candidate, choices, cost.memory_bytes, cost.ops, Outcome.WAITING, attempts=0, horizon=horizon
+        )
+
+    def _to_enqueue(self) -> Iterator[Digits]:
+        """The space's enqueued points that no trial stands for yet; one refused earlier only if it now fits."""
+        records = list(self._table)
+        known = [r.choices for r in records if r.outcome is not Outcome.OVER_BUDGET]
+        refused = [r.choices for r in records if r.outcome is Outcome.OVER_BUDGET]
+        for point in self._space.enqueued:
+            digits = self._space.digits_of(point)
+            if point not in known and (point not in refused or self._feasible.row_of(digits) is not None):
+                yield digits
+
+
+def lookahead_of(space: Space) -> int:
+    """How many trials may be under way or unread, the proposed one included; by default 1 for a single worker."""
+    search = space.search
+    if search.lookahead is not None:
+        return search.lookahead
+    return 1 if search.workers == 1 else 2 * search.workers

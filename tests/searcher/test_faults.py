@@ -1,0 +1,153 @@
+"""What a search is when the world around it breaks: every trial once, and the table of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from searcher.executors.threads import ThreadExecutor
+from searcher.records import read_records
+from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
+
+WORKERS, TRIALS, EPOCH_SECONDS = 3, 24, 0.05
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that exists: what takes time here is not the search but its synchronous writes."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """A search as a process of its own, which has begun."""
+    arguments = [str(folder), str(WORKERS), str(TRIALS), str(EPOCH_SECONDS)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.searcher.killed_search", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Counter[str]:
+    """One study to its end, with up to `kills_left` kills at random moments: how many of each kind."""
+    kills: Counter[str] = Counter()
+    process = started(folder)
+    while True:
+        try:
+            _, errors = process.communicate(
+                timeout=draw.uniform(0, 0.5) if kills.total() < kills_left else 60,
+            )
+        except subprocess.TimeoutExpired:
+            workers = children(process.pid)
+            if workers and draw.random() < 0.8:
+                kill(draw.choice(workers))
+                kills["worker"] += 1
+            else:
+                kill(process.pid)
+                process.communicate()
+                kills["coordinator"] += 1
+                process = started(folder)
+            continue
+        assert (process.returncode, errors) == (0, "")
+        return kills
+
+
+@pytest.mark.parametrize("kills", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
+def test_searches_with_killed_workers_and_coordinators_end_like_an_undisturbed_one(kills: int, folder: Path) -> None:
+    search(folder / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
+    expected = table(read_records(folder / "undisturbed"))
+    draw, done, studies = random.Random(kills), Counter[str](), 0
+    while done.total() < kills:
+        study = folder / f"study{studies}"
+        done += search_under_fire(study, draw, kills - done.total())
+        records = read_records(study)
+        assert table(records) == expected
+        assert [r.number for r in records] == list(range(len(expected)))
+        assert_every_epoch_once(study)
+        studies += 1
+    assert min(done["worker"], done["coordinator"]) > 0
+
+
+def test_no_worker_outlives_a_killed_coordinator(folder: Path) -> None:
+    process = started(folder / "study")
+    deadline = time.monotonic() + 20
+    while len(workers := children(process.pid)) < WORKERS and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(workers) == WORKERS
+    kill(process.pid)
+    process.communicate()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_of_two_coordinators_at_once_one_is_refused_and_the_study_is_whole(folder: Path) -> None:
+    rivals = [started(folder / "study") for _ in range(2)]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in rivals]
+    refused = [errors for errors, code in ends if code]
+    assert len(refused) == 1
+    winner = next(process.pid for process, (_, code) in zip(rivals, ends, strict=True) if code == 0)
+    assert f"is in use by process {winner} on " in refused[0]
+    assert "started" in refused[0]
+    search(folder / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
+    assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
+
+
+def test_full_and_read_only_disks_end_the_search_with_a_reason_and_lose_nothing(tmp_path: Path, folder: Path) -> None:
+    place, report = tmp_path / "disk", tmp_path / "report.json"
+    place.mkdir()
+    namespace = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-Urm"]
+    if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespaces")
+    script = [sys.executable, "-m", "tests.searcher.small_disk", str(place), str(report)]
+    done = subprocess.run([*namespace, *script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())
+    full, still_full, read_only, still_read_only = found["said"]
+    assert "No space left on device" in full
+    assert "No space left on device" in still_full
+    assert "Read-only file system" in read_only
+    assert "Read-only file system" in still_read_only
+    search(folder / "undisturbed")
+    expected = [[r.number, r.candidate.id, str(r.outcome), r.message] for r in read_records(folder / "undisturbed")]
+    assert found["records"] == expected
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0])
+def test_a_jump_of_the_clock_changes_nothing(jump: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search(folder / "undisturbed")
+    real, begun = time.time, time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - begun > 0.05 else 0.0))
+    search(folder / "study")
+    assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
