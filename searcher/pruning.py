@@ -9,10 +9,11 @@ from __future__ import annotations
 import binascii
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.evidence import TrialResult
@@ -20,9 +21,11 @@ from searcher.records import Outcome
 from searcher.schema import from_mapping
 
 
-class Pruning(Protocol):
+@dataclass(frozen=True)
+class Pruning(ABC):
     """A rule that stops trials early."""
 
+    @abstractmethod
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
         """Whether trial `number` ends here: `curve` holds its accuracies (0..1) after each of its epochs so far.
 
@@ -32,7 +35,7 @@ class Pruning(Protocol):
 
 
 @dataclass(frozen=True)
-class NoPruning:
+class NoPruning(Pruning):
     """Every trial trains to its end."""
 
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
@@ -40,7 +43,7 @@ class NoPruning:
 
 
 @dataclass(frozen=True)
-class Median:
+class Median(Pruning):
     """Stop below the median of earlier trials at the same epoch.
 
     Not before `startup_trials` have finished, nor in a trial's first `warmup_epochs`.
@@ -62,7 +65,7 @@ class Median:
 
 
 @dataclass(frozen=True)
-class SuccessiveHalving:
+class SuccessiveHalving(Pruning):
     """Asynchronous successive halving: after `min_epochs` keep one in `reduction_factor`, again at each rung.
 
     Rungs are the epochs min_epochs * reduction_factor^k. Until a rung has seen `reduction_factor` trials only the best
@@ -89,7 +92,7 @@ class SuccessiveHalving:
 
 
 @dataclass(frozen=True)
-class Hyperband:
+class Hyperband(Pruning):
     """Several successive halvings that differ in how early they start; `max_epochs` is the phase's length.
 
     A trial's number says which of them it belongs to. Li et al., "Hyperband", JMLR 18 (2018), algorithm 1.
