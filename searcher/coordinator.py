@@ -262,11 +262,12 @@ class Coordinator:
         return self._passed_parent(running, epoch.phase)
 
     def _stops(self, running: _Running, epoch: EpochRecord) -> bool:
-        if epoch.epoch == epoch.epochs:
-            return False
         record, search = running.record, self.space.search
-        others = comparable(self.table.results(record.horizon), record.memory_bytes, record.ops, search.objectives)
-        return search.pruner.stops(record.number, running.curve, epoch.epochs, others)
+        if epoch.epoch >= epoch.epochs:
+            return False
+        earlier = self.table.results(record.horizon)
+        rivals = comparable(earlier, record.memory_bytes, record.ops, search.objectives)
+        return search.pruner.stops(record.number, running.curve, epoch.epochs, rivals)
 
     def _passed_parent(self, running: _Running, phase: str) -> bool:
         """Whether others that wait for the trial's FP parent can go on from now."""
