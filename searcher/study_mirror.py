@@ -22,7 +22,8 @@ from searcher.study_folder import StudyFolder
 
 GATHER_SECONDS = 2.0  # what happens within this time is one transaction
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds from a failed attempt to the next, doubling
-PATIENCE = 10.0  # seconds that the end of a search waits for a database that is unavailable
+LAST_PAUSE = 0.25  # seconds between attempts while the end of a search waits for them
+PATIENCE, IMPATIENCE = 10.0, 1.0  # seconds that the end of a search waits for the database, done or failed
 
 
 @dataclass
@@ -88,16 +89,15 @@ class StudyMirror:
         self._records.pop(record.number, None)
         self._tell(_Change(record, ended=_now()))
 
-    def close(self) -> None:
-        """Write what is left, for a while; `trouble` says afterwards whether something was left over."""
+    def close(self, patience: float) -> None:
+        """Write what is left, for `patience` seconds; `trouble` says afterwards whether something was left over."""
         with self._news:
-            self._closing = time.monotonic() + PATIENCE
+            self._closing = time.monotonic() + patience
             self._news.notify()
-        self._thread.join(PATIENCE + 1)
-        left = "all" if self._behind else str(len(self._changes))
-        if self._behind or self._changes or self._thread.is_alive():
+        self._thread.join(patience + 1)
+        if self._changes or self._behind or self._thread.is_alive():
             reason = self.trouble or f"{self._database} is slow"
-            self.trouble = f"{reason}; the next start of the search brings it up to date ({left} trials)"
+            self.trouble = f"{reason}; the next start of the search, or searcher doctor --fix, brings it up to date"
 
     def _tell(self, change: _Change) -> None:
         number = change.record.number
@@ -114,6 +114,8 @@ class StudyMirror:
                 self._write()
             except Exception as error:  # whatever it is, the search goes on and the records are safe
                 self.trouble = self._line(error)
+                if self._closing is not None and time.monotonic() > self._closing:
+                    break
                 self._pause(retry)
                 retry = min(2 * retry, LAST_RETRY)
             else:
@@ -121,7 +123,7 @@ class StudyMirror:
         self._database.close()
 
     def _wait_for_news(self) -> bool:
-        """Wait until there is something to write and a little longer; False when there is nothing more to do."""
+        """Wait until there is something to write and a little longer; False when there will be nothing more."""
         with self._news:
             while not (self._changes or self._behind):
                 if self._closing is not None:
@@ -129,16 +131,16 @@ class StudyMirror:
                 self._news.wait()
         if self._closing is None:
             self._pause(GATHER_SECONDS)
-        return self._closing is None or time.monotonic() < self._closing
+        return True
 
     def _pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the moment of closing."""
+        """Sleep, but not long while the search waits for the last writes."""
         deadline = time.monotonic() + seconds
         with self._news:
-            while (left := deadline - time.monotonic()) > 0 and self._closing is None:
+            if self._closing is not None:
+                self._news.wait(LAST_PAUSE)
+            while self._closing is None and (left := deadline - time.monotonic()) > 0:
                 self._news.wait(left)
-        if self._closing is not None:
-            time.sleep(min(max(0.0, deadline - time.monotonic()), FIRST_RETRY / 4))
 
     def _write(self) -> None:
         if self._behind:
@@ -174,8 +176,10 @@ def open_mirror(folder: StudyFolder, space: Space, storage: str | None) -> Itera
     mirror = StudyMirror(StudyDatabase(folder, space, server), folder, known)
     try:
         yield mirror
-    finally:
-        mirror.close()
+    except BaseException:
+        mirror.close(IMPATIENCE)
+        raise
+    mirror.close(PATIENCE)
 
 
 def _now() -> datetime:
