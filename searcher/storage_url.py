@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ CONNECT_OPTIONS: Mapping[str, Any] = {"connect_timeout": 10, "tcp_user_timeout":
 class Storage:
     """A PostgreSQL database; its text form and its errors never show the password."""
 
-    url: URL
+    url: URL = field(repr=False)
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -41,7 +41,7 @@ class Storage:
     @cached_property
     def without_password(self) -> str:
         """The URL as a user may keep it."""
-        public = self.url.set(drivername=SCHEMES[0], password=None).difference_update_query(["password"])
+        public = self.url.difference_update_query(["password"])._replace(drivername=SCHEMES[0], password=None)
         return public.render_as_string()
 
     @cached_property

@@ -19,7 +19,7 @@ from bhvit.errors import InvalidInput
 from searcher import study_tables as tables
 from searcher.records import RECORD_FILE, TrialRecord
 from searcher.space import Space
-from searcher.storage_url import CONNECT_OPTIONS, Storage, remember
+from searcher.storage_url import CONNECT_OPTIONS, Storage, remember, remembered
 from searcher.study_folder import StudyFolder
 from searcher.study_tables import STUDIES, TRIALS, RowsOf, TrialRows
 
@@ -71,6 +71,7 @@ class StudyDatabase:
             assert self._engine is not None
             with self._engine.begin() as connection:
                 self._study = self._find(connection) or self._create(connection)
+                tables.set_attributes(connection, self._study, self._attributes())
                 wanted = {record.number: self._rows(record) for record in records}
                 found = self._difference(connection, wanted)
                 if found.lost_results and not wanted:
@@ -159,8 +160,8 @@ class StudyDatabase:
                 connection.execute(update(STUDIES).where(STUDIES.c.study_id == study).values(study_name=self.name))
         if study is None:
             return None
-        known = tables.attributes_of(connection, study)
-        if self.storage is not None and known.get("token") != self._attributes()["token"]:
+        known, ours = tables.attributes_of(connection, study), remembered(self.folder)
+        if self.storage is not None and (ours is None or known.get("token") != ours.token):
             raise InvalidInput(
                 f"{self} has a study named {self.name} already, of {known.get('folder', 'another program')}; give this "
                 "one another name (--study NAME), or use another database."
@@ -174,11 +175,13 @@ class StudyDatabase:
         return None
 
     def _create(self, connection: Connection) -> int:
-        return tables.create_study(connection, self.name, self.rows_of.directions, self._attributes())
+        return tables.create_study(connection, self.name, self.rows_of.directions)
 
     def _attributes(self) -> dict[str, str]:
-        place = self.folder.path.resolve()
-        own = {"space": self.space.fingerprint, "folder": f"{socket.gethostname()}:{place}"}
+        own = {
+            "space": self.space.fingerprint,
+            "folder": f"{socket.gethostname()}:{self.folder.path.resolve()}",
+        }
         return own if self.storage is None else {**own, "token": remember(self.folder, self.storage).token}
 
     def _difference(self, connection: Connection, wanted: dict[int, TrialRows]) -> Difference:

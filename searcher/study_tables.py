@@ -218,14 +218,11 @@ def remove_trials(connection: Connection, study: int, numbers: Collection[int]) 
         connection.execute(delete(TRIALS).where(TRIALS.c.trial_id.in_(ids)))
 
 
-def create_study(
-    connection: Connection, name: str, directions: Iterable[StudyDirection], attributes: Mapping[str, str]
-) -> int:
+def create_study(connection: Connection, name: str, directions: Iterable[StudyDirection]) -> int:
     """A new study; its id."""
     study = int(connection.execute(insert(STUDIES).values(study_name=name).returning(STUDIES.c.study_id)).scalar_one())
     rows = [{"study_id": study, "objective": i, "direction": way} for i, way in enumerate(directions)]
     connection.execute(insert(DIRECTIONS), rows)
-    set_attributes(connection, study, attributes)
     return study
 
 
