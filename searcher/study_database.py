@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,12 +73,12 @@ class StudyDatabase:
             with self._engine.begin() as connection:
                 self._study = self._find(connection) or self._create(connection)
                 tables.set_attributes(connection, self._study, self._attributes())
-                wanted = {record.number: self._rows(record) for record in records}
+                wanted = {record.number: record for record in records}
                 found = self._difference(connection, wanted)
                 if found.lost_results and not wanted:
                     raise self._unusable(f"it has {found.lost_results} results of trials whose records are gone")
                 tables.remove_trials(connection, self._study, {*found.extra, *found.other})
-                rows = [wanted[n] for n in sorted({*found.missing, *found.other})]
+                rows = [self._whole(wanted[n]) for n in sorted({*found.missing, *found.other})]
                 tables.write(connection, self._study, rows, self.rows_of.distributions)
             return found
 
@@ -93,7 +94,7 @@ class StudyDatabase:
                 if study is None:
                     return None
                 self._study = study
-                return self._difference(connection, {record.number: self._rows(record) for record in records})
+                return self._difference(connection, {record.number: record for record in records})
 
     def write(self, rows: Sequence[TrialRows]) -> None:
         """Write some trials in one transaction; to be repeated freely."""
@@ -184,28 +185,35 @@ class StudyDatabase:
         }
         return own if self.storage is None else {**own, "token": remember(self.folder, self.storage).token}
 
-    def _difference(self, connection: Connection, wanted: dict[int, TrialRows]) -> Difference:
+    def _difference(self, connection: Connection, wanted: Mapping[int, TrialRecord]) -> Difference:
         found = tables.read(connection, self._study)
-        numbers = [row.number for row in found]
-        extra = {n for n in numbers if n not in wanted}
-        doubled = {n for n in numbers if numbers.count(n) > 1} if len(set(numbers)) < len(numbers) else set()
-        other = {r.number for r in found if r.number in wanted and r.content != wanted[r.number].content} | doubled
+        counts = Counter(row.number for row in found)
+        extra = counts.keys() - wanted.keys()
+        other = {number for number, count in counts.items() if count > 1} | {
+            row.number
+            for row in found
+            if row.number in wanted and row.content != self.rows_of.trial(wanted[row.number]).content
+        }
         return Difference(
-            missing=tuple(sorted(wanted.keys() - set(numbers))),
+            missing=tuple(sorted(wanted.keys() - counts.keys())),
             extra=tuple(sorted(extra)),
             other=tuple(sorted(other - extra)),
             lost_results=sum(bool(row.values) for row in found if row.number in extra),
         )
 
-    def _rows(self, record: TrialRecord) -> TrialRows:
-        """Rows with times: a finished trial ended when its record was written, and took as long as it trained."""
+    def _whole(self, record: TrialRecord) -> TrialRows:
+        """Rows with curve and times: a trial ended when its record was written, and took as long as it trained."""
         try:
-            ended = datetime.fromtimestamp((self.folder.trial(record) / RECORD_FILE).stat().st_mtime, UTC)
+            written = datetime.fromtimestamp((self.folder.trial(record) / RECORD_FILE).stat().st_mtime, UTC)
         except OSError:
-            ended = datetime.now(UTC)
+            written = datetime.now(UTC)
         seconds = 0.0 if record.metrics is None else record.metrics.seconds
-        started = (ended - timedelta(seconds=seconds)).replace(tzinfo=None)
-        return self.rows_of.trial(record, started=started, ended=ended.replace(tzinfo=None))
+        return replace(
+            self.rows_of.trial(record),
+            curve=self.rows_of.curve(record),
+            started=(written - timedelta(seconds=seconds)).replace(tzinfo=None),
+            ended=written.replace(tzinfo=None) if record.outcome.finished else None,
+        )
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

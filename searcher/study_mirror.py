@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bhvit.errors import InvalidInput
@@ -26,19 +26,19 @@ LAST_PAUSE = 0.25  # seconds between attempts while the end of a search waits fo
 PATIENCE, IMPATIENCE = 10.0, 1.0  # seconds that the end of a search waits for the database, done or failed
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Change:
     """What the database has not been told about a trial: how it stands, and new points of its curve."""
 
     record: TrialRecord
-    curve: dict[int, float] = field(default_factory=dict)
+    curve: Mapping[int, float] = field(default_factory=dict)
     started: datetime | None = None
     ended: datetime | None = None
 
-    def later(self, change: _Change) -> _Change:
-        """This change with a later one."""
+    def then(self, later: _Change) -> _Change:
+        """This change and a later one."""
         return _Change(
-            change.record, self.curve | change.curve, self.started or change.started, change.ended or self.ended
+            later.record, {**self.curve, **later.curve}, self.started or later.started, later.ended or self.ended
         )
 
 
@@ -87,7 +87,7 @@ class StudyMirror:
     def finish(self, record: TrialRecord) -> None:
         """A trial has ended."""
         self._records.pop(record.number, None)
-        self._tell(_Change(record, ended=_now()))
+        self._tell(_Change(record, self._database.rows_of.curve(record), ended=_now()))
 
     def close(self, patience: float) -> None:
         """Write what is left, for `patience` seconds; `trouble` says afterwards whether something was left over."""
@@ -103,7 +103,7 @@ class StudyMirror:
         number = change.record.number
         with self._news:
             earlier = self._changes.get(number)
-            self._changes[number] = change if earlier is None else earlier.later(change)
+            self._changes[number] = change if earlier is None else earlier.then(change)
             self._news.notify()
 
     def _write_on(self) -> None:
@@ -148,15 +148,17 @@ class StudyMirror:
             self._behind = False
         with self._news:
             changes, self._changes = self._changes, {}
-        trial = self._database.rows_of.trial
         try:
-            rows = [trial(c.record, c.curve, c.started, c.ended) for _, c in sorted(changes.items())]
+            rows = [
+                replace(self._database.rows_of.trial(c.record), curve=c.curve, started=c.started, ended=c.ended)
+                for _, c in sorted(changes.items())
+            ]
             self._database.write(rows)
         except Exception as error:
             with self._news:
                 for number, change in changes.items():
                     later = self._changes.get(number)
-                    self._changes[number] = change if later is None else change.later(later)
+                    self._changes[number] = change if later is None else change.then(later)
             self._behind = isinstance(error, StudyGone)
             raise
 
