@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
+from searcher.executors.executor import Report, TrialJob
 from searcher.executors.threads import ThreadExecutor
-from searcher.records import read_records
+from searcher.records import Metrics, read_records
 from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
+from tests.searcher.postgresql import running_server
 
 WORKERS, TRIALS, EPOCH_SECONDS = 3, 24, 0.05
 
@@ -155,3 +158,25 @@ def test_a_jump_of_the_clock_changes_nothing(jump: float, folder: Path, monkeypa
     monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - begun > 0.05 else 0.0))
     search(folder / "study")
     assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
+
+
+def test_server_restarted_in_mid_study_is_brought_up_to_date_and_the_table_stays(folder: Path) -> None:
+    with running_server() as server:
+
+        def train(job: TrialJob, report: Report) -> Metrics:
+            if job.number == 3:
+                server.stop()
+            if job.number == 5:
+                server.start()
+            return fake_train(job, report)
+
+        search(folder / "study", executor=ThreadExecutor(train), storage=server.url)
+        search(folder / "undisturbed")
+        records = read_records(folder / "study")
+        assert table(records) == table(read_records(folder / "undisturbed"))
+        url = server.url.replace("postgresql://", "postgresql+psycopg://")
+        mirrored = optuna.load_study(study_name="study", storage=url).trials
+    numbers = [r.number for r in records]
+    assert [t.number for t in mirrored] == numbers
+    assert [t.value for t in mirrored] == [None if r.metrics is None else r.metrics.accuracy for r in records]
+    assert not (folder / "study" / "study.db").exists()
