@@ -1,0 +1,44 @@
+"""What `searcher doctor` found, a line a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from searcher.findings import Finding, Verdict
+from searcher.views.console import table
+
+STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "bold red", Verdict.MENDED: "green"}
+
+
+def doctor_view(study: Path, findings: Sequence[Finding]) -> RenderableType:
+    """A table of the findings, and what to do about them."""
+    result = table("check", "verdict", "finding")
+    for finding in findings:
+        result.add_row(finding.check, Text(finding.verdict, style=STYLES[finding.verdict]), _text(finding))
+    return Group(Text.assemble((str(study), "bold"), f": {_summary(findings)}"), "", result)
+
+
+def _text(finding: Finding) -> str:
+    if not finding.remedy:
+        return finding.message
+    by_us = "--fix: " if finding.mend is not None else ""
+    arrow = " - " if finding.verdict is Verdict.NOTE else " -> "
+    return f"{finding.message}{arrow}{by_us}{finding.remedy}"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    wrong = [f for f in findings if f.verdict is Verdict.WRONG]
+    mendable = sum(f.mend is not None for f in wrong)
+    mended = sum(f.verdict is Verdict.MENDED for f in findings)
+    if not wrong:
+        return f"healthy{f', {mended} mended' if mended else ''}"
+    parts = [f"{len(wrong)} wrong"]
+    if mended:
+        parts.append(f"{mended} mended")
+    if mendable:
+        parts.append(f"--fix mends {mendable}")
+    return ", ".join(parts)
