@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,7 @@ def check_records(folder: StudyFolder) -> tuple[list[TrialRecord], list[Finding]
             remedy = "move it aside: the next search proposes the trial again and goes on from its checkpoints"
             findings.append(wrong("records", message, remedy, partial(set_aside, path)))
     records.sort(key=lambda r: r.number)
-    numbers = [r.number for r in records]
-    doubled = sorted({n for n in numbers if numbers.count(n) > 1})
+    doubled = [number for number, count in Counter(r.number for r in records).items() if count > 1]
     if doubled:
         findings.append(
             wrong("records", f"{numbered('trial', doubled)} has several folders", "remove those that are wrong")

@@ -157,7 +157,8 @@ class StudyDatabase:
         if study is None:
             return None
         known, ours = tables.attributes_of(connection, study), remembered(self.folder)
-        if self.storage is not None and (ours is None or known.get("token") != ours.token):
+        is_ours = known.get("folder") == self._place if ours is None else known.get("token") == ours.token
+        if self.storage is not None and not is_ours:
             raise InvalidInput(
                 f"{self} has a study named {self.name} already, of {known.get('folder', 'another program')}; give this "
                 "one another name (--study NAME), or use another database."
@@ -170,14 +171,15 @@ class StudyDatabase:
         tables.remove_study(connection, study)
         return None
 
+    @property
+    def _place(self) -> str:
+        return f"{socket.gethostname()}:{self.folder.path.resolve()}"
+
     def _create(self, connection: Connection) -> int:
         return tables.create_study(connection, self.name, self.rows_of.directions)
 
     def _attributes(self) -> dict[str, str]:
-        own = {
-            "space": self.space.fingerprint,
-            "folder": f"{socket.gethostname()}:{self.folder.path.resolve()}",
-        }
+        own = {"space": self.space.fingerprint, "folder": self._place}
         return own if self.storage is None else {**own, "token": remember(self.folder, self.storage).token}
 
     def _difference(self, connection: Connection, wanted: Mapping[int, TrialRecord]) -> Difference:

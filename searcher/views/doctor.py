@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,12 +23,13 @@ def doctor_view(study: Path, findings: Sequence[Finding]) -> RenderableType:
     return Group(Text.assemble((str(study), "bold"), f": {_summary(findings)}"), "", result)
 
 
-def _text(finding: Finding) -> str:
+def _text(finding: Finding) -> Text:
+    """Message and remedy; the latter on a line of its own in a terminal."""
     if not finding.remedy:
-        return finding.message
+        return Text(finding.message)
     by_us = "--fix: " if finding.mend is not None else ""
-    arrow = " - " if finding.verdict is Verdict.NOTE else " -> "
-    return f"{finding.message}{arrow}{by_us}{finding.remedy}"
+    space = "\n" if sys.stdout.isatty() else " "
+    return Text.assemble(finding.message, space, (f"-> {by_us}{finding.remedy}", "dim"))
 
 
 def _summary(findings: Sequence[Finding]) -> str:
