@@ -27,6 +27,7 @@ COMMANDS = {
     "teacher": "fine-tune a teacher for distillation",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",
+    "doctor": "what is wrong with a study, and mending it",
     "reproduce": "the thesis' tables: train all rows, print them beside the published figures",
 }
 EPILOG = """examples:
