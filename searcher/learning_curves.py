@@ -23,9 +23,8 @@ def expected_accuracies(results: Sequence[TrialResult]) -> NDArray[np.float64]:
     epochs = np.unique(lengths[lengths > 0])
     best = np.full((len(results), len(epochs)), np.nan)  # so far, after each of `epochs`
     for reached, length in enumerate(epochs):
-        rows = np.flatnonzero(lengths == length)
-        curves = np.maximum.accumulate([results[row].curve for row in rows], axis=1)
-        best[rows, : reached + 1] = curves[:, epochs[: reached + 1] - 1]
+        curves = [r.curve for r, own in zip(results, lengths, strict=True) if own == length]
+        best[lengths == length, : reached + 1] = np.maximum.accumulate(curves, axis=1)[:, epochs[: reached + 1] - 1]
     for step in range(1, len(epochs)):
         went_on = lengths >= epochs[step]
         before, gains = best[went_on, step - 1], best[went_on, step] - best[went_on, step - 1]
