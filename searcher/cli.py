@@ -59,6 +59,10 @@ class Parser(argparse.ArgumentParser):
         raise InvalidInput(f"{message}; see `{self.prog} --help`.")
 
 
+# Before numpy is loaded: the threads of its BLAS spin while they wait, and trainings need the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
