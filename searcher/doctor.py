@@ -10,7 +10,14 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.events import last_start
-from searcher.file_checks import check_checkpoints, check_leftovers, check_log, check_parents, check_records
+from searcher.file_checks import (
+    check_checkpoints,
+    check_leftovers,
+    check_log,
+    check_parents,
+    check_records,
+    parents_of,
+)
 from searcher.findings import Finding, aside_suffix, mended, note, numbered, ok, wrong
 from searcher.lock import hold, holder_of
 from searcher.records import TrialRecord
@@ -31,8 +38,9 @@ def examine(folder: StudyFolder, storage: str | None = None) -> list[Finding]:
     records, about_records = check_records(folder)
     findings += [finding, *about_records, _check_trials(records, in_use)]
     findings += check_checkpoints(folder, records)
-    findings += check_parents(folder, records)
-    findings += [check_log(folder), check_leftovers(folder, in_use)]
+    parents = parents_of(folder, records)
+    findings += check_parents(parents)
+    findings += [check_log(folder), check_leftovers(folder, parents, in_use)]
     findings.append(_check_database(folder, space, storage, records, in_use))
     findings.append(_check_disk(folder, records))
     return findings
@@ -97,7 +105,7 @@ def _check_database(
     except Unusable as error:
         return _rebuilt(database, folder, error.reason)
     except InvalidInput as error:
-        rule, _, remedy = str(error).rpartition("; ")
+        rule, _, remedy = str(error).partition("; ")
         return wrong("database", rule, remedy)
     if found is None and not records:
         return ok("database", "none yet")
@@ -108,7 +116,7 @@ def _check_database(
 
 def _brought_up_to_date(database: StudyDatabase, folder: StudyFolder, found: Difference | None) -> Finding:
     def write() -> str:
-        database.bring_up_to_date(_readable(folder))
+        _write(database, folder)
         return "written from the records"
 
     if found is None:
@@ -121,14 +129,18 @@ def _brought_up_to_date(database: StudyDatabase, folder: StudyFolder, found: Dif
 def _rebuilt(database: StudyDatabase, folder: StudyFolder, reason: str) -> Finding:
     def rebuild() -> str:
         aside = database.set_aside(aside_suffix())
-        database.bring_up_to_date(_readable(folder))
+        _write(database, folder)
         return f"written anew from the records; the old one is kept as {Path(aside).name}"
 
     return wrong("database", f"{database} cannot be used: {reason}", "keep it aside, write it anew", rebuild)
 
 
-def _readable(folder: StudyFolder) -> list[TrialRecord]:
-    return check_records(folder)[0]
+def _write(database: StudyDatabase, folder: StudyFolder) -> None:
+    """Bring the database up to date with the records that are readable now."""
+    try:
+        database.bring_up_to_date(check_records(folder)[0])
+    except Unavailable as error:
+        raise database.refused(error) from error
 
 
 def _check_disk(folder: StudyFolder, records: Sequence[TrialRecord]) -> Finding:

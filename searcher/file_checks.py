@@ -61,11 +61,15 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
         yield ok("checkpoints", f"{whole} whole")
 
 
-def check_parents(folder: StudyFolder, records: Sequence[TrialRecord]) -> Iterator[Finding]:
-    """The FP parents that the study's trials start from."""
+def parents_of(folder: StudyFolder, records: Sequence[TrialRecord]) -> list[Path]:
+    """The folders of the FP parents that the study's trials start from, beside the study or one level above."""
     keys = {r.metrics.parent_key for r in records if r.metrics is not None} | set(_being_trained(folder, records))
     parents = [above / WARM_STARTS for above in folder.path.resolve().parents[:2]]
-    places = [parent / key for parent in parents for key in sorted(keys) if (parent / key).is_dir()]
+    return [parent / key for parent in parents for key in sorted(keys) if (parent / key).is_dir()]
+
+
+def check_parents(places: Sequence[Path]) -> Iterator[Finding]:
+    """Torn checkpoints of FP parents; one that some process is training is left alone."""
     findings: list[Finding] = []
     for place in places:
         damage = {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
@@ -96,9 +100,10 @@ def check_log(folder: StudyFolder) -> Finding:
     return wrong("events", f"the last line of {folder.events.name} is half written", remedy, close)
 
 
-def check_leftovers(folder: StudyFolder, in_use: bool) -> Finding:
+def check_leftovers(folder: StudyFolder, parents: Sequence[Path], in_use: bool) -> Finding:
     """Temporary files of processes that died; where a search runs they may be its own."""
-    found = [p for p in folder.path.rglob(PARTIAL) if p.is_file()]
+    places = [folder.path, *(place for place in parents if _is_free(place / "lock"))]
+    found = [path for place in places for path in place.rglob(PARTIAL) if path.is_file()]
     if not found:
         return ok("leftovers", "no temporary files")
     size = size_text(sum(p.stat().st_size for p in found))

@@ -224,12 +224,18 @@ class StudyDatabase:
             cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
             if isinstance(cause, (OperationalError, InterfaceError)):
                 raise Unavailable(self._reason(cause)) from error
+            if self.storage is not None and isinstance(cause, SQLAlchemyError):
+                raise self.refused(self._reason(cause)) from error
             raise self._unusable(self._reason(cause)) from error
 
     def _reason(self, error: BaseException) -> str:
         text = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
         text = text if self.storage is None else self.storage.redact(text)
         return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 4]} ..."
+
+    def refused(self, reason: object) -> InvalidInput:
+        """The error for a database that cannot be used, where nothing of ours is wrong with it."""
+        return InvalidInput(f"{self} cannot be used: {reason}; correct that, or choose another storage.")
 
     def _unusable(self, reason: str) -> Unusable:
         return Unusable(

@@ -104,7 +104,8 @@ def damage_log(study: StudyFolder) -> None:
 
 
 def leave_files(study: StudyFolder) -> None:
-    (trial(study, 3) / f".{LAST}.x1.partial").write_bytes(bytes(1000))
+    (trial(study, 3) / f".{LAST}.x1.partial").write_bytes(bytes(600))
+    (study.path.parent / WARM_STARTS / "parent" / f".{BEST}.x2.partial").write_bytes(bytes(400))
 
 
 def damage_database(study: StudyFolder) -> None:
@@ -128,7 +129,7 @@ def leave_database_behind(study: StudyFolder) -> None:
         (damage_parent, "checkpoints", "parent, best.safetensors: it has", "last.safetensors.aside-"),
         (damage_record, "records", "must be a readable JSON file", "moved aside as record.json.aside-"),
         (damage_log, "events", "the last line of events.jsonl is half written", "closed the line"),
-        (leave_files, "leftovers", "1 temporary file, 1,000 B", "removed"),
+        (leave_files, "leftovers", "2 temporary files, 1,000 B", "removed"),
         (damage_database, "database", "file is not a database", "the old one is kept as study.db.aside-"),
         (remove_database, "database", "has no study yet", "written from the records"),
         (leave_database_behind, "database", "trial 4 missing; trial 3 different; trial 2 without", "from the records"),

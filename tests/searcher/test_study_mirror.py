@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psycopg
 import pytest
 
 from bhvit.errors import InvalidInput
@@ -384,6 +385,15 @@ def test_wrong_password_is_one_line_that_does_not_show_it(folder: StudyFolder, s
         mirror.bring_up_to_date([])
     assert "wrong" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_user_without_rights_is_told_so(folder: StudyFolder, server: Server) -> None:
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    url = f"postgresql://guest:guest@127.0.0.1:{server.port}/postgres"
+    refusal = pytest.raises(InvalidInput, match=r"permission denied for .*; correct that, or")
+    with refusal, open_mirror(folder, half_feasible_space(), url) as mirror:
+        mirror.bring_up_to_date([])
 
 
 @pytest.mark.parametrize(
