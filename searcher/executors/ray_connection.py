@@ -16,7 +16,6 @@ from bhvit.errors import InvalidInput
 
 # Read by Ray when it is imported. What it prints about dead workers would tear our screen, and we say it ourselves.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import ray as ray  # for others, too: nobody else needs to know what to do where it is missing

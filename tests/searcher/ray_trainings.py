@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.executors.executor import EpochDone, Executor, Failed, Message, Report, Trained, TrialJob, WorkerDied
+from searcher.files import read_json, write_json
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.records import Metrics
 from tests.searcher.fake_training import FakeTraining, search_space
 
-PID = "pid"  # file in the trial's folder
-
-
-class NotedTraining(FakeTraining):
-    """A `FakeTraining` that leaves its process number in the job's folder."""
-
-    def __call__(self, job: TrialJob, report: Report) -> Metrics:
-        (job.directory / PID).write_text(str(os.getpid()))
-        return super().__call__(job, report)
+PID, SCRIPT = "pid", "script.json"  # files in the trial's folder
 
 
 FAILURES: tuple[BaseException, ...] = (
@@ -33,17 +30,22 @@ FAILURES: tuple[BaseException, ...] = (
 )
 
 
-def fail(job: TrialJob, report: Report) -> Metrics:
-    """Raise the failure of the job's number."""
-    raise FAILURES[job.number]
+def scripted(job: TrialJob, report: Report) -> Metrics:
+    """Note the process, then do what the folder's script says: raise a failure, or train with so long epochs."""
+    script = read_json(job.directory / SCRIPT) if (job.directory / SCRIPT).exists() else {}
+    (job.directory / PID).write_text(str(os.getpid()))
+    if "failure" in script:
+        raise FAILURES[script["failure"]]
+    return FakeTraining(script.get("seconds", 0.05))(job, report)
 
 
-def jobs(folder: Path, count: int) -> list[TrialJob]:
-    """Jobs of different candidates, whose folders exist."""
+def jobs(folder: Path, count: int, **script: Any) -> list[TrialJob]:
+    """Jobs of different candidates, with their folders and the script of all of them."""
     space = search_space()
     found = [TrialJob(n, space.candidate(space.decode(n)), folder / f"{n:04d}", 1) for n in range(count)]
     for job in found:
         job.directory.mkdir(parents=True)
+        write_json(job.directory / SCRIPT, script)
     return found
 
 
@@ -60,3 +62,27 @@ def until_ended(executor: Executor, count: int, stop_after: dict[int, int] | Non
             executor.answer(message.number, record.phase == "qat" and record.epoch == last)
         count -= isinstance(message, Trained | Failed | WorkerDied)
     return messages
+
+
+def assert_gone(pid: int, seconds: float = 10) -> None:
+    """Fail unless the process ends within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Unloadable:
+    """A training that a worker cannot unpickle, as where another version is installed on its machine."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("nosuchmodule",)

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from bhvit.errors import InvalidInput
-from searcher.executors.executor import EpochDone, Failed, Message, Stepped, Train, Trained, WorkerDied
+from searcher.executors.executor import EpochDone, Failed, Message, Stepped, Trained, WorkerDied
 from searcher.executors.ray_worker import WORKER_LOCK
 from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
 from searcher.records import read_records
-from tests.searcher.fake_training import FakeTraining, assert_every_epoch_once, fake_train, search, table
-from tests.searcher.ray_trainings import FAILURES, PID, NotedTraining, fail, jobs, until_ended
+from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
+from tests.searcher.ray_trainings import FAILURES, PID, assert_gone, is_alive, jobs, scripted, until_ended
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 from searcher.executors.ray_cluster import RayExecutor
@@ -38,18 +38,12 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
-def executors(local_ray: None) -> Iterator[list[RayExecutor]]:
-    """A list whose executors are closed in the end."""
-    made: list[RayExecutor] = []
-    yield made
-    for executor in made:
-        executor.close()
-
-
-def executor_of(executors: list[RayExecutor], train: Train, slots: int | None, cpus: float = 1) -> RayExecutor:
-    executors.append(RayExecutor(train, slots=slots, cpus_per_trial=cpus))
-    return executors[-1]
+@pytest.fixture(scope="module")
+def executor(local_ray: None) -> Iterator[RayExecutor]:
+    """Two workers, which stay from test to test, as starting one takes a second."""
+    executor = RayExecutor(scripted, slots=2)
+    yield executor
+    executor.close()
 
 
 def undisturbed(folder: Path, number: int) -> Message:
@@ -68,37 +62,21 @@ def pid_of(folder: Path) -> int:
     return int((folder / PID).read_text())
 
 
-def assert_gone(pid: int, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while is_alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_jobs_are_trained_side_by_side_and_answers_are_obeyed(executors: list[RayExecutor], tmp_path: Path) -> None:
-    executor = executor_of(executors, FakeTraining(0.1), 3)
-    for job in jobs(tmp_path, 3):
+def test_jobs_are_trained_side_by_side_and_answers_are_obeyed(executor: RayExecutor, tmp_path: Path) -> None:
+    for job in jobs(tmp_path, 2, seconds=0.2):
         executor.submit(job)
-    messages = until_ended(executor, 3, stop_after={1: 2})
+    messages = until_ended(executor, 2, stop_after={1: 2})
     ends = {m.number: m for m in messages if isinstance(m, Trained)}
-    assert [len(ends[n].metrics.epochs) for n in range(3)] == [5, 3, 5]
-    assert ends[2].metrics == undisturbed(tmp_path / "thread", 2).metrics
-    assert len({end.worker for end in ends.values()}) == 3
-    firsts = [next(i for i, m in enumerate(messages) if m.number == n) for n in range(3)]
+    assert [len(ends[n].metrics.epochs) for n in range(2)] == [5, 3]
+    assert ends[0].metrics == undisturbed(tmp_path / "thread", 0).metrics
+    assert len({end.worker for end in ends.values()}) == 2
+    firsts = [next(i for i, m in enumerate(messages) if m.number == n) for n in range(2)]
     first_end = next(i for i, m in enumerate(messages) if isinstance(m, Trained))
     assert max(firsts) < first_end
     assert {m.phase for m in messages if isinstance(m, Stepped)} == {"fp", "qat"}
 
 
-def test_a_worker_waits_for_the_answer_to_an_epoch(executors: list[RayExecutor], tmp_path: Path) -> None:
-    executor = executor_of(executors, fake_train, 1)
+def test_a_worker_waits_for_the_answer_to_an_epoch(executor: RayExecutor, tmp_path: Path) -> None:
     executor.submit(jobs(tmp_path, 1)[0])
     while not isinstance(executor.next_message(30), EpochDone):
         pass
@@ -108,11 +86,11 @@ def test_a_worker_waits_for_the_answer_to_an_epoch(executors: list[RayExecutor],
 
 
 def test_failures_of_every_kind_come_with_their_class_and_spare_the_worker(
-    executors: list[RayExecutor], tmp_path: Path
+    executor: RayExecutor, tmp_path: Path
 ) -> None:
-    executor = executor_of(executors, fail, 1)
     ends = []
-    for job in jobs(tmp_path, len(FAILURES)):
+    for number in range(len(FAILURES)):
+        [job] = jobs(tmp_path / str(number), 1, failure=number)
         executor.submit(job)
         ends += until_ended(executor, 1)
     assert all(isinstance(end, Failed) for end in ends)
@@ -130,10 +108,9 @@ def test_failures_of_every_kind_come_with_their_class_and_spare_the_worker(
 
 
 def test_a_killed_worker_is_noticed_and_its_trial_goes_on_with_another_one(
-    executors: list[RayExecutor], tmp_path: Path
+    executor: RayExecutor, tmp_path: Path
 ) -> None:
-    executor = executor_of(executors, NotedTraining(0.3), 1)
-    [job] = jobs(tmp_path, 1)
+    [job] = jobs(tmp_path, 1, seconds=0.3)
     executor.submit(job)
     epochs = 0
     while epochs < 2:
@@ -155,36 +132,7 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_with_another_one(
     assert pid_of(job.directory) != victim
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_a_search_whose_workers_are_killed_ends_like_an_undisturbed_one(
-    kills: int, executors: list[RayExecutor], tmp_path: Path
-) -> None:
-    trials, workers = 6 + kills // 5, 2
-    search(tmp_path / "undisturbed", trials=trials, executor=ThreadExecutor(fake_train, workers), workers=workers)
-    executor = executor_of(executors, NotedTraining(0.05), workers)
-    left, over, draw = [kills], threading.Event(), random.Random(kills)
-
-    def kill_now_and_then() -> None:
-        while left[0] and not over.wait(draw.uniform(0.2, 1.2)):
-            alive = [p for f in (tmp_path / "study").glob(f"trials/*/{PID}") if (p := pid_of(f.parent)) and is_alive(p)]
-            if alive:
-                os.kill(draw.choice(alive), signal.SIGKILL)
-                left[0] -= 1
-
-    killer = threading.Thread(target=kill_now_and_then)
-    killer.start()
-    search(tmp_path / "study", trials=trials, executor=executor, workers=workers)
-    over.set()
-    killer.join()
-    assert left[0] < kills
-    assert table(read_records(tmp_path / "study")) == table(read_records(tmp_path / "undisturbed"))
-    assert_every_epoch_once(tmp_path / "study")
-
-
-def test_a_trial_waits_for_another_worker_that_still_writes_its_folder(
-    executors: list[RayExecutor], tmp_path: Path
-) -> None:
-    executor = executor_of(executors, NotedTraining(), 1)
+def test_a_trial_waits_for_another_worker_that_still_writes_its_folder(executor: RayExecutor, tmp_path: Path) -> None:
     [job] = jobs(tmp_path, 1)
     with hold(job.directory / WORKER_LOCK):
         executor.submit(job)
@@ -194,37 +142,30 @@ def test_a_trial_waits_for_another_worker_that_still_writes_its_folder(
 
 
 def test_trials_without_room_wait_for_it_and_the_user_is_told(
-    executors: list[RayExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("searcher.executors.ray_cluster.PATIENCE_S", 0.0)
-    executor = executor_of(executors, fake_train, slots=5, cpus=CPUS / 2)
-    assert executor.slots == 5
-    for job in jobs(tmp_path, 5):
-        executor.submit(job)
-    assert executor.trouble == "5 trials wait for room in the Ray cluster, each for 2 CPUs and 0 GPUs"
-    ends = [m for m in until_ended(executor, 5) if isinstance(m, Trained)]
-    assert {end.number for end in ends} == set(range(5))
-    assert len({end.worker for end in ends}) <= 2
-    assert executor.trouble is None
+    large = RayExecutor(scripted, slots=3, cpus_per_trial=CPUS / 2)  # room for one beside the two idle workers
+    try:
+        for job in jobs(tmp_path, 3):
+            large.submit(job)
+        assert large.trouble == "3 trials wait for room in the Ray cluster, each for 2 CPUs and 0 GPUs"
+        ends = [m for m in until_ended(large, 3) if isinstance(m, Trained)]
+        assert sorted(end.number for end in ends) == [0, 1, 2]
+        assert len({end.worker for end in ends}) == 1
+        assert large.trouble is None
+    finally:
+        large.close()
 
 
-def test_without_a_number_of_slots_they_are_what_the_cluster_has_room_for(executors: list[RayExecutor]) -> None:
-    assert executor_of(executors, fake_train, None).slots == CPUS
-    assert executor_of(executors, fake_train, None, cpus=1.5).slots == 2
-
-
-def test_closing_ends_a_training_that_never_would(executors: list[RayExecutor], tmp_path: Path) -> None:
-    executor = executor_of(executors, NotedTraining(1000), 1)
-    [job] = jobs(tmp_path, 1)
-    executor.submit(job)
-    pid = pid_of(job.directory)
-    executor.close()
-    assert_gone(pid)
+def test_without_a_number_of_slots_they_are_what_the_cluster_has_room_for(local_ray: None) -> None:
+    assert RayExecutor(scripted).slots == CPUS
+    assert RayExecutor(scripted, cpus_per_trial=1.5).slots == 2
 
 
 def test_trials_that_fit_on_no_machine_are_refused(local_ray: None) -> None:
     with pytest.raises(InvalidInput, match=r"takes 1 CPUs and 1 GPUs, but they have 4 CPUs and 0 GPUs; use a smaller"):
-        RayExecutor(fake_train, gpus_per_trial=1)
+        RayExecutor(scripted, gpus_per_trial=1)
 
 
 @pytest.mark.parametrize(
@@ -246,3 +187,39 @@ def test_without_ray_the_error_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['ray'] = None; import searcher.executors.ray_cluster"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 'use pip install "bhvit-searcher[ray]"' in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_search_whose_workers_are_killed_ends_like_an_undisturbed_one(
+    kills: int, executor: RayExecutor, tmp_path: Path
+) -> None:
+    kills, trials, workers = 50, 20, 2
+    search(tmp_path / "undisturbed", trials=trials, executor=ThreadExecutor(fake_train, workers), workers=workers)
+    executor = RayExecutor(scripted, slots=workers)
+    left, over, draw = [kills], threading.Event(), random.Random(kills)
+
+    def kill_now_and_then() -> None:
+        while left[0] and not over.wait(draw.uniform(0.2, 1.2)):
+            alive = [p for f in (tmp_path / "study").glob(f"trials/*/{PID}") if (p := pid_of(f.parent)) and is_alive(p)]
+            if alive:
+                os.kill(draw.choice(alive), signal.SIGKILL)
+                left[0] -= 1
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    search(tmp_path / "study", trials=trials, executor=executor, workers=workers)
+    over.set()
+    killer.join()
+    assert left[0] < kills
+    assert table(read_records(tmp_path / "study")) == table(read_records(tmp_path / "undisturbed"))
+    assert_every_epoch_once(tmp_path / "study")
+
+
+def test_closing_ends_trainings_that_never_would_end(executor: RayExecutor, tmp_path: Path) -> None:
+    [job] = jobs(tmp_path, 1, seconds=1000)
+    executor.submit(job)
+    while not isinstance(executor.next_message(30), Stepped):
+        pass
+    executor.close()
+    assert_gone(pid_of(job.directory))
