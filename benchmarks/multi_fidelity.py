@@ -1,11 +1,11 @@
 """How many epochs of phase 2 the stopping rules save, at equal quality of what is found.
 
-    python benchmarks/multi_fidelity.py [--seeds 50] [--trials 40] [--proposals random sampler] [--rules rank median ...]
+    python benchmarks/multi_fidelity.py [--seeds 50] [--trials 40] [--proposals random sampler] [--rules rank ...]
     python benchmarks/multi_fidelity.py --with runs/real-with --without runs/real-without
 
 The first form searches the tabular landscape (`tabular/`: every learning curve is a real training), each of its seeds
-a landscape, within the budget of its space. A search without a rule trains `--trials` candidates; one with a rule goes on
-until it has spent as many epochs. Regret is the best accuracy within the budget minus the best found, in points.
+a landscape, within the budget of its space. A search without a rule trains `--trials` candidates; one with a rule goes
+on until it has spent as many epochs. Regret is the best accuracy within the budget minus the best found, in points.
 Reported are: by which factor fewer epochs reach the same mean regret (95 % interval: bootstrap over searches), and how
 the regret after half of the epochs differs from that without a rule after all of them (paired, 95 %). The second form
 compares two real studies of `multi_fidelity.yaml`. The last line is one JSON object.
@@ -74,7 +74,7 @@ class Search:
     regret: Floats
 
     def after(self, epochs: Floats) -> Floats:
-        """Regret of what had been found when no more than `epochs` were spent; infinite before the first trial's end."""
+        """Regret of what had been found when at most `epochs` were spent; infinite before the first trial's end."""
         last = np.searchsorted(self.epochs, epochs, side="right") - 1
         return np.where(last < 0, np.inf, self.regret[last])
 

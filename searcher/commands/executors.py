@@ -75,7 +75,7 @@ def executor_for(
     if args is not None and args.executor == "ray":
         from searcher.executors.ray_cluster import RayExecutor
 
-        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial or 0)
+        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial)
     if search.workers > 1 and train.threads is None:
         train = replace(train, threads=max(1, (os.cpu_count() or 1) // search.workers))
     places = [devices[i % len(devices)] for i in range(search.workers)]

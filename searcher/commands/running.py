@@ -69,7 +69,10 @@ def run_study(
     executor = executor_for(space, devices, parents, processes=processes, args=args)
     storage = None if args is None else args.storage
     with LiveSearch(console(), progress) as live, _terminated_like_interrupted():
-        return run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
+        summary = run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
+    if summary.trouble is not None:
+        console().print(f"Note: {summary.trouble}.", style="yellow")
+    return summary
 
 
 @contextmanager

@@ -66,10 +66,19 @@ def run(args: argparse.Namespace) -> int:
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
         again = [args.file, *places(args)]
-        study = [] if args.study is None else ["--study", args.study]
-        go_on = ["search", *again, *study, "--trials", str(2 * summary.planned)]
+        go_on = ["search", *again, *_options(args), "--trials", str(2 * summary.planned)]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """The options that the user gave and that the same study must get again; not the storage, which it remembers."""
+    given = {
+        name: getattr(args, name)
+        for name in ("study", "budget", "workers", "devices", "executor", "address", "gpus_per_trial")
+        if getattr(args, name) not in (None, "processes")
+    }
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _asked_for(space: Space, args: argparse.Namespace) -> Space:
