@@ -135,7 +135,7 @@ def regrets(landscape: Landscape, search: Search) -> list[float]:
     """After 1, 2, ... trainings; before anything is within the budget, what the worst configuration there misses."""
     worst = float(landscape.truth[landscape.within].min())
     values = [landscape.truth[i] if landscape.within[i] else worst for i in search.trained]
-    return list(landscape.best - np.maximum.accumulate(values))
+    return list(landscape.best - np.maximum.accumulate(values or [worst]))  # a sampler may find nothing to train
 
 
 def missing_volumes(landscape: Landscape, search: Search) -> list[float]:
@@ -152,7 +152,7 @@ def missing_volumes(landscape: Landscape, search: Search) -> list[float]:
     whole = volume(inside)
     found = [i for i in search.trained if landscape.within[i]]
     counts = np.cumsum([landscape.within[i] for i in search.trained])
-    return [100 * (1 - (volume(np.array(found[:n])) if n else 0.0) / whole) for n in counts]
+    return [100 * (1 - (volume(np.array(found[:n])) if n else 0.0) / whole) for n in counts] or [100.0]
 
 
 def compare(
@@ -176,8 +176,8 @@ def compare(
         after = np.array([[curve[min(n, len(curve)) - 1] for n in told] for curve in curves])
         mean, half = after.mean(axis=0), 1.96 * after.std(axis=0, ddof=1) / seeds**0.5
         pairs = list(zip(landscapes, searches, strict=True))
-        over = float(np.mean([np.mean(~landscape.within[s.trained]) for landscape, s in pairs]))
-        repeats = float(np.mean([1 - len(set(s.trained)) / len(s.trained) for s in searches]))
+        over = float(np.mean([np.mean(~landscape.within[s.trained]) for landscape, s in pairs if s.trained]))
+        repeats = float(np.mean([1 - len(set(s.trained)) / len(s.trained) for s in searches if s.trained]))
         ask = float(np.mean([s.ask_seconds for s in searches]))
         cells = "".join(f"{f'{m:.3f} ± {h:.3f}':>16}" for m, h in zip(mean, half, strict=True))
         print(f"{label:34}{cells}{over:>12.0%} {repeats:>8.0%}{1000 * ask:>8.1f}", flush=True)

@@ -15,6 +15,7 @@ from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.executors import devices_from, executor_for
 from searcher.commands.studies import RUNS
 from searcher.coordinator import Ended, SearchSummary, run_search
+from searcher.executors.processes import WorkerPool
 from searcher.preflight import check_trainable
 from searcher.progress import SearchProgress
 from searcher.space import Space
@@ -52,12 +53,13 @@ def run_study(
     processes: int | None = None,
     warm_starts: Path | None = None,
     args: argparse.Namespace | None = None,
+    pool: WorkerPool | None = None,
 ) -> SearchSummary:
     """Run or continue the search of `space` in `folder`, shown live.
 
     `trials` and `processes` take the place of the space's. FP parents are shared in `warm_starts`, by default the
     folder of that purpose beside the study's. `args` are the arguments of `add_executor_arguments`, where the command
-    has them: without, one process of this machine trains.
+    has them: without, one process of this machine trains, from the `pool` where several studies follow each other.
     """
     check_trainable(space, processes)  # before anything is written
     devices = (device,) if args is None else devices_from(args)
@@ -66,7 +68,7 @@ def run_study(
     recipe, _ = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     parents = warm_starts or folder.parent / WARM_STARTS
-    executor = executor_for(space, devices, parents, processes=processes, args=args)
+    executor = executor_for(space, devices, parents, processes=processes, args=args, pool=pool)
     storage = None if args is None else args.storage
     with LiveSearch(console(), progress) as live, _terminated_like_interrupted():
         summary = run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
