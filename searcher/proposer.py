@@ -18,6 +18,7 @@ from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet
 from searcher.grid import Codes
 from searcher.improvement import expected_improvement, expected_volume_growth
+from searcher.learning_curves import expected_accuracies
 from searcher.records import Outcome
 from searcher.space import Space
 from searcher.surrogate import Surrogate
@@ -186,20 +187,11 @@ def _selected(evidence: Sequence[TrialResult], draw: np.random.Generator) -> Seq
 
 
 def accuracies_of(known: Sequence[TrialResult], evidence: Sequence[TrialResult]) -> Floats:
-    """What trials would have reached: stopped ones gain what others gained after that epoch, failed ones are last."""
-    complete = [r.curve for r in evidence if r.outcome is Outcome.COMPLETE and r.curve]
-    gains: dict[int, float] = {}
-
-    def gain(epochs: int) -> float:
-        if epochs not in gains:
-            later = [max(curve) - max(curve[:epochs]) for curve in complete if len(curve) > epochs > 0]
-            gains[epochs] = float(np.median(later)) if later else 0.0
-        return gains[epochs]
-
-    worst = min(r.accuracy for r in evidence if r.accuracy is not None)
-    return np.array(
-        [
-            worst if r.accuracy is None else r.accuracy + (gain(len(r.curve)) if r.outcome is Outcome.STOPPED else 0.0)
-            for r in known
-        ]
-    )
+    """What each of the `known` trials came to, or would have (`expected_accuracies`); failed ones are the worst."""
+    found = {
+        r.number: r.accuracy if np.isnan(expected) else float(expected)  # a record without epochs
+        for r, expected in zip(evidence, expected_accuracies(evidence), strict=True)
+        if r.accuracy is not None
+    }
+    worst = min(found.values())
+    return np.array([found.get(r.number, worst) for r in known])
