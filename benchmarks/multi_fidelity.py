@@ -5,10 +5,12 @@
 
 The first form searches the tabular landscape (`tabular/`: every learning curve is a real training), each of its seeds
 a landscape, within the budget of its space. A search without a rule trains `--trials` candidates; one with a rule goes
-on until it has spent as many epochs. Regret is the best accuracy within the budget minus the best found, in points.
-Reported are: by which factor fewer epochs reach the same mean regret (95 % interval: bootstrap over searches), and how
-the regret after half of the epochs differs from that without a rule after all of them (paired, 95 %). The second form
-compares two real studies of `multi_fidelity.yaml`. The last line is one JSON object.
+on until it has spent as many epochs. Regret is the best accuracy within the budget minus the best found, in points; it
+rewards luck, so the network found is also judged by its trainings with the landscapes' other seeds ("retrained").
+Reported are: by which factor fewer epochs reach the same mean regret, and the same mean retrained accuracy (95 %
+interval: bootstrap over searches), and how both differ after half of the epochs from those without a rule after all of
+them (paired, 95 %). The second form compares two real studies of `multi_fidelity.yaml`. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from tabular.table import Row, Table, load_table
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.proposer import Proposer
-from searcher.pruning import NoPruning, Pruning, pruning_from
+from searcher.pruning import Pruning, pruning_from
 from searcher.records import Outcome, TrialRecord, read_records
 from searcher.space import Space
 from searcher.trial_table import SEARCH_PHASE
@@ -40,19 +42,26 @@ PARENT_EPOCHS = 10  # of phase 1, once for every pair of widths
 
 @dataclass(frozen=True)
 class Landscape:
-    """One seed's trainings of all configurations within the budget; `best` is the highest accuracy among them."""
+    """One seed's trainings of all configurations within the budget, and their mean accuracy with the other seeds.
+
+    `best` is the highest accuracy among the first.
+    """
 
     space: Space
     feasible: FeasibleSet
     rows: dict[Digits, Row]
+    retrained: dict[Digits, float]
     best: float
 
     @classmethod
     def of(cls, table: Table, seed: int) -> Landscape:
-        """The landscape of a seed of the table."""
+        """The landscape of one of two or more seeds of the table."""
         feasible = feasible_set(table.space)
-        rows = {digits: table.by_seed[seed][digits] for digits in (tuple(map(int, code)) for code in feasible.codes)}
-        return cls(table.space, feasible, rows, max(row.accuracy for row in rows.values()))
+        within = [tuple(map(int, code)) for code in feasible.codes]
+        rows = {digits: table.by_seed[seed][digits] for digits in within}
+        others = [rows for other, rows in table.by_seed.items() if other != seed]
+        retrained = {digits: float(np.mean([rows[digits].accuracy for rows in others])) for digits in within}
+        return cls(table.space, feasible, rows, retrained, max(row.accuracy for row in rows.values()))
 
     def at_random(self, seed: int) -> Propose:
         """Configurations in random order, none twice."""
@@ -67,31 +76,37 @@ class Landscape:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search had found after each of its trials: epochs of phase 2 and of parents so far, regret in points."""
+    """What a search had found after each trial: epochs of phase 2 and of parents so far, points lost.
+
+    `regret` is lost against the best of the landscape, `retrained` against 100 % when the best found is trained anew.
+    """
 
     epochs: Floats
     parent_epochs: Floats
     regret: Floats
+    retrained: Floats
 
-    def after(self, epochs: Floats) -> Floats:
-        """Regret of what had been found when at most `epochs` were spent; infinite before the first trial's end."""
+    def after(self, epochs: Floats, loss: str) -> Floats:
+        """What is lost by what had been found within `epochs`; 100 before the first trial's end."""
         last = np.searchsorted(self.epochs, epochs, side="right") - 1
-        return np.where(last < 0, np.inf, self.regret[last])
+        return np.where(last < 0, 100.0, getattr(self, loss)[last])
 
 
 def search(landscape: Landscape, propose: Propose, rule: Pruning, epochs: int) -> Search:
     """Train candidates until `epochs` of phase 2 are spent or nothing is left."""
     finished: list[TrialResult] = []
-    spent, best, parents = 0, 0.0, set()
+    spent, best, retrained, parents = 0, 0.0, 0.0, set()
     points = []
     while spent < epochs and (digits := propose(len(finished), finished)) is not None:
         row = landscape.rows[digits]
         curve = trained(rule, len(finished), row.curve, finished)
         outcome = Outcome.COMPLETE if len(curve) == len(row.curve) else Outcome.STOPPED
         finished.append(TrialResult(len(finished), digits, outcome, max(curve), curve, row.memory_bytes, row.ops))
-        spent, best = spent + len(curve), max(best, *curve)
-        parents.add(digits[: len([v for v in landscape.space.variables if v.stages])])
-        points.append((spent, PARENT_EPOCHS * len(parents), 100 * (landscape.best - best)))
+        spent += len(curve)
+        if max(curve) > best:
+            best, retrained = max(curve), landscape.retrained[digits]
+        parents.add(tuple(d for d, variable in zip(digits, landscape.space.variables, strict=True) if variable.stages))
+        points.append((spent, PARENT_EPOCHS * len(parents), 100 * (landscape.best - best), 100 * (1 - retrained)))
     return Search(*np.array(points).T)
 
 
@@ -103,63 +118,66 @@ def trained(rule: Pruning, number: int, curve: tuple[float, ...], finished: Sequ
     return curve
 
 
-def saving(without: Floats, with_rule: Floats, draw: np.random.Generator) -> tuple[float, float, float]:
-    """By which factor fewer epochs reach the same mean regret, with its 95 % interval; 0 where they never do.
+@dataclass(frozen=True)
+class Saving:
+    """`factor` times fewer epochs reach the same mean loss (0: they never do), with its 95 % interval.
 
-    Rows are searches, columns the regret after 1, 2, ... epochs; `without` in its last column has the regret to reach.
+    `half` is the mean difference after half the epochs to the search without a rule after all, `half_95` half of its
+    95 % interval.
     """
 
-    def factor(rows: NDArray[np.intp]) -> float:
-        reached = with_rule[rows].mean(axis=0) <= without[rows, -1].mean() + 1e-9
-        return without.shape[1] / (1 + int(reached.argmax())) if reached.any() else 0.0
+    factor: float
+    low: float
+    high: float
+    half: float
+    half_95: float
 
-    searches = len(without)
-    drawn = [factor(draw.integers(searches, size=searches)) for _ in range(RESAMPLES)]
-    return factor(np.arange(searches)), *np.quantile(drawn, (0.025, 0.975))
+    @classmethod
+    def of(cls, without: Floats, with_rule: Floats) -> Saving:
+        """From losses: rows are searches, columns 1, 2, ... epochs; `without` is to be reached in its last column."""
+        searches, epochs = without.shape
+        draw = np.random.default_rng(0)
+
+        def factor(rows: NDArray[np.intp]) -> float:
+            reached = with_rule[rows].mean(axis=0) <= without[rows, -1].mean() + 1e-9
+            return epochs / (1 + int(reached.argmax())) if reached.any() else 0.0
+
+        drawn = [factor(draw.integers(searches, size=searches)) for _ in range(RESAMPLES)]
+        difference = with_rule[:, epochs // 2 - 1] - without[:, -1]
+        half_95 = 1.96 * difference.std(ddof=1) / np.sqrt(searches)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return cls(factor(np.arange(searches)), float(low), float(high), float(difference.mean()), float(half_95))
 
 
 def compare(
     landscapes: Sequence[Landscape], proposals: str, rules: Sequence[str], seeds: int, trials: int
 ) -> list[dict]:
-    """One row a rule: pooled over landscapes and seeds."""
+    """One row a rule, `none` first: pooled over landscapes and seeds."""
     length = len(next(iter(landscapes[0].rows.values())).curve)
     epochs = length * trials
     grid = np.arange(1, epochs + 1, dtype=np.float64)
-    runs: dict[str, list[Search]] = {}
+    losses: dict[str, Floats] = {}
+    table = []
     for name in ("none", *rules):
-        rule = NoPruning() if name == "none" else rule_named(name, length)
-        runs[name] = [
+        rule = rule_named(name, length)
+        runs = [
             search(place, place.by_sampler(seed) if proposals == "sampler" else place.at_random(seed), rule, epochs)
             for place in landscapes
             for seed in range(seeds)
         ]
-    regrets = {name: np.array([run.after(grid) for run in searches]) for name, searches in runs.items()}
-    without = regrets["none"]
-    table = []
-    for name in rules:
-        factor, low, high = saving(without, regrets[name], np.random.default_rng(0))
-        difference = regrets[name][:, epochs // 2 - 1] - without[:, -1]
-        table.append(
-            {
-                "proposals": proposals,
-                "rule": name,
-                "searches": len(without),
-                "epochs_without": epochs,
-                "parent_epochs_without": float(np.mean([run.parent_epochs[-1] for run in runs["none"]])),
-                "regret_without": float(without[:, -1].mean()),
-                "regret_with": float(regrets[name][:, -1].mean()),
-                "saving": factor,
-                "saving_95": [low, high],
-                "half_epochs_difference": float(difference.mean()),
-                "half_epochs_difference_95": float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))),
-                "epochs_a_trial": float(np.mean([run.epochs[-1] / len(run.epochs) for run in runs[name]])),
-            }
-        )
+        row = {"proposals": proposals, "rule": name, "searches": len(runs), "epochs": epochs}
+        row["parent_epochs"] = float(np.mean([run.parent_epochs[-1] for run in runs]))
+        row["trials"] = float(np.mean([len(run.epochs) for run in runs]))
+        for loss in ("regret", "retrained"):
+            after = np.array([run.after(grid, loss) for run in runs])
+            without = losses.setdefault(loss, after)  # the first rule is none
+            row[loss] = {"mean": float(after[:, -1].mean()), **asdict(Saving.of(without, after))}
+        table.append(row)
     return table
 
 
 def rule_named(name: str, epochs: int) -> Pruning:
-    """A rule with its default options."""
+    """A rule with its default options, `none` included."""
     return pruning_from({"name": name, "max_epochs": epochs} if name == "hyperband" else name, "rule")
 
 
@@ -196,6 +214,26 @@ def finished_trials(folder: Path) -> list[tuple[float, ...]]:
     return [curve(record) for record in read_records(folder) if record.outcome.trained]
 
 
+def print_comparison(table: Sequence[dict], landscapes: Sequence[Landscape]) -> None:
+    none = table[0]
+    print(
+        f"\nproposals: {none['proposals']}; {none['searches']} searches on {len(landscapes)} landscapes of "
+        f"{len(landscapes[0].rows)} configurations, {none['epochs']} epochs of phase 2 each\n"
+        f"{'':18s}  trials  regret  fewer epochs (95 %)      at half   retrained  fewer epochs (95 %)      at half"
+    )
+    for row in table:
+        regret, retrained = row["regret"], row["retrained"]
+        print(
+            f"{row['rule']:18s} {row['trials']:7.1f} {regret['mean']:7.2f} {_saving(regret)} "
+            f"{100 - retrained['mean']:9.2f} {_saving(retrained)}",
+            flush=True,
+        )
+
+
+def _saving(of: dict) -> str:
+    return f"{of['factor']:5.2f}x ({of['low']:4.2f} to {of['high']:4.2f}) {of['half']:+5.2f} +- {of['half_95']:4.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
@@ -212,25 +250,12 @@ def main() -> None:
         print(json.dumps(result))
         return
     table = load_table()
-    landscapes = [Landscape.of(table, seed) for seed in table.complete_seeds]
+    landscapes = [Landscape.of(table, seed) for seed in sorted(table.by_seed)]
     rows = []
     for proposals in options.proposals:
-        rows += compare(landscapes, proposals, options.rules, options.seeds, options.trials)
-        first = rows[-1]
-        print(
-            f"\nproposals: {proposals}; without a rule {options.trials} trials, {first['epochs_without']} epochs "
-            f"(and {first['parent_epochs_without']:.0f} of parents) to a mean regret of {first['regret_without']:.2f}; "
-            f"{first['searches']} searches on {len(landscapes)} landscapes of {len(landscapes[0].rows)}"
-        )
-        print("rule                 fewer epochs to it (95 %)    regret at half the epochs    at all   epochs a trial")
-        for row in rows[-len(options.rules) :]:
-            low, high = row["saving_95"]
-            print(
-                f"{row['rule']:19s} {row['saving']:8.2f}x ({low:4.2f} to {high:4.2f}) "
-                f"{row['half_epochs_difference']:+13.2f} +- {row['half_epochs_difference_95']:4.2f} "
-                f"{row['regret_with']:15.2f} {row['epochs_a_trial']:16.1f}",
-                flush=True,
-            )
+        new = compare(landscapes, proposals, options.rules, options.seeds, options.trials)
+        print_comparison(new, landscapes)
+        rows += new
     print(json.dumps(rows))
 
 
