@@ -17,6 +17,7 @@ from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.datasets.images import ImageStore
 from searcher.datasets.listing import ImageList, Listing
 from searcher.datasets.on_device import DeviceImages
+from searcher.devices import memory_exhaustion_named
 from searcher.families import family_named
 from searcher.parents import Parent, parent_key
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
@@ -51,28 +52,35 @@ class CandidateTraining:
 
     def train_parent(self, folder: Path, report: Report, progress: Progress | None) -> TrainingState:
         """Phase 1, from random weights."""
-        model = self.model(self.candidate.parent)
-        objective = Objective(None if self.recipe.teacher_file is None else self.file_teacher())
+        with memory_exhaustion_named(self.device, "preparing phase fp"):
+            model, images = self.model(self.candidate.parent), self.images("fp")
+            objective = Objective(None if self.recipe.teacher_file is None else self.file_teacher())
         run = PhaseRun("fp", self.recipe.fp, self.recipe, self.seed, self.parent_key, folder, self.device, self.ranks)
 
         def reported(record: EpochRecord) -> bool:
             report(record)
             return False
 
-        return train_phase(model, run, self.images("fp"), objective, reported, progress)
+        return train_phase(model, run, images, objective, reported, progress)
 
     def train_from(self, parent: Parent, folder: Path, report: Report, progress: Progress | None) -> TrainingState:
         """Phase 2, from the parent's best weights."""
-        parent_model = self.model(self.candidate.parent)
-        load_weights(parent_model, parent.weights)
-        model = self.model(self.candidate)
-        warm_start(model, parent_model)
+        with memory_exhaustion_named(self.device, "preparing phase qat"):
+            parent_model = self.parent_model(parent)
+            model, images = self.model(self.candidate), self.images("qat")
+            warm_start(model, parent_model)
+            objective = Objective(self.teacher(parent_model), self.regularizer(model))
         key = digest(
             {"candidate": self.candidate.to_json(), "recipe": self.recipe.meaning_json(), "parent": parent.key}
         )
         run = PhaseRun("qat", self.recipe.qat, self.recipe, self.seed, key, folder, self.device, self.ranks)
-        objective = Objective(self.teacher(parent_model), self.regularizer(model))
-        return train_phase(model, run, self.images("qat"), objective, report, progress)
+        return train_phase(model, run, images, objective, report, progress)
+
+    def parent_model(self, parent: Parent) -> BHViT:
+        """The full-precision model with the parent's best weights."""
+        model = self.model(self.candidate.parent)
+        load_weights(model, parent.weights)
+        return model
 
     def model(self, candidate: Candidate) -> BHViT:
         """The candidate's model with its initial weights, which depend on the seed alone."""

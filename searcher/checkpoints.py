@@ -26,11 +26,13 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 class TrainingState:
     """Where a training stands: `key` says which training it is, `history` has a record for every finished epoch.
 
-    The rest follows from these: learning rates from the epoch, random numbers from seed, epoch and step.
+    `restarts` counts how often a loss that was not finite has taken it back to its last finished epoch. The rest
+    follows from these: learning rates from the epoch, random numbers from seed, epoch, step and restarts.
     """
 
     key: str
     history: tuple[EpochRecord, ...] = ()
+    restarts: int = 0
 
     @property
     def best(self) -> EpochRecord | None:

@@ -12,6 +12,7 @@ from bhvit.errors import InvalidInput
 from searcher.outcomes import OutOfMemory
 
 MIB = 2**20
+MEMORY_SIGNS = ("not enough memory", "can't allocate memory", "out of memory", "status_alloc_failed")
 
 
 def device_named(name: str) -> torch.device:
@@ -59,7 +60,13 @@ def mixed_precision(device: torch.device, amp: str) -> torch.autocast:
 
 @contextmanager
 def memory_exhaustion_named(device: torch.device, doing: str) -> Iterator[None]:
-    """Turn every way in which torch or Python report full memory into `OutOfMemory` with the peak use."""
+    """Turn every way in which torch or Python report full memory into `OutOfMemory` with the peak use.
+
+    That is what torch's allocator gave out at once within the context on CUDA, and what the process ever held in
+    memory at once on the CPU; the piece that was refused is not counted.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -72,14 +79,16 @@ def memory_exhaustion_named(device: torch.device, doing: str) -> Iterator[None]:
 
 def _is_about_memory(message: str) -> bool:
     text = message.lower()
-    return any(sign in text for sign in ("not enough memory", "can't allocate memory", "out of memory"))
+    return any(sign in text for sign in MEMORY_SIGNS)
 
 
 def _out_of_memory(device: torch.device, doing: str) -> OutOfMemory:
     if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / MIB
+        peak = torch.cuda.max_memory_allocated(device)
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
     return OutOfMemory(
-        f"{device} ran out of memory while {doing}, with a peak of {peak:.0f} MiB; use a smaller batch_size or width."
+        f"{device} ran out of memory while {doing}, with a peak of {peak / MIB:.0f} MiB; use a smaller batch_size or "
+        "width.",
+        float(peak),
     )

@@ -59,7 +59,8 @@ def train_candidate(
         state = phases.train_from(parent, directory, report, progress)
     best = state.best
     assert best is not None
-    epochs = (parent.state.history if parent.trained_here else ()) + state.history
+    phases_here = (parent.state, state) if parent.trained_here else (state,)
+    epochs = tuple(record for phase in phases_here for record in phase.history)
     return Metrics(
         accuracy=best.accuracy,
         final_accuracy=state.history[-1].accuracy,
@@ -69,6 +70,7 @@ def train_candidate(
         parent_trained=parent.trained_here,
         epochs=epochs,
         seconds=sum(record.seconds for record in epochs),
+        restarts=sum(phase.restarts for phase in phases_here),
     )
 
 

@@ -11,6 +11,7 @@ import queue
 import shutil
 import tempfile
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,25 @@ class Failure:
     kind: str
     message: str
     traceback: str
+    peak_bytes: float | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """What to send of `error`."""
+        peak = error.peak_bytes if isinstance(error, OutOfMemory) else None
+        return cls(type(error).__name__, str(error), "".join(traceback.format_exception(error)), peak)
+
+    @property
+    def known(self) -> bool:
+        """Whether an outcome describes it."""
+        return self.kind in KNOWN_ERRORS
+
+    @property
+    def error(self) -> Exception:
+        """The exception again, of a kind that is known."""
+        if self.kind == OutOfMemory.__name__:
+            return OutOfMemory(self.message, self.peak_bytes)
+        return KNOWN_ERRORS[self.kind](self.message)
 
 
 class ProcessDied(Exception):
@@ -140,13 +160,13 @@ class Team:
 
     def _error(self, rank: int, event: Failure | None) -> Exception:
         """The exception that `event` of process `rank` means: its failure, or None for its death."""
-        if event is not None and event.kind in KNOWN_ERRORS:
-            return KNOWN_ERRORS[event.kind](event.message)
+        if event is not None and event.known:
+            return event.error
         deadline = time.monotonic() + GRACE_S
         while event is not None and (left := deadline - time.monotonic()) > 0:
             with suppress(queue.Empty):
                 other, later = self._events.get(timeout=left)
-                if later is None or (isinstance(later, Failure) and later.kind in KNOWN_ERRORS):
+                if later is None or (isinstance(later, Failure) and later.known):
                     return self._error(other, later)
         number = f"process {rank + 1} of {self._count}"
         if event is None:

@@ -17,6 +17,11 @@ def derive_seed(*key: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
 
 
+def after_restarts(key: tuple[int | str, ...], restarts: int) -> tuple[int | str, ...]:
+    """The key of a training's random numbers once it was begun again `restarts` times: other ones each time."""
+    return (*key, "restarts", restarts) if restarts else key
+
+
 def seed_everything(seed: int, device: torch.device | None = None) -> None:
     """Seed Python, NumPy and torch on the CPU and on `device`; timm's augmentations draw from all three."""
     random.seed(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ def main() -> None:
     try:
         _obey(starter)
     except BaseException as error:
-        starter.tell(Failure(type(error).__name__, str(error), traceback.format_exc()))
+        starter.tell(Failure.of(error))
         starter.wait_for_the_end()
 
 

@@ -68,7 +68,8 @@ class Metrics(Lazy):
     """Result of a trained candidate. Accuracies are validation Top-1 in 0..1.
 
     `accuracy` is the best epoch of phase 2 (the epoch whose weights are kept), `final_accuracy` its last epoch,
-    `parent_accuracy` the FP parent's best. `parent_trained` says whether this trial trained the parent or found it.
+    `parent_accuracy` the FP parent's best. `parent_trained` says whether this trial trained the parent or found it,
+    `restarts` how often the phases trained here were taken back to their last good epoch by a loss that was not finite.
     """
 
     accuracy: float
@@ -79,6 +80,7 @@ class Metrics(Lazy):
     parent_trained: bool
     epochs: tuple[EpochRecord, ...] = field(default_factory=tuple)
     seconds: float = 0.0
+    restarts: int = 0
 
 
 @dataclass(frozen=True)

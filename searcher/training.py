@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,14 @@ from searcher.devices import memory_exhaustion_named, mixed_precision
 from searcher.evaluation import evaluate
 from searcher.losses import LossShares, combined_loss, loss_shares
 from searcher.outcomes import Diverged
-from searcher.randomness import derive_seed, global_generators_restored, seed_everything
+from searcher.randomness import after_restarts, derive_seed, global_generators_restored, seed_everything
 from searcher.ranks import ALONE, Ranks
 from searcher.recipe import Phase, TrainingRecipe
 from searcher.records import EpochRecord, Evaluation
 
 FINITE_CHECK_STEPS = 20  # looking at the loss more often would make a GPU wait
+MOST_RESTARTS = 1  # of a phase whose loss was not finite
+Weights = Mapping[str, Tensor]
 Report = Callable[[EpochRecord], bool]
 Progress = Callable[[str, int, int, int], None]
 Regularizer = Callable[[], Tensor]
@@ -85,25 +88,30 @@ def train_phase(
     `report` is called after every epoch and, on a restart, again for the finished ones; true ends the phase.
     `progress(phase name, epoch from 1, step from 1, steps)` is called after every step. Of several processes
     (`run.ranks`) that call this with equal models the first one validates, writes and is asked; all return the same.
-    Raises `Diverged`, `OutOfMemory`, or `InvalidInput` for a checkpoint that is damaged or of another training.
+    A loss that is not finite takes the phase back to its last finished epoch, or its start, to go on with other random
+    numbers: once, also over kills. Raises `Diverged` where it happens again, `OutOfMemory`, or `InvalidInput` for a
+    checkpoint that is damaged or of another training.
     """
     if run.recipe.compile:
         model.compile(options={"fallback_random": True})  # in place: names of parameters stay; draws as uncompiled
     optimizer = adamw(model, run.phase, run.recipe)
     schedule = cosine_schedule(optimizer, run.phase, run.recipe, len(images.train))
     state = _resumed(model, optimizer, run)
+    start = {} if state.history else _copied(model)
     stop = False
     for record in state.history:
         stop = run.ranks.agreed(report(record))
     with global_generators_restored(), memory_exhaustion_named(run.device, f"training phase {run.name}"):
         while not stop and len(state.history) < run.phase.epochs:
             epoch = len(state.history)
-            record = run.ranks.agreed(
-                _epoch(model, optimizer, schedule, run, images, objective, epoch, progress)
-            )  # the times differ
-            state = TrainingState(run.key, (*state.history, record))
-            if run.ranks.first:
-                save_state(run.directory / LAST, model, optimizer, state)
+            try:
+                record = _epoch(model, optimizer, schedule, run, images, objective, epoch, state.restarts, progress)
+            except Diverged as error:
+                state = _taken_back(model, optimizer, run, state, start, error)
+                continue
+            record = run.ranks.agreed(record)  # the times differ
+            state = dataclasses.replace(state, history=(*state.history, record))
+            _save_last(model, optimizer, run, state)
             if state.best == record:
                 _save_best(model, run, record)
             stop = run.ranks.agreed(report(record))
@@ -148,6 +156,40 @@ def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, run: PhaseRun) 
     return state
 
 
+def _taken_back(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: PhaseRun,
+    state: TrainingState,
+    start: Weights,
+    error: Diverged,
+) -> TrainingState:
+    """Give `model` and `optimizer` what they had after the last finished epoch, or at the `start`, and count that.
+
+    The count is on disk before the phase goes on: a kill does not grant another restart.
+    """
+    if state.restarts == MOST_RESTARTS:
+        raise Diverged(f"{error}, after a restart with other random numbers") from error
+    if state.history:
+        load_state(run.directory / LAST, model, optimizer, run.key)
+    else:
+        model.load_state_dict(start)
+        optimizer.state.clear()
+    state = dataclasses.replace(state, restarts=state.restarts + 1)
+    run.ranks.agreed(None)  # none writes what another one still reads
+    _save_last(model, optimizer, run, state)
+    return state
+
+
+def _copied(model: nn.Module) -> Weights:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def _save_last(model: nn.Module, optimizer: torch.optim.Optimizer, run: PhaseRun, state: TrainingState) -> None:
+    if run.ranks.first:
+        save_state(run.directory / LAST, model, optimizer, state)
+
+
 def _stored_best(path: Path) -> int:
     return int(read_tensors(path)[1].get("epoch", 0)) if path.exists() else 0
 
@@ -167,6 +209,7 @@ def _epoch(
     images: PhaseImages,
     objective: Objective,
     epoch: int,
+    restarts: int,
     progress: Progress | None,
 ) -> EpochRecord:
     """Train and validate epoch `epoch` (from 0)."""
@@ -178,7 +221,7 @@ def _epoch(
         distils=objective.teacher is not None,
         regularizes=objective.regularizer is not None,
     )
-    train_loss = _train(model, optimizer, schedule, run, images.train, objective, shares, epoch, progress)
+    train_loss = _train(model, optimizer, schedule, run, images.train, objective, shares, epoch, restarts, progress)
     val = run.ranks.agreed(_validate(model, run, images) if run.ranks.first else None)
     assert val is not None
     if not math.isfinite(val.loss):
@@ -212,17 +255,19 @@ def _train(
     objective: Objective,
     shares: LossShares,
     epoch: int,
+    restarts: int,
     progress: Progress | None,
 ) -> float:
     """All optimizer steps of one epoch; returns the mean loss."""
     model.train()
     averaging = run.ranks.averaging(model, run.device)
+    random_key = after_restarts((run.seed, run.name), restarts)
     ready = all_done(model)  # the first batch of all sets parameters, which is not worth compiling
     total = torch.zeros((), device=run.device)
     schedule.step(epoch)  # of the two, the one that the recipe's schedule does not use has no effect
-    for step, (pixels, targets) in enumerate(batches.epoch(epoch)):
+    for step, (pixels, targets) in enumerate(batches.epoch(epoch, restarts)):
         schedule.step_update(epoch * len(batches) + step)
-        seed_everything(derive_seed(run.seed, run.name, "step", epoch, step), run.device)
+        seed_everything(derive_seed(*random_key, "step", epoch, step), run.device)
         optimizer.zero_grad(set_to_none=True)
         with global_batch.divided(run.ranks.rank, run.ranks.count), nullcontext() if ready else _uncompiled(run.recipe):
             loss = _loss(averaging, run, objective, shares, pixels, targets)

@@ -20,7 +20,7 @@ from bhvit.errors import InvalidInput
 from searcher.datasets.images import CACHE_BYTES, ImageStore
 from searcher.datasets.on_device import DeviceCrops, DeviceImages
 from searcher.datasets.transforms import evaluation_transform, training_transform
-from searcher.randomness import derive_seed, seed_everything
+from searcher.randomness import after_restarts, derive_seed, seed_everything
 from searcher.ranks import ALONE, Ranks
 from searcher.recipe import Augmentation
 
@@ -64,26 +64,26 @@ class _AugmentedImages(Dataset[Sample | InvalidInput]):
 
 
 class _EpochOrder:
-    """Yields the batches of (image index, seed) of `epoch`; the incomplete last batch is left out.
+    """Yields the batches of (image index, seed) of `epoch`, drawn by `seed`; the incomplete last batch is left out.
 
     Of several processes each gets its part of every batch (`bhvit.global_batch.part`).
     """
 
     def __init__(self, images: int, batch_size: int, seed: tuple[int | str, ...], ranks: Ranks) -> None:
-        self.epoch = 0
-        self._images, self._batch_size, self._seed = images, batch_size, seed
+        self.epoch, self.seed = 0, seed
+        self._images, self._batch_size = images, batch_size
         self._part = global_batch.part(batch_size, ranks.rank, ranks.count)
 
     def __len__(self) -> int:
         return self._images // self._batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = np.random.Generator(np.random.PCG64(derive_seed(*self._seed, "order", self.epoch)))
+        generator = np.random.Generator(np.random.PCG64(derive_seed(*self.seed, "order", self.epoch)))
         order = [int(i) for i in generator.permutation(self._images)]
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             batch = order[start : start + self._batch_size]
             mine = [i for where in self._part for i in batch[where]]
-            yield [(i, derive_seed(*self._seed, "augment", self.epoch, i)) for i in mine]
+            yield [(i, derive_seed(*self.seed, "augment", self.epoch, i)) for i in mine]
 
 
 class TrainingBatches:
@@ -137,18 +137,22 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self._order)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of images (B, 3, S, S) and target distributions (B, classes), on the device."""
-        self._order.epoch = epoch
+    def epoch(self, epoch: int, restarts: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of images (B, 3, S, S) and target distributions (B, classes), on the device.
+
+        A training that was begun again gives its `restarts`, and gets other batches.
+        """
+        seed = after_restarts(self._seed, restarts)
+        self._order.epoch, self._order.seed = epoch, seed
         for step, (batch, items) in enumerate(zip(self._crops, self._order, strict=True)):
             if isinstance(batch, InvalidInput):
                 raise batch
             images, labels = self._normalize(batch[0]), batch[1].to(self._device, non_blocking=True)
             if self._erase is not None:
-                for image, (_, seed) in zip(images, items, strict=True):
-                    seed_everything(derive_seed(seed, "erase"), self._device)
+                for image, (_, image_seed) in zip(images, items, strict=True):
+                    seed_everything(derive_seed(image_seed, "erase"), self._device)
                     self._erase(image)
-            seed_everything(derive_seed(*self._seed, "mix", epoch, step), self._device)
+            seed_everything(derive_seed(*seed, "mix", epoch, step), self._device)
             if self._mix is not None:
                 yield self._mix(images, labels)
             else:

@@ -116,6 +116,8 @@ def _summary(records: Sequence[TrialRecord]) -> Iterator[str]:
         seconds = sum(r.metrics.seconds for r in records if r.metrics is not None)
         yield f"FP trainings: {trained} run, {saved} saved by sharing parents; {duration_text(seconds)} of training."
     for record in records:
+        if record.metrics is not None and record.metrics.restarts:
+            yield f"trial {record.number}: its loss became NaN or infinite; it went on from its last good epoch."
         if record.message and record.outcome.finished:
             yield f"trial {record.number} {record.outcome}: {record.message}"
 

@@ -5,7 +5,9 @@ Processes take seconds to start, so that most of these tests are slow ones.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -21,12 +23,14 @@ from torch import Tensor
 from bhvit import global_batch
 from bhvit.errors import InvalidInput
 from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import peek_state
 from searcher.devices import device_of_rank
+from searcher.outcomes import Diverged, OutOfMemory
 from searcher.pipeline import train_candidate
 from searcher.preflight import check_processes
-from searcher.processes import ProcessDied
+from searcher.processes import Failure, ProcessDied
 from searcher.ranks import ALONE
-from searcher.recipe import DataConfig
+from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.records import Metrics
 from tests.searcher import divided_steps
 from tests.searcher.test_pipeline import MIXED, RECIPE, Recorder
@@ -55,7 +59,13 @@ def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 def train(
-    root: Path, folder: Path, processes: int, kill_at: Step | None = None, workers: int = 0, **changes: object
+    root: Path,
+    folder: Path,
+    processes: int,
+    kill_at: Step | None = None,
+    workers: int = 0,
+    recipe: TrainingRecipe = RECIPE,
+    **changes: object,
 ) -> Metrics:
     """Train a candidate of many precisions; at the step `kill_at` one of its processes is killed."""
 
@@ -65,7 +75,7 @@ def train(
 
     return train_candidate(
         MIXED,
-        RECIPE,
+        recipe,
         DataConfig("image_folder", str(root), workers=workers),
         directory=folder / "trial",
         warm_starts=folder / "warm",
@@ -236,6 +246,22 @@ def test_no_process_outlives_a_killed_caller(root: Path, tmp_path: Path) -> None
     while any(map(alive, team)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, team))
+
+
+def test_full_memory_of_a_process_arrives_with_its_peak(tmp_path: Path) -> None:
+    failure = pickle.loads(pickle.dumps(Failure.of(OutOfMemory("cuda:1 ran out of memory", 3e9))))
+    error = failure.error
+    assert isinstance(error, OutOfMemory)
+    assert (str(error), error.peak_bytes) == ("cuda:1 ran out of memory", 3e9)
+
+
+@pytest.mark.slow
+def test_loss_that_is_never_finite_restarts_once_in_all_processes(root: Path, tmp_path: Path) -> None:
+    fp = dataclasses.replace(RECIPE.fp, learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(Diverged, match=r"of phase fp became .* after a restart with other random numbers"):
+        train(root, tmp_path, 2, recipe=dataclasses.replace(RECIPE, fp=fp))
+    (last,) = (tmp_path / "warm").rglob(LAST)
+    assert peek_state(last).restarts == 1
 
 
 # --- what is refused

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +16,10 @@ from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
 from searcher.checkpoint_files import BEST, LAST
-from searcher.checkpoints import read_tensors
+from searcher.checkpoints import TrainingState, peek_state, read_tensors, write_tensors
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.records import EpochRecord
-from searcher.training import Objective, adamw, cosine_schedule, train_phase
+from searcher.training import Objective, Progress, adamw, cosine_schedule, train_phase
 from tests.searcher.killed_training import images, network, phase_run, train
 from tests.searcher.tiny_images import image_folder, small_recipe
 
@@ -186,12 +188,93 @@ class Failing(nn.Module):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_loss_that_is_not_finite_is_divergence_and_leaves_no_checkpoint(
+def test_loss_that_is_never_finite_is_divergence_and_leaves_finite_weights(
     root: Path, tmp_path: Path, value: float
 ) -> None:
-    with pytest.raises(Diverged, match="training loss of phase fp became NaN or infinite by step 3 of epoch 1"):
+    message = (
+        "the training loss of phase fp became NaN or infinite by step 3 of epoch 1, after a restart with other random "
+        "numbers"
+    )
+    with pytest.raises(Diverged, match=f"^{message}$"):
         train_phase(Failing(value), phase_run(tmp_path), images(root), Objective(), lambda record: False)
-    assert not (tmp_path / LAST).exists()
+    assert all(tensor.isfinite().all() for tensor in read_tensors(tmp_path / LAST)[0].values())
+    assert not (tmp_path / BEST).exists()
+
+
+class Unlucky(nn.Module):
+    """Gives NaN in the training steps `at`, counted from 0 over all epochs and restarts; notes what it sees."""
+
+    def __init__(self, *at: int) -> None:
+        super().__init__()
+        self.network, self.at, self.seen = network(), at, list[float]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        if not self.training:
+            return logits
+        self.seen.append(float(x.sum()))
+        return logits * math.nan if len(self.seen) - 1 in self.at else logits
+
+
+def train_unlucky(
+    root: Path, folder: Path, model: Unlucky, workers: int = 0, progress: Progress | None = None
+) -> TrainingState:
+    return train_phase(model, phase_run(folder), images(root, workers), Objective(), lambda record: False, progress)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loss_of_nan_goes_on_from_the_last_finished_epoch_with_other_batches(
+    root: Path, tmp_path: Path, workers: int
+) -> None:
+    lucky, unlucky = Unlucky(), Unlucky(4)  # the second of three steps of the second epoch
+    whole = train_unlucky(root, tmp_path / "whole", lucky)
+    state = train_unlucky(root, tmp_path / "restarted", unlucky, workers)
+    assert (whole.restarts, state.restarts) == (0, 1)
+    assert [record.epoch for record in state.history] == [1, 2, 3]
+    assert without_seconds(state.history[0]) == without_seconds(whole.history[0])
+    assert unlucky.seen[:6] == lucky.seen[:6]
+    assert not set(unlucky.seen[6:]) & set(lucky.seen)
+    assert all(tensor.isfinite().all() for tensor in unlucky.state_dict().values())
+
+
+def test_loss_of_nan_in_the_first_epoch_goes_on_from_the_initial_weights(root: Path, tmp_path: Path) -> None:
+    model = Unlucky(0)
+    train_unlucky(root, tmp_path / "whole", model)
+
+    def stop(phase: str, epoch: int, step: int, steps: int) -> None:
+        if epoch == 1 and step == 1 and len(killed.seen) > 3:
+            raise Interrupted
+
+    killed = Unlucky(0)
+    with pytest.raises(Interrupted):
+        train_unlucky(root, tmp_path / "parts", killed, progress=stop)
+    stored, start = read_tensors(tmp_path / "parts" / LAST)[0], network().state_dict()
+    assert {name.removeprefix("model.network.") for name in stored} == set(start)  # and no optimizer's
+    assert all(torch.equal(stored[f"model.network.{name}"], start[name]) for name in start)
+
+    going_on = Unlucky()
+    assert train_unlucky(root, tmp_path / "parts", going_on).restarts == 1
+    assert going_on.seen == model.seen[3:]
+    assert same_tensors(tmp_path / "whole" / LAST, tmp_path / "parts" / LAST)
+
+
+def test_second_loss_of_nan_is_divergence_also_after_a_kill(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"by step 3 of epoch 3, after a restart with other random numbers$"):
+        train_unlucky(root, tmp_path, Unlucky(4, 10))  # of the second epoch, and of the third after six good steps
+    state = peek_state(tmp_path / LAST)
+    assert (len(state.history), state.restarts) == (2, 1)
+    with pytest.raises(Diverged, match="of epoch 3, after a restart"):
+        train_unlucky(root, tmp_path, Unlucky(0))
+    assert train_unlucky(root, tmp_path, Unlucky()).restarts == 1
+
+
+def test_checkpoint_from_before_restarts_were_counted_is_continued(root: Path, tmp_path: Path) -> None:
+    train(root, tmp_path, lambda record: record.epoch == 1)
+    tensors, metadata = read_tensors(tmp_path / LAST)
+    state = json.loads(metadata["state"])
+    assert state.pop("restarts") == 0
+    write_tensors(tmp_path / LAST, tensors, {"state": json.dumps(state)})
+    assert len(train(root, tmp_path).history) == 3
 
 
 @pytest.mark.parametrize(
@@ -205,8 +288,12 @@ def test_loss_that_is_not_finite_is_divergence_and_leaves_no_checkpoint(
     ids=["python", "cuda", "linux", "windows"],
 )
 def test_full_memory_is_named_with_its_peak(root: Path, tmp_path: Path, failure: Exception) -> None:
-    with pytest.raises(OutOfMemory, match=r"cpu ran out of memory while training phase fp, with a peak of \d+ MiB"):
+    message = r"cpu ran out of memory while training phase fp, with a peak of (\d+) MiB"
+    with pytest.raises(OutOfMemory, match=message) as caught:
         train_phase(Failing(failure), phase_run(tmp_path), images(root), Objective(), lambda record: False)
+    said = re.search(message, str(caught.value))
+    assert said is not None
+    assert caught.value.peak_bytes == pytest.approx(int(said[1]) * 2**20, abs=2**19)
 
 
 def test_allocation_that_no_machine_can_make_is_out_of_memory(root: Path, tmp_path: Path) -> None:
@@ -216,6 +303,30 @@ def test_allocation_that_no_machine_can_make_is_out_of_memory(root: Path, tmp_pa
 
     with pytest.raises(OutOfMemory):
         train_phase(Greedy(1.0), phase_run(tmp_path), images(root), Objective(), lambda record: False)
+
+
+def test_memory_that_really_ends_is_reported_with_what_the_process_held(root: Path, tmp_path: Path) -> None:
+    """Its address space is limited; it keeps 100 MB at every step, all of them written to."""
+    program = """
+import resource, sys, torch
+from pathlib import Path
+from searcher.outcomes import OutOfMemory
+from searcher.training import Objective, train_phase
+from tests.searcher.killed_training import images, network, phase_run
+kept = []
+root, folder = map(Path, sys.argv[1:])
+data, run, size = images(root), phase_run(folder), int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, resource.RLIM_INFINITY))
+try:
+    train_phase(network(), run, data, Objective(), lambda r: False, lambda *s: kept.append(torch.ones(25_000_000)))
+except OutOfMemory as error:
+    print(len(kept), error.peak_bytes)
+"""
+    command = [sys.executable, "-c", program, str(root), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept, peak = done.stdout.split()
+    assert 1 <= int(kept) <= 5
+    assert 1e8 * int(kept) < float(peak) < 1e8 * int(kept) + 1e9
 
 
 def test_other_runtime_errors_are_not_taken_for_full_memory(root: Path, tmp_path: Path) -> None:
