@@ -40,7 +40,9 @@ def main() -> None:
         space = load_space(SPACE)
         write_study(space, folder, trials)
         print(f"{trials} trials of {space.name}, {space.size} configurations")
-        figures = {f"searcher {' '.join(command)}": shown(command, folder) for command in (["show"], ["show", "--json"])}
+        figures = {
+            f"searcher {' '.join(command)}": shown(command, folder) for command in (["show"], ["show", "--json"])
+        }
         figures |= proposed(space, folder)
         for what, seconds in figures.items():
             print(f"{what:42} {seconds:7.3f} s")

@@ -22,7 +22,7 @@ from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
 from searcher.records import read_records
 from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
-from tests.searcher.ray_trainings import FAILURES, PID, assert_gone, is_alive, jobs, scripted, until_ended
+from tests.searcher.ray_trainings import FAILURES, PID, Scripted, assert_gone, is_alive, jobs, until_ended
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 from searcher.executors.ray_cluster import RayExecutor
@@ -41,7 +41,7 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def executor(local_ray: None) -> Iterator[RayExecutor]:
     """Two workers, which stay from test to test, as starting one takes a second."""
-    executor = RayExecutor(scripted, slots=2)
+    executor = RayExecutor(Scripted(), slots=2)
     yield executor
     executor.close()
 
@@ -145,7 +145,7 @@ def test_trials_without_room_wait_for_it_and_the_user_is_told(
     executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("searcher.executors.ray_cluster.PATIENCE_S", 0.0)
-    large = RayExecutor(scripted, slots=3, cpus_per_trial=CPUS / 2)  # room for one beside the two idle workers
+    large = RayExecutor(Scripted(), slots=3, cpus_per_trial=CPUS / 2)  # room for one beside the two idle workers
     try:
         for job in jobs(tmp_path, 3):
             large.submit(job)
@@ -159,13 +159,13 @@ def test_trials_without_room_wait_for_it_and_the_user_is_told(
 
 
 def test_without_a_number_of_slots_they_are_what_the_cluster_has_room_for(local_ray: None) -> None:
-    assert RayExecutor(scripted).slots == CPUS
-    assert RayExecutor(scripted, cpus_per_trial=1.5).slots == 2
+    assert RayExecutor(Scripted()).slots == CPUS
+    assert RayExecutor(Scripted(), cpus_per_trial=1.5).slots == 2
 
 
 def test_trials_that_fit_on_no_machine_are_refused(local_ray: None) -> None:
     with pytest.raises(InvalidInput, match=r"takes 1 CPUs and 1 GPUs, but they have 4 CPUs and 0 GPUs; use a smaller"):
-        RayExecutor(scripted, gpus_per_trial=1)
+        RayExecutor(Scripted(), gpus_per_trial=1)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_search_whose_workers_are_killed_ends_like_an_undisturbed_one(
 ) -> None:
     kills, trials, workers = 50, 20, 2
     search(tmp_path / "undisturbed", trials=trials, executor=ThreadExecutor(fake_train, workers), workers=workers)
-    executor = RayExecutor(scripted, slots=workers)
+    executor = RayExecutor(Scripted(), slots=workers)
     left, over, draw = [kills], threading.Event(), random.Random(kills)
 
     def kill_now_and_then() -> None:
