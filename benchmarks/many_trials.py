@@ -1,6 +1,6 @@
 """A study of many trials: how long its views and its next proposal take.
 
-Run `python benchmarks/many_trials.py [--trials 10000]`. The trials have real candidates of `SPACE` and invented accuracies;
+Run `python benchmarks/many_trials.py [--trials 10000]`. Trials have real candidates of `SPACE` and invented accuracies;
 commands run in fresh processes, as a user starts them. Ends with one line of JSON.
 """
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +107,11 @@ class Starter:
         try:
             while True:
                 self._messages.put(pickle.load(self._orders))
-        finally:  # the starter is gone: no reason to go on, and nothing to be tidied up that is not on disk
+        except EOFError:
+            pass  # the starter is gone: no reason to go on, and nothing to be tidied up that is not on disk
+        except BaseException:
+            traceback.print_exc()
+        finally:
             os._exit(1)
 
 

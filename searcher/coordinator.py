@@ -41,6 +41,7 @@ from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import write_text
 from searcher.lock import hold
 from searcher.proposals import Proposals
+from searcher.pruning import comparable
 from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
@@ -261,14 +262,12 @@ class Coordinator:
         return self._passed_parent(running, epoch.phase)
 
     def _stops(self, running: _Running, epoch: EpochRecord) -> bool:
-        record = running.record
-        return epoch.epoch < epoch.epochs and self.space.search.pruner.stops(
-            record.number,
-            running.curve,
-            epoch.epochs,
-            (record.memory_bytes, record.ops),
-            self.table.results(record.horizon),
-        )
+        record, search = running.record, self.space.search
+        if epoch.epoch >= epoch.epochs:
+            return False
+        earlier = self.table.results(record.horizon)
+        rivals = comparable(earlier, record.memory_bytes, record.ops, search.objectives)
+        return search.pruner.stops(record.number, running.curve, epoch.epochs, rivals)
 
     def _passed_parent(self, running: _Running, phase: str) -> bool:
         """Whether others that wait for the trial's FP parent can go on from now."""

@@ -1,23 +1,49 @@
-"""Which rule stops a trial early by its learning curve, as data: `search.pruner` of a space file."""
+"""The rules that stop a trial early by its learning curve: `search.pruner` of a space file; no torch, no optuna.
+
+A rule is asked after every epoch of phase 2 but the last. It looks at nothing but the curves it is given, so that a
+resumed search decides as an undisturbed one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import binascii
+import math
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.evidence import TrialResult
+from searcher.records import Outcome
 from searcher.schema import from_mapping
 
 
 @dataclass(frozen=True)
-class NoPruning:
-    """Every trial trains to its end."""
+class Pruning(ABC):
+    """A rule that stops trials early."""
+
+    @abstractmethod
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        """Whether trial `number` ends here: `curve` holds its accuracies (0..1) after each of its epochs so far.
+
+        `epochs` (more than `curve` has) is the length of phase 2. `others` are the finished trials that it is compared
+        with, numbered below it (`comparable`).
+        """
 
 
 @dataclass(frozen=True)
-class Median:
+class NoPruning(Pruning):
+    """Every trial trains to its end."""
+
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Median(Pruning):
     """Stop below the median of earlier trials at the same epoch.
 
     Not before `startup_trials` have finished, nor in a trial's first `warmup_epochs`.
@@ -30,10 +56,50 @@ class Median:
         _at_least("startup_trials", self.startup_trials, 1)
         _at_least("warmup_epochs", self.warmup_epochs, 0)
 
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        epoch = len(curve)
+        complete = complete_curves(others)
+        if epoch <= self.warmup_epochs or len(complete) < self.startup_trials:
+            return False
+        return max(curve) < statistics.median(other[epoch - 1] for other in complete)
+
 
 @dataclass(frozen=True)
-class SuccessiveHalving:
-    """Asynchronous successive halving: after `min_epochs` keep one in `reduction_factor`, again at each rung."""
+class Rank(Pruning):
+    """Keep the best of those that came as far, judged by their best accuracy so far; the default.
+
+    With `reduction_factor` 3 and 2 `rungs`: after a ninth and after a third of phase 2 (epochs rounded up) a trial goes
+    on only if it is in the best third, rounded up, of all trials that reached this epoch. The first `startup_trials`
+    that finish are never stopped. This is asynchronous successive halving counted from the end of the phase, whose
+    learning rate falls to its end at any length, with the measure that the result is chosen by.
+    """
+
+    startup_trials: int = 1
+    reduction_factor: int = 3
+    rungs: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("startup_trials", self.startup_trials, 1)
+        _at_least("reduction_factor", self.reduction_factor, 2)
+        _at_least("rungs", self.rungs, 1)
+
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        epoch, best = len(curve), max(curve)
+        rungs = {math.ceil(epochs / self.reduction_factor**k) for k in range(1, self.rungs + 1)}
+        if epoch not in rungs or sum(bool(o.curve) for o in others) < self.startup_trials:
+            return False
+        seen = [max(o.curve[:epoch]) for o in others if len(o.curve) >= epoch]
+        better = sum(accuracy > best for accuracy in seen)
+        return better >= math.ceil((len(seen) + 1) / self.reduction_factor)
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving(Pruning):
+    """Asynchronous successive halving: after `min_epochs` keep one in `reduction_factor`, again at each rung.
+
+    Rungs are the epochs min_epochs * reduction_factor^k. Until a rung has seen `reduction_factor` trials only the best
+    of them passes. Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+    """
 
     min_epochs: int = 1
     reduction_factor: int = 3
@@ -42,10 +108,24 @@ class SuccessiveHalving:
         _at_least("min_epochs", self.min_epochs, 1)
         _at_least("reduction_factor", self.reduction_factor, 2)
 
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        epoch = len(curve)
+        rung = self.min_epochs
+        while rung < epoch:
+            rung *= self.reduction_factor
+        if rung != epoch:
+            return False
+        seen = sorted((*(o.curve[epoch - 1] for o in others if len(o.curve) >= epoch), curve[-1]), reverse=True)
+        kept = max(1, len(seen) // self.reduction_factor)
+        return curve[-1] < seen[kept - 1]
+
 
 @dataclass(frozen=True)
-class Hyperband:
-    """Several successive halvings that differ in how early they start; `max_epochs` is the phase's length."""
+class Hyperband(Pruning):
+    """Several successive halvings that differ in how early they start; `max_epochs` is the phase's length.
+
+    A trial's number says which of them it belongs to. Li et al., "Hyperband", JMLR 18 (2018), algorithm 1.
+    """
 
     max_epochs: int
     min_epochs: int = 1
@@ -56,12 +136,51 @@ class Hyperband:
         _at_least("max_epochs", self.max_epochs, self.min_epochs)
         _at_least("reduction_factor", self.reduction_factor, 2)
 
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        bracket = self._bracket(number)
+        halving = SuccessiveHalving(self.min_epochs * self.reduction_factor**bracket, self.reduction_factor)
+        return halving.stops(number, curve, epochs, [o for o in others if self._bracket(o.number) == bracket])
 
-Pruning: TypeAlias = NoPruning | Median | SuccessiveHalving | Hyperband
+    def _bracket(self, number: int) -> int:
+        """Bracket of a trial, spread evenly over numbers in proportion to the brackets' sizes."""
+        last = 0
+        while self.min_epochs * self.reduction_factor ** (last + 1) <= self.max_epochs:
+            last += 1
+        sizes = [
+            math.ceil((last + 1) * self.reduction_factor ** (last - bracket) / (last - bracket + 1))
+            for bracket in range(last + 1)
+        ]
+        place = binascii.crc32(f"search_{number}".encode()) % sum(sizes)
+        bracket = 0
+        while place >= sizes[bracket]:
+            place -= sizes[bracket]
+            bracket += 1
+        return bracket
+
 
 PRUNERS: Mapping[str, type[Any]] = MappingProxyType(
-    {"none": NoPruning, "median": Median, "successive_halving": SuccessiveHalving, "hyperband": Hyperband}
+    {"none": NoPruning, "rank": Rank, "median": Median, "successive_halving": SuccessiveHalving, "hyperband": Hyperband}
 )
+
+
+def comparable(
+    others: Sequence[TrialResult], memory_bytes: float, ops: float, objectives: Sequence[str]
+) -> Sequence[TrialResult]:
+    """Those of `others` that a trial of these costs is judged by: all, where accuracy is the only objective.
+
+    With costs among the `objectives`, a trial that is less accurate than a dearer one can be the best of its cost.
+    """
+    return [
+        other
+        for other in others
+        if ("memory" not in objectives or other.memory_bytes <= memory_bytes)
+        and ("ops" not in objectives or other.ops <= ops)
+    ]
+
+
+def complete_curves(others: Sequence[TrialResult]) -> list[tuple[float, ...]]:
+    """Learning curves of the trials that were trained to their end."""
+    return [other.curve for other in others if other.outcome is Outcome.COMPLETE]
 
 
 def pruning_from(value: object, where: str) -> Pruning:
@@ -83,20 +202,3 @@ def pruning_to_plain(rule: Pruning) -> dict[str, Any]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise InvalidInput(f"{name} must be at least {least}, but it is {value}.")
-
-
-def _median_stops(self, number, curve, epochs, costs, others):  # type: ignore
-    import statistics
-
-    epoch = len(curve)
-    if epoch <= self.warmup_epochs:
-        return False
-    done = [o for o in others if o.outcome.value == "complete"]
-    if len(done) < self.startup_trials:
-        return False
-    at = [max(o.curve[:epoch]) for o in done if len(o.curve) >= epoch]
-    return bool(at) and max(curve) < statistics.median(at)
-
-
-Median.stops = _median_stops  # type: ignore
-NoPruning.stops = SuccessiveHalving.stops = Hyperband.stops = lambda *a: False  # type: ignore

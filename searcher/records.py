@@ -201,12 +201,12 @@ def _record(data: dict[str, Any], where: str = "") -> TrialRecord:
         return tuple(from_mapping(EpochRecord, epoch, "epoch") for epoch in details().get("epochs", ()))
 
     try:
-        values["outcome"] = Outcome(data.get("outcome"))
+        values["outcome"] = Outcome(str(data.get("outcome")))
     except ValueError as error:
         raise InvalidInput(f"not a trial record: {error}") from error
     values["metrics"] = metrics if metrics is None else lazily(Metrics, metrics, "metrics", {"epochs": epochs})
     record = lazily(
-        TrialRecord, values, "record", {"candidate": lambda: Candidate.from_json(details().get("candidate"))}
+        TrialRecord, values, "record", {"candidate": lambda: Candidate.from_json(details().get("candidate", {}))}
     )
     if isinstance(data.get("name"), str):
         record.__dict__["name"] = data["name"]  # what the cached property would work out

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bhvit.errors import InvalidInput
@@ -22,22 +22,23 @@ from searcher.study_folder import StudyFolder
 
 GATHER_SECONDS = 2.0  # what happens within this time is one transaction
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds from a failed attempt to the next, doubling
-PATIENCE = 10.0  # seconds that the end of a search waits for a database that is unavailable
+LAST_PAUSE = 0.25  # seconds between attempts while the end of a search waits for them
+PATIENCE, IMPATIENCE = 10.0, 1.0  # seconds that the end of a search waits for the database, done or failed
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Change:
     """What the database has not been told about a trial: how it stands, and new points of its curve."""
 
     record: TrialRecord
-    curve: dict[int, float] = field(default_factory=dict)
+    curve: Mapping[int, float] = field(default_factory=dict)
     started: datetime | None = None
     ended: datetime | None = None
 
-    def later(self, change: _Change) -> _Change:
-        """This change with a later one."""
+    def then(self, later: _Change) -> _Change:
+        """This change and a later one."""
         return _Change(
-            change.record, self.curve | change.curve, self.started or change.started, change.ended or self.ended
+            later.record, {**self.curve, **later.curve}, self.started or later.started, later.ended or self.ended
         )
 
 
@@ -66,9 +67,7 @@ class StudyMirror:
             self._database.bring_up_to_date(records)
         except Unavailable as error:
             if not self._known:
-                raise InvalidInput(
-                    f"{self._database} cannot be used: {error}; correct that, or choose another storage."
-                ) from error
+                raise self._database.refused(error) from error
             with self._news:
                 self.trouble, self._behind = self._line(error), True
                 self._news.notify()
@@ -80,30 +79,30 @@ class StudyMirror:
 
     def report(self, number: int, epoch: int, accuracy: float) -> None:
         """One more point of the learning curve of an unfinished trial; `epoch` counts from 1 in phase 2."""
-        if self._database.rows_of.has_curves:
-            self._tell(_Change(self._records[number], {epoch: accuracy}))
+        record = self._records.get(number)
+        if record is not None and self._database.rows_of.has_curves:
+            self._tell(_Change(record, {epoch: accuracy}))
 
     def finish(self, record: TrialRecord) -> None:
         """A trial has ended."""
         self._records.pop(record.number, None)
-        self._tell(_Change(record, ended=_now()))
+        self._tell(_Change(record, self._database.rows_of.curve(record), ended=_now()))
 
-    def close(self) -> None:
-        """Write what is left, for a while; `trouble` says afterwards whether something was left over."""
+    def close(self, patience: float) -> None:
+        """Write what is left, for `patience` seconds; `trouble` says afterwards whether something was left over."""
         with self._news:
-            self._closing = time.monotonic() + PATIENCE
+            self._closing = time.monotonic() + patience
             self._news.notify()
-        self._thread.join(PATIENCE + 1)
-        left = "all" if self._behind else str(len(self._changes))
-        if self._behind or self._changes or self._thread.is_alive():
+        self._thread.join(patience + 1)
+        if self._changes or self._behind or self._thread.is_alive():
             reason = self.trouble or f"{self._database} is slow"
-            self.trouble = f"{reason}; the next start of the search brings it up to date ({left} trials)"
+            self.trouble = f"{reason}; the next start of the search, or searcher doctor --fix, brings it up to date"
 
     def _tell(self, change: _Change) -> None:
         number = change.record.number
         with self._news:
             earlier = self._changes.get(number)
-            self._changes[number] = change if earlier is None else earlier.later(change)
+            self._changes[number] = change if earlier is None else earlier.then(change)
             self._news.notify()
 
     def _write_on(self) -> None:
@@ -114,6 +113,8 @@ class StudyMirror:
                 self._write()
             except Exception as error:  # whatever it is, the search goes on and the records are safe
                 self.trouble = self._line(error)
+                if self._closing is not None and time.monotonic() > self._closing:
+                    break
                 self._pause(retry)
                 retry = min(2 * retry, LAST_RETRY)
             else:
@@ -121,7 +122,7 @@ class StudyMirror:
         self._database.close()
 
     def _wait_for_news(self) -> bool:
-        """Wait until there is something to write and a little longer; False when there is nothing more to do."""
+        """Wait until there is something to write and a little longer; False when there will be nothing more."""
         with self._news:
             while not (self._changes or self._behind):
                 if self._closing is not None:
@@ -129,16 +130,16 @@ class StudyMirror:
                 self._news.wait()
         if self._closing is None:
             self._pause(GATHER_SECONDS)
-        return self._closing is None or time.monotonic() < self._closing
+        return True
 
     def _pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the moment of closing."""
+        """Sleep, but not long while the search waits for the last writes."""
         deadline = time.monotonic() + seconds
         with self._news:
-            while (left := deadline - time.monotonic()) > 0 and self._closing is None:
+            if self._closing is not None:
+                self._news.wait(LAST_PAUSE)
+            while self._closing is None and (left := deadline - time.monotonic()) > 0:
                 self._news.wait(left)
-        if self._closing is not None:
-            time.sleep(min(max(0.0, deadline - time.monotonic()), FIRST_RETRY / 4))
 
     def _write(self) -> None:
         if self._behind:
@@ -146,15 +147,17 @@ class StudyMirror:
             self._behind = False
         with self._news:
             changes, self._changes = self._changes, {}
-        trial = self._database.rows_of.trial
         try:
-            rows = [trial(c.record, c.curve, c.started, c.ended) for _, c in sorted(changes.items())]
+            rows = [
+                replace(self._database.rows_of.trial(c.record), curve=c.curve, started=c.started, ended=c.ended)
+                for _, c in sorted(changes.items())
+            ]
             self._database.write(rows)
         except Exception as error:
             with self._news:
                 for number, change in changes.items():
                     later = self._changes.get(number)
-                    self._changes[number] = change if later is None else change.later(later)
+                    self._changes[number] = change if later is None else change.then(later)
             self._behind = isinstance(error, StudyGone)
             raise
 
@@ -174,8 +177,10 @@ def open_mirror(folder: StudyFolder, space: Space, storage: str | None) -> Itera
     mirror = StudyMirror(StudyDatabase(folder, space, server), folder, known)
     try:
         yield mirror
-    finally:
-        mirror.close()
+    except BaseException:
+        mirror.close(IMPATIENCE)
+        raise
+    mirror.close(PATIENCE)
 
 
 def _now() -> datetime:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
+from searcher.trial_table import SEARCH_PHASE
 
 CHUNK = 500  # trials in one statement
 STATES = {
@@ -104,20 +105,12 @@ class RowsOf:
         """Variable -> its distribution as Optuna stores it."""
         return {v.name: distribution_to_json(CategoricalDistribution(v.choices)) for v in self.space.variables}
 
-    def trial(
-        self,
-        record: TrialRecord,
-        curve: Mapping[int, float] | None = None,
-        started: datetime.datetime | None = None,
-        ended: datetime.datetime | None = None,
-    ) -> TrialRows:
-        """The rows of a trial; where its record holds its whole curve, that takes the place of `curve`."""
-        metrics = record.metrics
-        if metrics is not None:
-            curve = {e.epoch: e.accuracy for e in metrics.epochs if e.phase == "qat"}
-        accuracy = 0.0 if metrics is None else metrics.accuracy
+    def trial(self, record: TrialRecord) -> TrialRows:
+        """The rows of a trial but its curve and times."""
+        accuracy = 0.0 if record.metrics is None else record.metrics.accuracy
         values = {"accuracy": accuracy, "memory": record.memory_bytes, "ops": record.ops}
-        user = {"candidate": record.candidate.id, "memory_bytes": record.memory_bytes, "ops": record.ops}
+        identity = record.name.partition("-")[2]  # the candidate itself is large
+        user = {"candidate": identity, "memory_bytes": record.memory_bytes, "ops": record.ops}
         if record.outcome.finished:
             user["outcome"] = record.outcome.value
         if record.outcome is Outcome.OVER_BUDGET:
@@ -131,10 +124,13 @@ class RowsOf:
             {key: json.dumps(value) for key, value in user.items()},
             {f"{_CONSTRAINTS_KEY}:{name}": json.dumps(used[name] - limit) for name, limit in limits.items()},
             [values[name] for name in self.space.search.objectives] if record.outcome.trained else (),
-            (curve or {}) if self.has_curves else {},
-            started,
-            ended if record.outcome.finished else None,
         )
+
+    def curve(self, record: TrialRecord) -> dict[int, float]:
+        """The learning curve of a finished trial, as far as its record has it."""
+        if record.metrics is None or not self.has_curves:
+            return {}
+        return {e.epoch: e.accuracy for e in record.metrics.epochs if e.phase == SEARCH_PHASE}
 
 
 def write(connection: Connection, study: int, rows: Sequence[TrialRows], distributions: Mapping[str, str]) -> None:
@@ -218,14 +214,11 @@ def remove_trials(connection: Connection, study: int, numbers: Collection[int]) 
         connection.execute(delete(TRIALS).where(TRIALS.c.trial_id.in_(ids)))
 
 
-def create_study(
-    connection: Connection, name: str, directions: Iterable[StudyDirection], attributes: Mapping[str, str]
-) -> int:
+def create_study(connection: Connection, name: str, directions: Iterable[StudyDirection]) -> int:
     """A new study; its id."""
     study = int(connection.execute(insert(STUDIES).values(study_name=name).returning(STUDIES.c.study_id)).scalar_one())
     rows = [{"study_id": study, "objective": i, "direction": way} for i, way in enumerate(directions)]
     connection.execute(insert(DIRECTIONS), rows)
-    set_attributes(connection, study, attributes)
     return study
 
 
@@ -289,7 +282,7 @@ def _create(connection: Connection, study: int, rows: Sequence[TrialRows]) -> di
         for row in rows
     ]
     statement = insert(TRIALS).returning(TRIALS.c.number, TRIALS.c.trial_id)
-    return dict(connection.execute(statement, data).tuples().all())
+    return {row.number: row.trial_id for row in connection.execute(statement, data)}
 
 
 def _chunks(numbers: Sequence[int]) -> Iterable[Sequence[int]]:

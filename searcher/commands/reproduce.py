@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.arguments import number
-from searcher.commands.running import WARM_STARTS, add_run_arguments, check_device, run_study
+from searcher.commands.running import add_run_arguments, check_device, run_study
 from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended

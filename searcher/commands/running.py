@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.executors import devices_from, executor_for
 from searcher.commands.studies import RUNS
 from searcher.coordinator import Ended, SearchSummary, run_search
@@ -19,8 +20,6 @@ from searcher.progress import SearchProgress
 from searcher.space import Space
 from searcher.views.console import console
 from searcher.views.live import LiveSearch
-
-WARM_STARTS = "_warm_starts"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, named_after: str = "the space file") -> None:

@@ -18,11 +18,10 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import changed_budget
+from searcher.commands.arguments import add_storage_argument, changed_budget
 from searcher.commands.executors import add_executor_arguments
 from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
@@ -32,8 +31,6 @@ from searcher.study_folder import StudyFolder
 from searcher.views.console import console
 from searcher.views.space import space_view
 from searcher.views.study import next_commands, study_view
-
-STORAGE_VARIABLE = "SEARCHER_STORAGE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIMITS",
         help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
     )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get(STORAGE_VARIABLE),
-        help=f"database that mirrors the study, such as postgresql://user@host/name (default: ${STORAGE_VARIABLE}, or "
-        "study.db in the study's folder)",
-    )
+    add_storage_argument(parser)
     add_run_arguments(parser)
     add_executor_arguments(parser)
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from searcher.events import SearchStarted, last_start
+from searcher.front import pareto_front
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
@@ -24,12 +25,20 @@ from searcher.views.leaderboard import (
 )
 from searcher.views.numbers import duration_text
 
+_COST_NAMES = {"memory": "memory", "ops": "OPs"}
+
 
 def study_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord], top: int | None) -> RenderableType:
     """Header, leaderboard and summary."""
     parts: list[RenderableType] = [*_head(folder, space, records), ""]
+    objectives = space.search.objectives
     listed = len(ranked(records, space.budget))
-    if listed:
+    if len(objectives) > 1 and listed:
+        front = pareto_front(records, space.budget, objectives)
+        costs = " and ".join(_COST_NAMES[name] for name in objectives[1:])
+        parts += [Text(f"Pareto front of accuracy against {costs}: {len(front)} of {listed} trained trials"), ""]
+        parts += [leaderboard(front, space.budget, top), "", *_dim(leaderboard_notes(front, space.budget))]
+    elif listed:
         parts.append(leaderboard(records, space.budget, top))
         if top is not None and listed > top:
             parts.append(Text(f"... and {listed - top:,} more: --top {listed}", style="dim"))
@@ -52,6 +61,8 @@ def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
         "outcomes": outcome_counts(records),
         "fp_trainings": trained,
         "fp_trainings_saved": saved,
+        "objectives": list(space.search.objectives),
+        "front": [r.number for r in pareto_front(records, space.budget, space.search.objectives)],
         "ranking": [r.number for r in ranked(records, space.budget)],
         "trials": [dict(record_json(r, space.budget)) for r in records],
     }

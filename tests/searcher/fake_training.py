@@ -77,10 +77,11 @@ def search(
     trials: int = 8,
     executor: Executor | None = None,
     workers: int = 1,
+    storage: str | None = None,
 ) -> SearchSummary:
     """Search `search_space` with `fake_train`, in threads unless there is an `executor`."""
     executor = executor or ThreadExecutor(fake_train, workers)
-    return run_search(search_space(trials, workers), folder, executor, listener=listener)
+    return run_search(search_space(trials, workers), folder, executor, listener=listener, storage=storage)
 
 
 def table(records: Iterable[TrialRecord]) -> list[tuple[Any, ...]]:

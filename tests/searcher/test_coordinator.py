@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
-    return optuna.load_study(study_name="search", storage=storage).trials
+    return optuna.load_study(study_name=folder.name, storage=storage).trials
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
+from searcher.executors.executor import Report, TrialJob
 from searcher.executors.threads import ThreadExecutor
-from searcher.records import read_records
+from searcher.records import Metrics, read_records
 from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
+from tests.searcher.postgresql import running_server
 
 WORKERS, TRIALS, EPOCH_SECONDS = 3, 24, 0.05
 
@@ -60,27 +63,31 @@ def kill(pid: int) -> None:
 
 
 def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Counter[str]:
-    """One study to its end, with up to `kills_left` kills at random moments: how many of each kind."""
+    """One study to its end, with up to `kills_left` kills at random moments: how many of each kind.
+
+    Between two kills an epoch ends, however slow the machine is: a trial whose workers all die at once is given up.
+    """
     kills: Counter[str] = Counter()
-    process = started(folder)
-    while True:
-        try:
-            _, errors = process.communicate(
-                timeout=draw.uniform(0, 0.5) if kills.total() < kills_left else 60,
-            )
-        except subprocess.TimeoutExpired:
-            workers = children(process.pid)
-            if workers and draw.random() < 0.8:
-                kill(draw.choice(workers))
-                kills["worker"] += 1
-            else:
-                kill(process.pid)
-                process.communicate()
-                kills["coordinator"] += 1
-                process = started(folder)
-            continue
-        assert (process.returncode, errors) == (0, "")
-        return kills
+    process, log, seen = started(folder), folder / "events.jsonl", 0
+    while kills.total() < kills_left:
+        while (size := log.stat().st_size if log.exists() else 0) <= seen and process.poll() is None:
+            time.sleep(0.01)
+        seen = size
+        time.sleep(draw.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        workers = children(process.pid)
+        if workers and draw.random() < 0.8:
+            kill(draw.choice(workers))
+            kills["worker"] += 1
+        else:
+            kill(process.pid)
+            process.communicate()
+            kills["coordinator"] += 1
+            process = started(folder)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    return kills
 
 
 @pytest.mark.parametrize("kills", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
@@ -151,3 +158,25 @@ def test_a_jump_of_the_clock_changes_nothing(jump: float, folder: Path, monkeypa
     monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - begun > 0.05 else 0.0))
     search(folder / "study")
     assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
+
+
+def test_server_restarted_in_mid_study_is_brought_up_to_date_and_the_table_stays(folder: Path) -> None:
+    with running_server() as server:
+
+        def train(job: TrialJob, report: Report) -> Metrics:
+            if job.number == 3:
+                server.stop()
+            if job.number == 5:
+                server.start()
+            return fake_train(job, report)
+
+        search(folder / "study", executor=ThreadExecutor(train), storage=server.url)
+        search(folder / "undisturbed")
+        records = read_records(folder / "study")
+        assert table(records) == table(read_records(folder / "undisturbed"))
+        url = server.url.replace("postgresql://", "postgresql+psycopg://")
+        mirrored = optuna.load_study(study_name="study", storage=url).trials
+    numbers = [r.number for r in records]
+    assert [t.number for t in mirrored] == numbers
+    assert [t.value for t in mirrored] == [None if r.metrics is None else r.metrics.accuracy for r in records]
+    assert not (folder / "study" / "study.db").exists()

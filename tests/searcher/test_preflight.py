@@ -46,14 +46,13 @@ def test_trainable_space_passes(tmp_path: Path) -> None:
             {"recipe": {"base": "demo", "qat": {"epochs": 9}}, "search": _hyperband(10)},
             "but they are 10 and 9; use max_epochs: 9.",
         ),
-        ({"search": {"workers": 2}}, "workers must be 1, but it is 2: this version trains one candidate at a time."),
         (
             {"search": {"processes": 3}},
             "multiple of processes, but they are 16 and 3; use batch_size: 15, or another number of processes.",
         ),
         ({"recipe": None}, "training needs recipe and data, but the space lacks recipe; add it."),
     ],
-    ids=["classes", "hyperband", "workers", "processes", "no recipe"],
+    ids=["classes", "hyperband", "processes", "no recipe"],
 )
 def test_untrainable_space_is_refused_in_one_line_with_the_remedy(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput) as refusal:

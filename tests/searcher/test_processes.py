@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bhvit import global_batch
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import BEST, LAST
+from searcher.checkpoint_files import BEST, LAST
 from searcher.devices import device_of_rank
 from searcher.pipeline import train_candidate
 from searcher.preflight import check_processes

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import BEST, LAST, read_tensors
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import read_tensors
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.records import EpochRecord
 from searcher.training import Objective, adamw, cosine_schedule, train_phase
