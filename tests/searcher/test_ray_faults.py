@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from tests.searcher.fake_training import assert_every_epoch_once, fake_train, se
 from tests.searcher.killed_ray_search import TRIALS
 from tests.searcher.ray_trainings import PID, Scripted, Unloadable, assert_gone, is_alive, jobs, until_ended
 
-pytest.importorskip("ray", reason="the extra ray is not installed")
-from ray.cluster_utils import Cluster
-
+if find_spec("ray") is None:
+    pytest.skip("the extra ray is not installed", allow_module_level=True)
 from searcher.executors.ray_cluster import RayExecutor
+
+from ray.cluster_utils import Cluster  # isort: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 STORE, WORKERS = 80 * 2**20, 2
