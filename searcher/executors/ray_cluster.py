@@ -182,7 +182,10 @@ class RayExecutor:
         elif not worker.placed and self._waiting:
             self._failed_starts += 1
             if _is_hopeless(error) or self._failed_starts == STARTS_ALLOWED:
-                text = f"workers must be able to start on every machine of the cluster, but {_reason(error)}"
+                text = (
+                    f"workers must be able to start on every machine of the cluster, but {_reason(error)}; install "
+                    "there what is installed here."
+                )
                 message = Failed(self._waiting.popleft().number, worker.name, InvalidInput.__name__, text, str(error))
         self._call_workers()
         return message
@@ -221,6 +224,8 @@ def _environment(placement: Placement) -> dict[str, str]:
 
 def _reason(error: ray.exceptions.RayError) -> str:
     """In one line why a worker is gone, without Ray's advice."""
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return "its machine cannot be reached"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     return last.removeprefix("The actor is dead because ").partition("Some common causes")[0].strip().rstrip(".")

@@ -30,13 +30,19 @@ FAILURES: tuple[BaseException, ...] = (
 )
 
 
-def scripted(job: TrialJob, report: Report) -> Metrics:
-    """Note the process, then do what the folder's script says: raise a failure, or train with so long epochs."""
-    script = read_json(job.directory / SCRIPT) if (job.directory / SCRIPT).exists() else {}
-    (job.directory / PID).write_text(str(os.getpid()))
-    if "failure" in script:
-        raise FAILURES[script["failure"]]
-    return FakeTraining(script.get("seconds", 0.05))(job, report)
+@dataclass(frozen=True)
+class Scripted:
+    """Notes the process, then does what the folder's script says: raises a failure, or trains with so long epochs."""
+
+    seconds: float = 0.05
+
+    def __call__(self, job: TrialJob, report: Report) -> Metrics:
+        """Train."""
+        script = read_json(job.directory / SCRIPT) if (job.directory / SCRIPT).exists() else {}
+        (job.directory / PID).write_text(str(os.getpid()))
+        if "failure" in script:
+            raise FAILURES[script["failure"]]
+        return FakeTraining(script.get("seconds", self.seconds))(job, report)
 
 
 def jobs(folder: Path, count: int, **script: Any) -> list[TrialJob]:
