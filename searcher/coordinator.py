@@ -339,8 +339,9 @@ class Coordinator:
             )
 
     def _tell_trouble(self) -> None:
-        if self.mirror.trouble != self.trouble:
-            self.trouble = self.mirror.trouble
+        trouble = self.mirror.trouble or self.executor.trouble
+        if trouble != self.trouble:
+            self.trouble = trouble
             self.log.append(Trouble(self.trouble or ""))
 
 

@@ -53,6 +53,8 @@ class ProcessExecutor:
     replaced when it dies. It ends with this process, however that ends. Workers come from the `pool` and go back to it.
     """
 
+    trouble = None
+
     def __init__(self, trains: Sequence[Train], names: Sequence[str], pool: WorkerPool | None = None) -> None:
         self._pool = pool
         self._slots = [_Slot(name, train) for name, train in zip(names, trains, strict=True)]

@@ -178,7 +178,7 @@ class RayExecutor:
         ray.kill(worker.actor)  # one that only seems to be dead
         message: Message | None = None
         if worker.job is not None:
-            message = WorkerDied(worker.job.number, worker.name, f"was lost: {_reason(error)}")
+            message = WorkerDied(worker.job.number, worker.name, f"is gone: {_reason(error)}")
         elif not worker.placed and self._waiting:
             self._failed_starts += 1
             if _is_hopeless(error) or self._failed_starts == STARTS_ALLOWED:
@@ -226,6 +226,8 @@ def _reason(error: ray.exceptions.RayError) -> str:
     """In one line why a worker is gone, without Ray's advice."""
     if isinstance(error, ray.exceptions.ActorUnavailableError):
         return "its machine cannot be reached"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return last.removeprefix("The actor is dead because ").partition("Some common causes")[0].strip().rstrip(".")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    reason = lines[-1].removeprefix("The actor is dead because ").partition("Some common causes")[0]
+    what, _, detail = reason.partition(" Worker exit type: ")
+    detail = detail.partition("Worker exit detail: ")[2]
+    return (f"{what.rstrip('.')}: {detail}" if detail else what).strip().rstrip(".")
