@@ -1,9 +1,11 @@
-"""How good a search is: accuracy lost against the best candidate within the budget, on synthetic landscapes.
+"""How good searches are: what each sampler misses after equally many trainings, on landscapes that are known whole.
 
-Run `python benchmarks/search_quality.py [--seeds 24] [--trials 40] [--share 0.1]`. Real candidates and costs, invented
-accuracies: width and precision help with diminishing returns, wide layers need precision less, a narrow MLP wastes a
-wide embedding, and every landscape has its own random weights and interactions. Regret is in percentage points. The
-last line is one JSON object.
+    python benchmarks/search_quality.py [--seeds 30] [--only ours] [--landscapes smooth-10 ...] [--skip-gp]
+
+Every sampler gets the same space, budget, number of trainings and seeds. Regret is the accuracy, in points, of the best
+configuration within the budget minus that of the best one trained; exhaustive training has regret 0 and needs as many
+trainings as there are configurations. `volume` tables are searches for the front of accuracy against memory: the share
+of the dominated volume of the whole front that is missing, in percent. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -11,158 +13,237 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
+from landscapes import Landscape, synthetic, trained
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
-from searcher.feasible import FeasibleSet, feasible_set
-from searcher.grid import Grid
-from searcher.sampler import FeasibleTPESampler, distributions
-from searcher.space import Space, parse_space
+from searcher.evidence import Digits, TrialResult
+from searcher.feasible import feasible_set
+from searcher.proposer import Proposer
+from searcher.records import Outcome
+from searcher.space import parse_space
 
-NOISE = 0.3  # standard deviation of a training's accuracy, points
-PLAIN = {
-    "model": {"preset": "tiny"},
-    "widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3]}, "intermediate": {"choices": [1, 2, 3, 4]}},
-    "precision": {
-        "default": "binary",
-        "groups": [
-            {"layers": "downsample*", "tie": "each", "choices": ["binary", "int8", "fp16"]},
-            {"layers": "stage[23].*.attention", "tie": "stage", "choices": ["binary", "int4"]},
-        ],
-    },
+ASKS = 20  # for every training, before a sampler that asks for nothing within the budget is given up
+POINTS = (10, 20, 40)  # trainings after which regret is told
+LANDSCAPES: dict[str, tuple[Callable[[int], Landscape], int]] = {
+    "smooth-10": (lambda seed: synthetic(0.10, seed), 40),
+    "smooth-30": (lambda seed: synthetic(0.30, seed), 40),
+    "smooth-2": (lambda seed: synthetic(0.02, seed), 25),
+    "rugged": (lambda seed: synthetic(0.10, seed, noise=1.0, bumps=0.5), 40),
+    "trained": (trained, 40),
 }
+VOLUMES = ("smooth-30", "trained")  # landscapes whose fronts are searched as well
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A space under a budget with the true accuracy of every configuration."""
+class Search:
+    """Configurations trained, by index and in order, and the mean seconds of an ask."""
 
-    space: Space
-    feasible: FeasibleSet
-    accuracy: NDArray[np.float64]
-
-    def measured(self, choices: dict[str, float | str], seed: int) -> float:
-        """Accuracy of one training; the same for the same seed."""
-        index = self.space.encode(choices)
-        noise = np.random.default_rng([seed, index]).normal(scale=NOISE)
-        return float(self.accuracy[index] + noise)
-
-    def within_budget(self, choices: dict[str, float | str]) -> bool:
-        """Whether a configuration is within the budget."""
-        return self.feasible.row_of(self.space.digits_of(choices)) is not None
-
-
-@dataclass(frozen=True)
-class Result:
-    """One search: what it lost, and how it spent its trainings."""
-
-    regret: float
-    over_budget: int
-    repeats: int
+    trained: list[int]
     ask_seconds: float
 
 
-def make_problem(share: float, seed: int) -> Problem:
-    """A landscape of this seed, under a budget that the given share of configurations meets."""
-    free = parse_space(PLAIN, "landscape")
-    blocks = list(Grid(free).blocks())
-    memory = np.concatenate([b.memory_bytes for b in blocks])
-    operations = np.concatenate([b.ops for b in blocks])
-    load = np.maximum(memory / np.median(memory), operations / np.median(operations))
-    limit = np.quantile(load, share)
-    budget = {"memory": float(limit * np.median(memory)), "ops": float(limit * np.median(operations))}
-    space = parse_space({**PLAIN, "budget": budget}, "landscape")
-    return Problem(space, feasible_set(space), _landscape(space, np.concatenate([b.codes for b in blocks]), seed))
+Strategy = Callable[[Landscape, int, int], Search]
 
 
-def _landscape(space: Space, codes: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:
-    draw = np.random.default_rng(seed)
-    places = np.stack([np.array(v.positions)[codes[:, i]] for i, v in enumerate(space.variables)], axis=1)
-    hidden, intermediate, precisions = places[:, 0], places[:, 1], places[:, 2:]
-    gain = (1 - np.exp(-2 * precisions)) @ draw.uniform(0.3, 1.5, precisions.shape[1])
-    accuracy = (
-        80 + draw.uniform(2, 5) * (1 - np.exp(-2 * hidden)) + draw.uniform(1, 3) * (1 - np.exp(-2 * intermediate))
-    )
-    accuracy += gain * (1 - draw.uniform(0.2, 0.7) * hidden) - draw.uniform(0.5, 2) * np.maximum(
-        0, hidden - intermediate
-    )
-    pairs = draw.normal(scale=0.4, size=(places.shape[1],) * 2)
-    centred = places - 0.5
-    return np.asarray(accuracy + np.einsum("ni,ij,nj->n", centred, np.triu(pairs, 1), centred))
-
-
-def run_search(problem: Problem, strategy: str, trials: int, seed: int) -> Result:
-    """One search of `trials` trainings by `strategy`."""
-    sampler, soft, prune = STRATEGIES[strategy](problem, seed)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    names = distributions(problem.space.variables)
-    trained: list[dict[str, float | str]] = []
-    asking = 0.0
-    for _ in range(20 * trials):
-        if len(trained) == trials:
-            break
+def ours(landscape: Landscape, trials: int, seed: int, lookahead: int = 1, startup: int | None = None) -> Search:
+    """The search's own sampler; with a lookahead of 8 as for four workers."""
+    proposer = Proposer(landscape.space, landscape.feasible, seed, startup)
+    results: list[TrialResult] = []
+    seconds = 0.0
+    for number in range(min(trials, len(landscape.feasible))):
+        horizon = max(0, number - lookahead + 1)
         start = time.perf_counter()
-        trial = study.ask(names)
-        asking += time.perf_counter() - start
-        fits = problem.within_budget(trial.params)
-        if soft:
-            trial.set_constraint("budget", 0.0 if fits else 1.0)
-        if prune and not fits:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            continue
-        trained.append(trial.params)
-        study.tell(trial, problem.measured(trial.params, seed))
-    return _judge(problem, trained, asking / len(study.trials))
+        digits = proposer.propose(number, results[:horizon], [r.digits for r in results[horizon:]])
+        seconds += time.perf_counter() - start
+        assert digits is not None
+        results.append(_result(landscape, number, digits))
+    return Search([landscape.index(r.digits) for r in results], seconds / len(results))
 
 
-def _judge(problem: Problem, trained: list[dict[str, float | str]], ask_seconds: float) -> Result:
-    space, inside = problem.space, [p for p in trained if problem.within_budget(p)]
-    best = max(problem.accuracy[space.encode(space.choices_of(row.tolist()))] for row in problem.feasible.codes)
-    found = max((problem.accuracy[space.encode(p)] for p in inside), default=problem.accuracy.min())
-    distinct = len({space.encode(p) for p in trained})
-    return Result(float(best - found), len(trained) - len(inside), len(trained) - distinct, ask_seconds)
+def at_random(landscape: Landscape, trials: int, seed: int) -> Search:
+    """Configurations within the budget in random order, none twice."""
+    return ours(landscape, trials, seed, startup=10**9)
 
 
-Strategy = Callable[[Problem, int], tuple[optuna.samplers.BaseSampler, bool, bool]]
+def by_optuna(
+    sampler: Callable[[int], BaseSampler], *, soft: bool = False, prune: bool = False, costs: bool = False
+) -> Strategy:
+    """A stock sampler that is told of the budget by pruning what exceeds it or (`soft`) by `set_constraint`.
+
+    `costs` makes memory an objective.
+    """
+
+    def search(landscape: Landscape, trials: int, seed: int) -> Search:
+        names = {v.name: optuna.distributions.CategoricalDistribution(v.choices) for v in landscape.space.variables}
+        study = optuna.create_study(directions=["maximize"] + ["minimize"] * costs, sampler=sampler(seed))
+        found: list[int] = []
+        seconds = 0.0
+        for _ in range(ASKS * trials):
+            if len(found) == trials:
+                break
+            start = time.perf_counter()
+            trial = study.ask(names)
+            seconds += time.perf_counter() - start
+            index = landscape.space.encode(trial.params)
+            if soft:
+                trial.set_constraint("budget", 0.0 if landscape.within[index] else 1.0)
+            if prune and not landscape.within[index]:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                continue
+            found.append(index)
+            accuracy = landscape.measured[index]
+            study.tell(trial, [accuracy, landscape.memory_bytes[index]] if costs else accuracy)
+        return Search(found, seconds / len(study.trials))
+
+    return search
+
+
 STRATEGIES: dict[str, Strategy] = {
-    "acquisition over the feasible set (ours)": lambda p, s: (FeasibleTPESampler(p.space, p.feasible, s), False, False),
-    "random among feasible, no repeats": lambda p, s: (
-        FeasibleTPESampler(p.space, p.feasible, s, startup=10**9),
-        False,
-        False,
+    "ours": ours,
+    "ours, four workers (lookahead 8)": lambda landscape, trials, seed: ours(landscape, trials, seed, lookahead=8),
+    "random within the budget": at_random,
+    "TPE, over-budget pruned": by_optuna(lambda seed: TPESampler(seed=seed), prune=True),
+    "TPE, set_constraint": by_optuna(lambda seed: TPESampler(seed=seed), soft=True),
+    "TPE, set_constraint, pruned": by_optuna(lambda seed: TPESampler(seed=seed), soft=True, prune=True),
+    "NSGA-II, set_constraint": by_optuna(lambda seed: NSGAIISampler(seed=seed, population_size=10), soft=True),
+    "GP, set_constraint": by_optuna(lambda seed: GPSampler(seed=seed), soft=True),
+}
+VOLUME_STRATEGIES: dict[str, Strategy] = {
+    "ours": ours,
+    "random within the budget": at_random,
+    "NSGA-II, set_constraint": by_optuna(
+        lambda seed: NSGAIISampler(seed=seed, population_size=10), soft=True, costs=True
     ),
-    "TPE, prune over-budget": lambda p, s: (optuna.samplers.TPESampler(seed=s), False, True),
-    "TPE, set_constraint + prune": lambda p, s: (optuna.samplers.TPESampler(seed=s), True, True),
-    "TPE, set_constraint alone": lambda p, s: (optuna.samplers.TPESampler(seed=s), True, False),
+    "TPE, set_constraint": by_optuna(lambda seed: TPESampler(seed=seed), soft=True, costs=True),
+}
+
+
+def _result(landscape: Landscape, number: int, digits: Digits) -> TrialResult:
+    row = landscape.feasible.row_of(digits)
+    accuracy = float(landscape.measured[landscape.index(digits)]) / 100
+    memory, ops = landscape.feasible.memory_bytes[row], landscape.feasible.ops[row]
+    return TrialResult(number, digits, Outcome.COMPLETE, accuracy, (accuracy,), memory, ops)
+
+
+def regrets(landscape: Landscape, search: Search) -> list[float]:
+    """After 1, 2, ... trainings; before anything is within the budget, what the worst configuration there misses."""
+    worst = float(landscape.truth[landscape.within].min())
+    values = [landscape.truth[i] if landscape.within[i] else worst for i in search.trained]
+    return list(landscape.best - np.maximum.accumulate(values or [worst]))  # a sampler may find nothing to train
+
+
+def missing_volumes(landscape: Landscape, search: Search) -> list[float]:
+    """Percent of the front's whole volume (accuracy above the worst x log memory) after 1, 2, ... trainings."""
+    inside = np.flatnonzero(landscape.within)
+    worst, logs = landscape.truth[inside].min(), np.log(landscape.memory_bytes)
+    largest = logs[inside].max()
+
+    def volume(points: np.ndarray) -> float:
+        order = points[np.argsort(logs[points], kind="stable")]
+        heights = np.maximum.accumulate(landscape.truth[order]) - worst
+        return float((heights * np.diff(np.append(logs[order], largest))).sum())
+
+    whole = volume(inside)
+    found = [i for i in search.trained if landscape.within[i]]
+    counts = np.cumsum([landscape.within[i] for i in search.trained])
+    return [100 * (1 - (volume(np.array(found[:n])) if n else 0.0) / whole) for n in counts] or [100.0]
+
+
+def compare(
+    name: str, strategies: dict[str, Strategy], seeds: int, judge: Callable[[Landscape, Search], list[float]]
+) -> dict:
+    """Every strategy on every seed; prints a table."""
+    make, trials = LANDSCAPES[name]
+    landscapes = [make(seed) for seed in range(seeds)]
+    if judge is missing_volumes:
+        landscapes = [_with_memory_as_objective(landscape) for landscape in landscapes]
+    first = landscapes[0]
+    print(f"\n{name}: {first.space.size} configurations, {len(first.feasible)} within the budget, {seeds} seeds")
+    told = [n for n in POINTS if n < trials] + [trials]
+    unit = "missing volume %" if judge is missing_volumes else "regret"
+    heads = "".join(f"{f'after {n}':>16}" for n in told)
+    print(f"{unit:34}{heads}{'over budget':>13}{'repeats':>9}{'ask ms':>8}")
+    report = {}
+    for label, strategy in strategies.items():
+        searches = [strategy(landscape, trials, seed) for seed, landscape in enumerate(landscapes)]
+        curves = [judge(landscape, search) for landscape, search in zip(landscapes, searches, strict=True)]
+        after = np.array([[curve[min(n, len(curve)) - 1] for n in told] for curve in curves])
+        mean, half = after.mean(axis=0), 1.96 * after.std(axis=0, ddof=1) / seeds**0.5
+        pairs = list(zip(landscapes, searches, strict=True))
+        over = float(np.mean([np.mean(~landscape.within[s.trained]) for landscape, s in pairs if s.trained]))
+        repeats = float(np.mean([1 - len(set(s.trained)) / len(s.trained) for s in searches if s.trained]))
+        ask = float(np.mean([s.ask_seconds for s in searches]))
+        cells = "".join(f"{f'{m:.3f} ± {h:.3f}':>16}" for m, h in zip(mean, half, strict=True))
+        print(f"{label:34}{cells}{over:>12.0%} {repeats:>8.0%}{1000 * ask:>8.1f}", flush=True)
+        figures = {str(n): [m, h] for n, m, h in zip(told, mean.tolist(), half.tolist(), strict=True)}
+        report[label] = {"after": figures, "over_budget": over, "repeats": repeats, "ask_s": ask}
+    return report
+
+
+def _with_memory_as_objective(landscape: Landscape) -> Landscape:
+    plain = landscape.space.to_plain()
+    plain["search"]["objectives"] = ["accuracy", "memory"]
+    return Landscape(parse_space(plain, "landscape"), landscape.truth, landscape.measured)
+
+
+def ask_times() -> dict[str, float]:
+    """Seconds of an ask after 40 trainings, by the number of configurations within no budget."""
+    precisions = ["binary", "int4", "int8", "fp16"]
+    each = {"layers": "downsample*", "tie": "each", "choices": precisions}
+    attention = {"layers": "stage[23].*.attention", "tie": "stage", "choices": precisions}
+    mixers = {"layers": "stage[01].*.mixer", "tie": "all", "choices": precisions}
+    mlps = {"layers": "stage*.mlp", "tie": "stage", "choices": precisions[:3]}
+    print("\nask of ours after 40 trainings, all configurations within the budget")
+    seconds = {}
+    for groups in ([each], [each, attention, mixers], [each, attention, mixers, mlps]):
+        space = parse_space({**_WIDE, "precision": {"default": "binary", "groups": groups}}, "landscape")
+        feasible = feasible_set(space)
+        draw = np.random.default_rng(0)
+        results = [
+            TrialResult(n, tuple(feasible.codes[row].tolist()), Outcome.COMPLETE, float(draw.uniform()), (), *costs)
+            for n, row in enumerate(draw.permutation(len(feasible))[:40])
+            for costs in [(feasible.memory_bytes[row], feasible.ops[row])]
+        ]
+        proposer = Proposer(space, feasible, 0)
+        proposer.propose(40, results, [])
+        start = time.perf_counter()
+        proposer.propose(40, results, [])
+        seconds[str(len(feasible))] = time.perf_counter() - start
+        print(f"{len(feasible):>12,} configurations {seconds[str(len(feasible))]:8.3f} s", flush=True)
+    return seconds
+
+
+_WIDE = {
+    "model": {"preset": "tiny"},
+    "widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3]}, "intermediate": {"choices": [1, 2, 3, 4]}},
 }
 
 
 def main() -> None:
-    """Run every strategy on every seed and print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--seeds", type=int, default=24)
-    arguments.add_argument("--trials", type=int, default=40)
-    arguments.add_argument("--share", type=float, default=0.1)
-    args = arguments.parse_args()
+    """Run every strategy on every landscape and seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--landscapes", nargs="+", choices=LANDSCAPES, default=list(LANDSCAPES))
+    parser.add_argument("--only", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--skip-gp", action="store_true", help="leave out Optuna's GP, which takes most of the time")
+    args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problems = [make_problem(args.share, seed) for seed in range(args.seeds)]
-    print(f"{problems[0].space.size} configurations, {len(problems[0].feasible)} feasible, {args.trials} trainings")
-    print(f"{'strategy':42} {'regret':>7} {'95 % CI':>8} {'over budget':>12} {'repeats':>8} {'ask ms':>7}")
-    report = {}
-    for name in STRATEGIES:
-        results = [run_search(problem, name, args.trials, seed) for seed, problem in enumerate(problems)]
-        regrets = np.array([r.regret for r in results])
-        half = 1.96 * regrets.std(ddof=1) / len(regrets) ** 0.5
-        over, repeats, ask = (
-            float(np.mean([getattr(r, field) for r in results])) for field in ("over_budget", "repeats", "ask_seconds")
-        )
-        print(f"{name:42} {regrets.mean():7.3f} {half:8.3f} {over:12.1f} {repeats:8.1f} {1000 * ask:7.1f}", flush=True)
-        report[name] = {"regret": regrets.mean(), "ci95": half, "over_budget": over, "repeats": repeats, "ask_s": ask}
-    print(json.dumps({"benchmark": "search_quality", "share": args.share, "trials": args.trials, "results": report}))
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    chosen = {n: s for n, s in STRATEGIES.items() if n in args.only and not (args.skip_gp and n.startswith("GP"))}
+    report: dict[str, object] = {name: compare(name, chosen, args.seeds, regrets) for name in args.landscapes}
+    volumes = {
+        name: compare(name, VOLUME_STRATEGIES, args.seeds, missing_volumes)
+        for name in VOLUMES
+        if name in args.landscapes
+    }
+    figures = {"regret": report, "volume": volumes, "ask_s": ask_times()}
+    print(json.dumps({"benchmark": "search_quality", "seeds": args.seeds, **figures}))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 
 from searcher.candidate import Candidate
 from searcher.candidate_training import CandidateTraining
-from searcher.checkpoints import BEST
+from searcher.checkpoint_files import BEST
 from searcher.pipeline import evaluate_candidate, train_candidate
 from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.space import load_space

@@ -19,7 +19,6 @@ from bhvit.whole_files import write_with
 from searcher.records import EpochRecord
 from searcher.schema import from_mapping
 
-LAST, BEST = "last.safetensors", "best.safetensors"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 

@@ -1,7 +1,7 @@
 """Both ends of a process that this one starts and talks to: pickled messages through its standard input and output.
 
 A child whose standard input ends (its starter is gone, however it ended) ends at once: nothing is left over. What its
-program prints goes to its standard error, which is kept in a file.
+program prints goes to its standard error, which is kept for messages about its death.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any
 
 STDERR_TAIL = 4000  # characters
@@ -30,22 +30,22 @@ PROGRAM = (
 class ChildProcess:
     """A process that runs `module.main()`, seen by its starter.
 
-    `take` gets every message of it, in a thread of this process, and None at its end. It leads a process group of its
-    own, so that Ctrl-C reaches its starter alone.
+    `take` (which may be replaced) gets every message of it, in a thread of this process, and None at its end. It leads
+    a process group of its own, so that Ctrl-C reaches its starter alone.
     """
 
-    def __init__(self, module: str, stderr: Path, take: Callable[[Any], None]) -> None:
-        self._stderr = stderr
-        with stderr.open("wb") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, json.dumps(sys.path), module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                process_group=0,
-            )
+    def __init__(self, module: str, take: Callable[[Any], None]) -> None:
+        self.take = take
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process may be asked about it
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps(sys.path), module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            process_group=0,
+        )
         assert self._process.stdout is not None
-        threading.Thread(target=_forward, args=(self._process.stdout, take), daemon=True).start()
+        threading.Thread(target=self._forward, args=(self._process.stdout,), daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -75,7 +75,17 @@ class ChildProcess:
 
     def stderr(self) -> str:
         """The last of what it printed as errors."""
-        return self._stderr.read_text(errors="replace")[-STDERR_TAIL:]
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")[-STDERR_TAIL:]
+
+    def _forward(self, stream: IO[bytes]) -> None:
+        """Hand every message to `take`, and None at the end."""
+        try:
+            with suppress(EOFError, pickle.UnpicklingError), stream:
+                while True:
+                    self.take(pickle.load(stream))
+        finally:
+            self.take(None)
 
 
 class Starter:
@@ -113,13 +123,3 @@ class Starter:
             traceback.print_exc()
         finally:
             os._exit(1)
-
-
-def _forward(stream: IO[bytes], take: Callable[[Any], None]) -> None:
-    """Hand every message to `take`, and None at the end."""
-    try:
-        with suppress(EOFError, pickle.UnpicklingError), stream:
-            while True:
-                take(pickle.load(stream))
-    finally:
-        take(None)

@@ -28,6 +28,7 @@ COMMANDS = {
     "sensitivity": "what quantizing each layer alone costs, measured without training",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",
+    "doctor": "what is wrong with a study, and mending it",
     "reproduce": "the thesis' tables: train all rows, print them beside the published figures",
 }
 EPILOG = """examples:
@@ -57,6 +58,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and exiting."""
         raise InvalidInput(f"{message}; see `{self.prog} --help`.")
+
+
+# Before numpy is loaded: the threads of its BLAS spin while they wait, and trainings need the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(argv: Sequence[str]) -> int:

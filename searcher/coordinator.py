@@ -69,13 +69,17 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """State of the study when the search returned: `trained` of `planned` trials, and every trial's record."""
+    """State of the study when the search returned: `trained` of `planned` trials, and every trial's record.
+
+    `trouble` says what could not be written to the study's database, which the next start makes up for.
+    """
 
     ended: Ended
     planned: int
     trained: int
     feasible: int
     records: tuple[TrialRecord, ...]
+    trouble: str | None = None
 
 
 @dataclass
@@ -119,7 +123,8 @@ def run_search(
             table = TrialTable(space, place)
             planned = space.search.trials if trials is None else trials
             with open_mirror(place, space, storage) as mirror:
-                return Coordinator(space, feasible, table, executor, mirror, planned, listener).run()
+                summary = Coordinator(space, feasible, table, executor, mirror, planned, listener).run()
+            return replace(summary, trouble=mirror.trouble)
     finally:
         executor.close()
 
@@ -253,11 +258,10 @@ class Coordinator:
         if epoch.phase == SEARCH_PHASE:
             running.curve.append(epoch.accuracy)
             running.stopped = self._stops(running, epoch)
+            self.mirror.report(number, epoch.epoch, epoch.accuracy)
         if not self.log.has_epoch(number, epoch):
             self.deaths.pop(number, None)
             self.log.append(EpochFinished(number, epoch, message.worker))
-            if epoch.phase == SEARCH_PHASE:
-                self.mirror.report(number, epoch.epoch, epoch.accuracy)
         self.executor.answer(number, running.stopped)
         return self._passed_parent(running, epoch.phase)
 
@@ -335,8 +339,9 @@ class Coordinator:
             )
 
     def _tell_trouble(self) -> None:
-        if self.mirror.trouble != self.trouble:
-            self.trouble = self.mirror.trouble
+        trouble = self.mirror.trouble or self.executor.trouble
+        if trouble != self.trouble:
+            self.trouble = trouble
             self.log.append(Trouble(self.trouble or ""))
 
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_EDGES = 17  # of the cells of each cost
 Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -32,7 +33,7 @@ def expected_volume_growth(
     is less accurate, up to cost 1. The costs of the `known` trials divide the cost space into cells, in each of which
     the best accuracy so far is constant.
     """
-    edges = [np.unique(np.append(known_costs[:, q], (0.0, 1.0))) for q in range(costs.shape[1])]
+    edges = [_edges(column) for column in known_costs.T]
     growth = np.zeros(len(means))
     for cell in np.ndindex(*(len(e) - 1 for e in edges)):
         low = np.array([e[i] for e, i in zip(edges, cell, strict=True)])
@@ -43,6 +44,12 @@ def expected_volume_growth(
         rows = volume > 0
         growth[rows] += volume[rows] * expected_improvement(means[rows], deviations[rows], best)
     return growth
+
+
+def _edges(costs: Floats) -> Floats:
+    """The known costs as borders of cells; a selection of them where they are many, which coarsens the volume."""
+    edges = np.unique(np.append(costs, (0.0, 1.0)))
+    return edges if len(edges) <= MOST_EDGES else edges[np.linspace(0, len(edges) - 1, MOST_EDGES).astype(int)]
 
 
 def _normal_cdf(z: Floats) -> Floats:

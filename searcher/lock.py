@@ -15,6 +15,7 @@ from typing import IO
 
 from bhvit.errors import InvalidInput
 
+POLL_SECONDS = 0.1
 _held: set[Path] = set()  # POSIX locks do not exclude their own process
 
 
@@ -31,18 +32,21 @@ class Holder:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` for the duration of a `with` block.
 
-    Raises `InvalidInput` with host, process and age where somebody else holds it. A lock left by a killed process, and
-    by its forked children, is free.
+    Raises `InvalidInput` with host, process and age where somebody else holds it, for longer than `patience` seconds.
+    A lock left by a killed process, and by its forked children, is free.
     """
     path = path.resolve()
+    deadline = time.monotonic() + patience
     with path.open("a+", encoding="utf-8") as file:
-        if path in _held or not _try(file):
-            raise InvalidInput(
-                f"{path.parent} is in use by {_read(file) or 'another process'}; wait until it ends, or stop it."
-            )
+        while path in _held or not _try(file):
+            if time.monotonic() >= deadline:
+                raise InvalidInput(
+                    f"{path.parent} is in use by {_read(file) or 'another process'}; wait until it ends, or stop it."
+                )
+            time.sleep(POLL_SECONDS)
         _held.add(path)
         try:
             _write(file, json.dumps(asdict(Holder(socket.gethostname(), os.getpid(), time.time()))))

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from searcher.candidate import Candidate
-from searcher.checkpoints import BEST, LAST, TrainingState, peek_state
+from searcher.checkpoint_files import BEST, LAST, PARENT_MARK
+from searcher.checkpoints import TrainingState, peek_state
 from searcher.datasets.listing import Listing
 from searcher.files import read_json, write_json
 from searcher.recipe import TrainingRecipe, digest
 
 KEY_VERSION = 2  # to be raised when phase 1 changes its meaning, so that older parents are not found
-MARK = "parent.json"  # in the trial's folder
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def parent_of(
         state = peek_state(folder / LAST) if (folder / LAST).exists() else TrainingState(key)
         if state.key != key or len(state.history) < epochs or not (folder / BEST).exists():
             if trial is not None:
-                write_json(trial / MARK, {"key": key})
+                write_json(trial / PARENT_MARK, {"key": key})
             state = train(folder)
-    mark = None if trial is None else trial / MARK
+    mark = None if trial is None else trial / PARENT_MARK
     trained_here = mark is not None and mark.exists() and read_json(mark) == {"key": key}
     return Parent(key, folder / BEST, state, trained_here)
 

@@ -151,8 +151,7 @@ class Team:
         if self._members:
             return
         for rank in range(self._count):
-            take = functools.partial(self._take, rank)
-            self._members.append(ChildProcess("searcher.rank_process", self._folder / f"{rank}.stderr", take))
+            self._members.append(ChildProcess("searcher.rank_process", functools.partial(self._take, rank)))
         for rank, member in enumerate(self._members):
             member.tell((self._assignment, Place(rank, self._count, self._folder / "meeting")))
 

@@ -18,13 +18,16 @@ from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet
 from searcher.grid import Codes
 from searcher.improvement import expected_improvement, expected_volume_growth
+from searcher.learning_curves import expected_accuracies
 from searcher.records import Outcome
 from searcher.space import Space
 from searcher.surrogate import Surrogate
 from searcher.variables import Kind
 
 STARTUP = 4
-MOST_EVIDENCE = 256  # trials that the surrogate is fitted to: half the best, half at random
+MOST_EVIDENCE = 128  # trials that the surrogate is fitted to: half the best, half at random
+MOST_EXPECTED = 2**18  # configurations whose accuracy is predicted: drawn, and those near the best trials
+BEST, NEAR = 4, 2  # how many trials, and how many variables may differ from them
 MOST_SCORED = 2**13  # configurations whose uncertainty is worked out: half those of highest mean, half at random
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -82,6 +85,9 @@ class Proposer:
             accuracies = np.append(accuracies, surrogate.means(waiting, waiting_costs))
             codes, costs = np.concatenate((codes, waiting)), np.concatenate((costs, waiting_costs))
             surrogate = Surrogate(self._space.variables, codes, costs, accuracies)
+        if len(rows) > MOST_EXPECTED:
+            some = self._narrowed(rows, luck, codes[np.argsort(-accuracies)[:BEST]])
+            rows, luck = rows[some], luck[some]
         means = surrogate.means(self._feasible.codes[rows], self._costs[rows])
         if len(rows) > MOST_SCORED:
             half = MOST_SCORED // 2
@@ -92,6 +98,13 @@ class Proposer:
         scores = self._scores(means, deviations, self._costs[rows], expected, costs)
         best: np.intp = rows[np.lexsort((luck, scores))[-1]]
         return best
+
+    def _narrowed(self, rows: NDArray[np.intp], luck: NDArray[np.float32], best: Codes) -> NDArray[np.intp]:
+        """Which of very many `rows` to look at: a draw of them, and all that differ little from the best trials."""
+        near = np.zeros(len(rows), bool)
+        for digits in best:
+            near |= np.count_nonzero(self._feasible.codes[rows] != digits, axis=1) <= NEAR
+        return np.union1d(np.flatnonzero(near), np.argpartition(-luck, MOST_EXPECTED)[:MOST_EXPECTED])
 
     def _scores(self, means: Floats, deviations: Floats, costs: Floats, known: Floats, known_costs: Floats) -> Floats:
         """Expected improvement on the `known` trials, whose expected accuracies count: measured ones carry noise."""
@@ -174,20 +187,11 @@ def _selected(evidence: Sequence[TrialResult], draw: np.random.Generator) -> Seq
 
 
 def accuracies_of(known: Sequence[TrialResult], evidence: Sequence[TrialResult]) -> Floats:
-    """What trials would have reached: stopped ones gain what others gained after that epoch, failed ones are last."""
-    complete = [r.curve for r in evidence if r.outcome is Outcome.COMPLETE and r.curve]
-    gains: dict[int, float] = {}
-
-    def gain(epochs: int) -> float:
-        if epochs not in gains:
-            later = [max(curve) - max(curve[:epochs]) for curve in complete if len(curve) > epochs > 0]
-            gains[epochs] = float(np.median(later)) if later else 0.0
-        return gains[epochs]
-
-    worst = min(r.accuracy for r in evidence if r.accuracy is not None)
-    return np.array(
-        [
-            worst if r.accuracy is None else r.accuracy + (gain(len(r.curve)) if r.outcome is Outcome.STOPPED else 0.0)
-            for r in known
-        ]
-    )
+    """What each of the `known` trials came to, or would have (`expected_accuracies`); failed ones are the worst."""
+    found = {
+        r.number: r.accuracy if np.isnan(expected) else float(expected)  # a record without epochs
+        for r, expected in zip(evidence, expected_accuracies(evidence), strict=True)
+        if r.accuracy is not None
+    }
+    worst = min(found.values())
+    return np.array([found.get(r.number, worst) for r in known])

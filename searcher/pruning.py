@@ -65,6 +65,35 @@ class Median(Pruning):
 
 
 @dataclass(frozen=True)
+class Rank(Pruning):
+    """Keep the best of those that came as far, judged by their best accuracy so far; the default.
+
+    With `reduction_factor` 3 and 2 `rungs`: after a ninth and after a third of phase 2 (epochs rounded up) a trial goes
+    on only if it is in the best third, rounded up, of all trials that reached this epoch. The first `startup_trials`
+    that finish are never stopped. This is asynchronous successive halving counted from the end of the phase, whose
+    learning rate falls to its end at any length, with the measure that the result is chosen by.
+    """
+
+    startup_trials: int = 1
+    reduction_factor: int = 3
+    rungs: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("startup_trials", self.startup_trials, 1)
+        _at_least("reduction_factor", self.reduction_factor, 2)
+        _at_least("rungs", self.rungs, 1)
+
+    def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
+        epoch, best = len(curve), max(curve)
+        rungs = {math.ceil(epochs / self.reduction_factor**k) for k in range(1, self.rungs + 1)}
+        if epoch not in rungs or sum(bool(o.curve) for o in others) < self.startup_trials:
+            return False
+        seen = [max(o.curve[:epoch]) for o in others if len(o.curve) >= epoch]
+        better = sum(accuracy > best for accuracy in seen)
+        return better >= math.ceil((len(seen) + 1) / self.reduction_factor)
+
+
+@dataclass(frozen=True)
 class SuccessiveHalving(Pruning):
     """Asynchronous successive halving: after `min_epochs` keep one in `reduction_factor`, again at each rung.
 
@@ -130,7 +159,7 @@ class Hyperband(Pruning):
 
 
 PRUNERS: Mapping[str, type[Any]] = MappingProxyType(
-    {"none": NoPruning, "median": Median, "successive_halving": SuccessiveHalving, "hyperband": Hyperband}
+    {"none": NoPruning, "rank": Rank, "median": Median, "successive_halving": SuccessiveHalving, "hyperband": Hyperband}
 )
 
 

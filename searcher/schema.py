@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from bhvit.errors import InvalidInput, unknown_name
 
@@ -37,7 +37,7 @@ def lazily(cls: type[L], data: object, where: str, unread: Mapping[str, Callable
     """Like `from_mapping`, but the fields named in `unread` are built by these functions, later."""
     values = _values(cls, data, where, unread)
     instance = object.__new__(cls)
-    for name, f in _fields(cls).items():
+    for name, f in _fields(cast(Any, cls)).items():
         if name not in values and name not in unread:
             default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             values[name] = default

@@ -75,8 +75,8 @@ def prior_of(space: Space, sensitivity: Sensitivity) -> list[NDArray[np.float64]
     """For each variable an expected difference of accuracy (0..1, mostly negative) for each of its choices.
 
     The loss tells small effects apart that a few images' accuracy does not: a loss larger by d divides the (geometric
-    mean) probability of the right class by exp(d), and the accuracy is taken to shrink by the same factor. That is before
-    any training; phase 2 restores much of it. Widths, of which a single parent says nothing, have zeros.
+    mean) probability of the right class by exp(d), and the accuracy is taken to shrink by the same factor. That is
+    before any training; phase 2 restores much of it. Widths, of which a single parent says nothing, have zeros.
     """
     prior = []
     for variable in space.variables:

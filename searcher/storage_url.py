@@ -6,6 +6,7 @@ The folder remembers its server in `storage.json`, without the password.
 from __future__ import annotations
 
 import dataclasses
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from searcher.files import read_json, write_json
 from searcher.schema import from_mapping
 from searcher.study_folder import StudyFolder
 
+STORAGE_VARIABLE = "SEARCHER_STORAGE"
 EXAMPLE = "postgresql://user:password@host/database"
 SCHEMES = ("postgresql", "postgres")
 DRIVER = "postgresql+psycopg"  # SQLAlchemy's own choice for these schemes would be psycopg2
@@ -93,12 +95,19 @@ def remembered(folder: StudyFolder) -> Remembered | None:
 def choose_storage(folder: StudyFolder, asked: str | None) -> tuple[Storage | None, bool]:
     """The server to mirror on (None: the folder's own file), and whether the study was mirrored there before.
 
-    Without `asked` it is the remembered one. Raises `InvalidInput` where the study is mirrored elsewhere.
+    Without `asked` it is where the study was mirrored before; for a new study, what the environment variable
+    `SEARCHER_STORAGE` says. That may also give the password of a remembered server. Raises `InvalidInput` where
+    `asked` is not where the study is mirrored.
     """
     known = remembered(folder)
-    if asked is None:
-        return (None, folder.database.exists()) if known is None else (storage_from(known.url), True)
-    storage = storage_from(asked)
+    usual = os.environ.get(STORAGE_VARIABLE) or None
+    if asked is None and known is not None:
+        storage = storage_from(known.url)
+        same = usual is not None and storage_from(usual).place == storage.place
+        return (storage_from(usual) if usual is not None and same else storage), True
+    if asked is None and (usual is None or folder.database.exists()):
+        return None, folder.database.exists()
+    storage = storage_from(asked or usual or "")
     if known is None and folder.database.exists():
         raise InvalidInput(
             f"{folder.path} is mirrored in {folder.database.name}, but the storage is {storage}; leave the storage "

@@ -36,6 +36,14 @@ class StudyGone(Unavailable):
     """Somebody deleted the study from the database."""
 
 
+class Unusable(InvalidInput):
+    """The database is not what it should be, for `reason`; it can be set aside and written anew."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Difference:
     """How the study in the database differs from the records: trials by number."""
@@ -43,7 +51,6 @@ class Difference:
     missing: tuple[int, ...] = ()
     extra: tuple[int, ...] = ()
     other: tuple[int, ...] = ()
-    lost_results: int = 0  # values that only the database has
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.extra or self.other)
@@ -67,59 +74,43 @@ class StudyDatabase:
 
     def bring_up_to_date(self, records: Sequence[TrialRecord]) -> Difference:
         """Make the study equal to `records`, creating it where there is none; what was different."""
-        with self._errors():
-            self._connect()
-            assert self._engine is not None
-            with self._engine.begin() as connection:
-                self._study = self._find(connection) or self._create(connection)
-                tables.set_attributes(connection, self._study, self._attributes())
-                wanted = {record.number: record for record in records}
-                found = self._difference(connection, wanted)
-                if found.lost_results and not wanted:
-                    raise self._unusable(f"it has {found.lost_results} results of trials whose records are gone")
-                tables.remove_trials(connection, self._study, {*found.extra, *found.other})
-                rows = [self._whole(wanted[n]) for n in sorted({*found.missing, *found.other})]
-                tables.write(connection, self._study, rows, self.rows_of.distributions)
-            return found
+        wanted = {record.number: record for record in records}
+        with self._transaction() as connection:
+            self._study = self._find(connection) or self._create(connection)
+            tables.set_attributes(connection, self._study, self._attributes())
+            found = self._difference(connection, wanted)
+            tables.remove_trials(connection, self._study, {*found.extra, *found.other})
+            rows = [self._whole(wanted[n]) for n in sorted({*found.missing, *found.other})]
+            tables.write(connection, self._study, rows, self.rows_of.distributions)
+        return found
 
     def compare(self, records: Sequence[TrialRecord]) -> Difference | None:
         """What `bring_up_to_date` would mend, without writing; None where there is no study yet."""
         if self.storage is None and not self.folder.database.exists():
             return None
-        with self._errors():
-            self._connect(read_only=True)
-            assert self._engine is not None
-            with self._engine.connect() as connection:
-                study = self._find(connection, rename=False)
-                if study is None:
-                    return None
-                self._study = study
-                return self._difference(connection, {record.number: record for record in records})
+        with self._transaction(create=False) as connection:
+            study = self._find(connection, mend=False)
+            if study is None:
+                return None
+            self._study = study
+            return self._difference(connection, {record.number: record for record in records})
 
     def write(self, rows: Sequence[TrialRows]) -> None:
         """Write some trials in one transaction; to be repeated freely."""
-        with self._errors():
-            self._connect()
-            assert self._engine is not None
-            with self._engine.begin() as connection:
-                if (
-                    connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_id == self._study)).first()
-                    is None
-                ):
-                    raise StudyGone("somebody deleted the study")
-                tables.write(connection, self._study, rows, self.rows_of.distributions)
+        with self._transaction() as connection:
+            ours = select(STUDIES.c.study_id).where(STUDIES.c.study_id == self._study)
+            if connection.execute(ours).first() is None:
+                raise StudyGone("somebody deleted the study")
+            tables.write(connection, self._study, rows, self.rows_of.distributions)
 
-    def set_aside(self, suffix: str) -> str | None:
+    def set_aside(self, suffix: str) -> str:
         """Keep a study that cannot be used under another name, so that a new one can be written; that name."""
         self.close()
         if self.storage is None:
             return _moved(self.folder.database, suffix)
-        with self._errors():
-            self._connect()
-            assert self._engine is not None
-            with self._engine.begin() as connection:
-                statement = update(STUDIES).where(STUDIES.c.study_name == self.name)
-                connection.execute(statement.values(study_name=f"{self.name}{suffix}"))
+        with self._transaction() as connection:
+            statement = update(STUDIES).where(STUDIES.c.study_name == self.name)
+            connection.execute(statement.values(study_name=f"{self.name}{suffix}"))
         return f"study {self.name}{suffix}"
 
     def close(self) -> None:
@@ -128,15 +119,15 @@ class StudyDatabase:
             self._engine.dispose()
             self._engine = None
 
-    def _connect(self, read_only: bool = False) -> None:
-        """Tables that Optuna of this version can read, made where there are none."""
+    def _connect(self, create: bool = True) -> None:
+        """Tables that Optuna of this version can read; `create` them where there are none."""
         if self._engine is not None:
             return
         if self.storage is None:
             path = self.folder.database.resolve()
-            mode = "?mode=ro" if read_only else ""
+            mode = "rwc" if create else "rw"
             options = {
-                "creator": lambda: sqlite3.connect(f"{path.as_uri()}{mode}", LOCK_SECONDS, uri=True),
+                "creator": lambda: sqlite3.connect(f"{path.as_uri()}?mode={mode}", LOCK_SECONDS, uri=True),
                 "poolclass": NullPool,  # a file that was replaced meanwhile is noticed
             }
             url = "sqlite://"
@@ -144,25 +135,30 @@ class StudyDatabase:
             options = {"connect_args": dict(CONNECT_OPTIONS), "pool_size": 1}
             url = self.storage.for_sqlalchemy.replace("{", "{{").replace("}", "}}")  # Optuna formats it
         try:
-            self._engine = RDBStorage(url, options, skip_table_creation=read_only).engine
+            self._engine = RDBStorage(url, options, skip_table_creation=not create).engine
         except ImportError as error:
             raise InvalidInput(
                 'a PostgreSQL storage needs psycopg, but it is not installed; pip install "bhvit-searcher[postgresql]".'
             ) from error
 
-    def _find(self, connection: Connection, rename: bool = True) -> int | None:
-        """The id of our study, checked to be ours; a study in our own file is ours by whatever name."""
+    def _find(self, connection: Connection, mend: bool = True) -> int | None:
+        """The id of our study, checked to be ours; a study in our own file is ours by whatever name.
+
+        `mend` renames that one (its folder was renamed, or it is of an earlier version), and removes an empty study of
+        other objectives.
+        """
         query = select(STUDIES.c.study_id)
         study = connection.execute(query.where(STUDIES.c.study_name == self.name)).scalar()
         if study is None and self.storage is None:
             only = connection.execute(query).scalars().all()
             study = only[0] if len(only) == 1 else None
-            if study is not None and rename:  # the folder was renamed, or is of an earlier version
+            if study is not None and mend:
                 connection.execute(update(STUDIES).where(STUDIES.c.study_id == study).values(study_name=self.name))
         if study is None:
             return None
         known, ours = tables.attributes_of(connection, study), remembered(self.folder)
-        if self.storage is not None and (ours is None or known.get("token") != ours.token):
+        is_ours = known.get("folder") == self._place if ours is None else known.get("token") == ours.token
+        if self.storage is not None and not is_ours:
             raise InvalidInput(
                 f"{self} has a study named {self.name} already, of {known.get('folder', 'another program')}; give this "
                 "one another name (--study NAME), or use another database."
@@ -170,19 +166,20 @@ class StudyDatabase:
         if tables.directions_of(connection, study) == self.rows_of.directions:
             return int(study)
         trials = connection.execute(select(func.count()).where(TRIALS.c.study_id == study)).scalar()
-        if trials or not rename:
+        if trials or not mend:
             raise self._unusable("its objectives are not those of the space")
         tables.remove_study(connection, study)
         return None
+
+    @property
+    def _place(self) -> str:
+        return f"{socket.gethostname()}:{self.folder.path.resolve()}"
 
     def _create(self, connection: Connection) -> int:
         return tables.create_study(connection, self.name, self.rows_of.directions)
 
     def _attributes(self) -> dict[str, str]:
-        own = {
-            "space": self.space.fingerprint,
-            "folder": f"{socket.gethostname()}:{self.folder.path.resolve()}",
-        }
+        own = {"space": self.space.fingerprint, "folder": self._place}
         return own if self.storage is None else {**own, "token": remember(self.folder, self.storage).token}
 
     def _difference(self, connection: Connection, wanted: Mapping[int, TrialRecord]) -> Difference:
@@ -194,12 +191,11 @@ class StudyDatabase:
             for row in found
             if row.number in wanted and row.content != self.rows_of.trial(wanted[row.number]).content
         }
-        return Difference(
-            missing=tuple(sorted(wanted.keys() - counts.keys())),
-            extra=tuple(sorted(extra)),
-            other=tuple(sorted(other - extra)),
-            lost_results=sum(bool(row.values) for row in found if row.number in extra),
-        )
+        results = sum(bool(row.values) for row in found)
+        if results and not wanted:
+            raise self._unusable(f"it has {results} results of trials whose records are gone")
+        missing = wanted.keys() - counts.keys()
+        return Difference(tuple(sorted(missing)), tuple(sorted(extra)), tuple(sorted(other - extra)))
 
     def _whole(self, record: TrialRecord) -> TrialRows:
         """Rows with curve and times: a trial ended when its record was written, and took as long as it trained."""
@@ -216,14 +212,20 @@ class StudyDatabase:
         )
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _transaction(self, create: bool = True) -> Iterator[Connection]:
+        """A transaction, with the database's errors as ours; after one of them the next begins anew."""
         try:
-            yield
+            self._connect(create)
+            assert self._engine is not None
+            with self._engine.begin() as connection:
+                yield connection
         except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
             self.close()
             cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
             if isinstance(cause, (OperationalError, InterfaceError)):
                 raise Unavailable(self._reason(cause)) from error
+            if self.storage is not None and isinstance(cause, SQLAlchemyError):
+                raise self.refused(self._reason(cause)) from error
             raise self._unusable(self._reason(cause)) from error
 
     def _reason(self, error: BaseException) -> str:
@@ -231,20 +233,22 @@ class StudyDatabase:
         text = text if self.storage is None else self.storage.redact(text)
         return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 4]} ..."
 
-    def _unusable(self, reason: str) -> InvalidInput:
-        return InvalidInput(
+    def refused(self, reason: object) -> InvalidInput:
+        """The error for a database that cannot be used, where nothing of ours is wrong with it."""
+        return InvalidInput(f"{self} cannot be used: {reason}; correct that, or choose another storage.")
+
+    def _unusable(self, reason: str) -> Unusable:
+        return Unusable(
             f"{self} must be a usable study, but {reason}; `searcher doctor {self.folder.path} --fix` keeps it aside "
-            "and writes it anew from the trials' records."
+            "and writes it anew from the trials' records.",
+            reason,
         )
 
 
-def _moved(path: Path, suffix: str) -> str | None:
-    if not path.exists():
-        return None
+def _moved(path: Path, suffix: str) -> str:
+    """Rename an SQLite file and what belongs to it: without its journal it may not be whole."""
     aside = path.with_name(path.name + suffix)
-    for companion in ("-journal", "-wal", "-shm"):  # parts of a database; without them the old one is not whole
-        part = path.with_name(path.name + companion)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + companion))
-    path.rename(aside)
+    for part in ("-journal", "-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + part).rename(aside.with_name(aside.name + part))
     return str(aside)

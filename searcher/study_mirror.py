@@ -67,9 +67,7 @@ class StudyMirror:
             self._database.bring_up_to_date(records)
         except Unavailable as error:
             if not self._known:
-                raise InvalidInput(
-                    f"{self._database} cannot be used: {error}; correct that, or choose another storage."
-                ) from error
+                raise self._database.refused(error) from error
             with self._news:
                 self.trouble, self._behind = self._line(error), True
                 self._news.notify()
@@ -81,8 +79,9 @@ class StudyMirror:
 
     def report(self, number: int, epoch: int, accuracy: float) -> None:
         """One more point of the learning curve of an unfinished trial; `epoch` counts from 1 in phase 2."""
-        if self._database.rows_of.has_curves:
-            self._tell(_Change(self._records[number], {epoch: accuracy}))
+        record = self._records.get(number)
+        if record is not None and self._database.rows_of.has_curves:
+            self._tell(_Change(record, {epoch: accuracy}))
 
     def finish(self, record: TrialRecord) -> None:
         """A trial has ended."""

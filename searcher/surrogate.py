@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from searcher.grid import Codes
 from searcher.variables import Variable
 
-PART = 2**10  # combinations of choices that are tabulated together
+PART = 2**12  # combinations of choices that are tabulated together
 CHUNK = 2**13  # configurations at once: their kernel stays in the processor's cache
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -97,13 +97,14 @@ class Surrogate:
         """Standard deviation of the accuracy of each configuration, the noise of its training not included."""
         settings = self._settings
         sums, products = self._tables(np.add), self._tables(np.multiply)
+        inverse = np.linalg.inv(self._factor)
         # Of a configuration with itself: the kernels are 1.
         result = self._amplitude + (costs**2).sum(axis=1) * settings.cost / costs.shape[1] + settings.level
         for rows in _chunks(len(codes)):
             additive = self._gathered(sums, codes[rows], np.add) * (settings.additive / len(self._kernels))
             product = self._gathered(products, codes[rows], np.multiply) * (1 - settings.additive)
             kernel = self._amplitude * (additive + product) + costs[rows] @ self._costs.T + settings.level
-            result[rows] -= (np.linalg.solve(self._factor, kernel.T) ** 2).sum(axis=0)
+            result[rows] -= ((kernel @ inverse.T) ** 2).sum(axis=1)
         deviations: Floats = self._scale * np.sqrt(np.maximum(result, 1e-12))
         return deviations
 

@@ -13,7 +13,8 @@ import torch
 from bhvit.errors import InvalidInput
 from searcher import __version__
 from searcher.candidate_training import phase_images
-from searcher.checkpoints import BEST, LAST, TrainingState, peek_state, read_tensors, write_tensors
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import TrainingState, peek_state, read_tensors, write_tensors
 from searcher.datasets.config import DataConfig
 from searcher.datasets.listing import Listing
 from searcher.devices import device_named

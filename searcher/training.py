@@ -20,7 +20,8 @@ from bhvit import global_batch
 from bhvit.checkpoint import save_weights
 from bhvit.errors import InvalidInput
 from bhvit.quantizers.first_batch import all_done
-from searcher.checkpoints import BEST, LAST, TrainingState, load_state, read_tensors, save_state
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import TrainingState, load_state, read_tensors, save_state
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.devices import memory_exhaustion_named, mixed_precision
 from searcher.evaluation import evaluate

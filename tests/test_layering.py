@@ -15,6 +15,7 @@ TORCH_FREE = [
     "searcher.records",
     "searcher.coordinator",
     "searcher.datasets.images",
+    "searcher.commands.doctor",
     "searcher.commands.search",
     "searcher.commands.train",
     "searcher.commands.ablation",

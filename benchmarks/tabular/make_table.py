@@ -2,8 +2,8 @@
 
     python benchmarks/tabular/make_table.py [--seeds 0 1] [--out FILE]
 
-One line a training, in an order drawn once, so that an unfinished table is a random sample; a stopped run goes on with
-what is missing. About 12 seconds a candidate on one core of an AMD EPYC, an hour a seed.
+One line a training, those within the budget first; a stopped run goes on with what is missing. About 13 seconds a
+candidate on one core of an AMD EPYC, an hour a seed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import csv
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +44,25 @@ def main() -> None:
     if not options.out.exists():
         append(options.out, header(space))
     done = {(row.seed, row.digits) for row in load_table(options.out).rows}
-    order = np.random.default_rng(ORDER_SEED).permutation(space.size)
-    missing = [(seed, int(index)) for seed in options.seeds for index in order]
-    missing = [(s, i) for s, i in missing if (s, space.digits_of(space.decode(i))) not in done]
+    missing = [(s, i) for s, i in in_order(space, options.seeds) if (s, space.digits_of(space.decode(i))) not in done]
     start = time.perf_counter()
     for count, (seed, index) in enumerate(missing):
         row = trained(space, seed, index)
         append(options.out, write_row(space, row))
         left = (time.perf_counter() - start) / (count + 1) * (len(missing) - count - 1)
         print(f"{count + 1} of {len(missing)}  seed {seed}  {row.accuracy:.3f}  {left / 60:.0f} min left", flush=True)
+
+
+def in_order(space: Space, seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """Every seed and configuration: those within the budget before the others, each part in an order drawn once."""
+    order = [int(index) for index in np.random.default_rng(ORDER_SEED).permutation(space.size)]
+
+    def over(index: int) -> bool:
+        return bool(space.budget.violations(space.candidate(space.decode(index)).cost(space.budget.accounting).total))
+
+    fit = [index for index in order if not over(index)]
+    others = [index for index in order if index not in fit]
+    return [(seed, index) for part in (fit, others) for seed in seeds for index in part]
 
 
 def trained(space: Space, seed: int, index: int) -> Row:

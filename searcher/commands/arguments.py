@@ -26,6 +26,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_storage_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--storage URL`."""
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="PostgreSQL database that mirrors the study, such as postgresql://user:password@host/name (default: where "
+        "it was mirrored before; for a new study $SEARCHER_STORAGE, else study.db in its folder); see docs/storage.md",
+    )
+
+
 def chosen(space: Space, settings: list[str]) -> dict[str, Any]:
     """Complete choices from `--set` values; variables left out get width 1 or the default precision."""
     point: dict[str, Any] = {}

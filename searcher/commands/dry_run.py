@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import LAST, peek_state
+from searcher.checkpoint_files import LAST
+from searcher.checkpoints import peek_state
 from searcher.commands.setting import image_counts, is_there
 from searcher.outcomes import OutOfMemory
 from searcher.parents import parent_key

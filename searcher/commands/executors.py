@@ -11,7 +11,7 @@ from pathlib import Path
 from bhvit.errors import InvalidInput
 from searcher.candidate_trainer import CandidateTrainer
 from searcher.executors.executor import Executor
-from searcher.executors.processes import ProcessExecutor
+from searcher.executors.processes import ProcessExecutor, WorkerPool
 from searcher.space import Space
 
 EXECUTORS = ("processes", "ray")
@@ -60,6 +60,7 @@ def executor_for(
     *,
     processes: int | None = None,
     args: argparse.Namespace | None = None,
+    pool: WorkerPool | None = None,
 ) -> Executor:
     """The workers of a study: `space.search.workers` processes that share `devices` in turn, or a Ray cluster."""
     recipe, data = space.training
@@ -75,9 +76,9 @@ def executor_for(
     if args is not None and args.executor == "ray":
         from searcher.executors.ray_cluster import RayExecutor
 
-        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial or 0)
+        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial)
     if search.workers > 1 and train.threads is None:
         train = replace(train, threads=max(1, (os.cpu_count() or 1) // search.workers))
     places = [devices[i % len(devices)] for i in range(search.workers)]
     names = [f"worker {i + 1}" + (f" on {place}" if len(devices) > 1 else "") for i, place in enumerate(places)]
-    return ProcessExecutor([replace(train, device=place) for place in places], names)
+    return ProcessExecutor([replace(train, device=place) for place in places], names, pool)

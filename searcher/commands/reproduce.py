@@ -19,11 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.arguments import number
-from searcher.commands.running import WARM_STARTS, add_run_arguments, check_device, run_study
+from searcher.commands.running import add_run_arguments, check_device, run_study
 from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
+from searcher.executors.processes import WorkerPool
 from searcher.files import write_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
@@ -77,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
         marked = [note.text for note in table.notes if note.mark and any(note.mark in row.label for row in rows)]
         show_plan(setting, runs, args.runs / WARM_STARTS, marked)
         return 0
-    interrupted = _train(setting, runs, report, args)
+    with WorkerPool() as pool:
+        interrupted = _train(setting, runs, report, args, pool)
     _output(report(), args)
     if interrupted:
         console().print("Interrupted; nothing is lost, the same command goes on.", style="bold")
@@ -109,7 +112,9 @@ def _check_trainable(setting: Setting, run: Run, args: argparse.Namespace) -> No
     check_device(args.device, processes)
 
 
-def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], args: argparse.Namespace) -> bool:
+def _train(
+    setting: Setting, runs: Sequence[Run], report: Callable[[], Report], args: argparse.Namespace, pool: WorkerPool
+) -> bool:
     """Finish every run in turn; whether it was interrupted."""
     out = console()
     left = [run for run in runs if not run.finished]
@@ -122,7 +127,12 @@ def _train(setting: Setting, runs: Sequence[Run], report: Callable[[], Report], 
             seeds = f"seed {setting.seeds.index(run.seed) + 1} of {len(setting.seeds)}"
             out.print(f"run {i + 1} of {len(runs)} ({seeds}): {run.space.name}{_left_text(pace)}", style="bold")
             summary = run_study(
-                run.space, run.folder.path, args.device, processes=args.processes, warm_starts=args.runs / WARM_STARTS
+                run.space,
+                run.folder.path,
+                args.device,
+                processes=args.processes,
+                warm_starts=args.runs / WARM_STARTS,
+                pool=pool,
             )
             if summary.ended is Ended.INTERRUPTED:
                 return True

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.executors import devices_from, executor_for
 from searcher.commands.studies import RUNS
 from searcher.coordinator import Ended, SearchSummary, run_search
+from searcher.executors.processes import WorkerPool
 from searcher.preflight import check_trainable
 from searcher.progress import SearchProgress
 from searcher.space import Space
 from searcher.views.console import console
 from searcher.views.live import LiveSearch
-
-WARM_STARTS = "_warm_starts"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, named_after: str = "the space file") -> None:
@@ -53,12 +53,13 @@ def run_study(
     processes: int | None = None,
     warm_starts: Path | None = None,
     args: argparse.Namespace | None = None,
+    pool: WorkerPool | None = None,
 ) -> SearchSummary:
     """Run or continue the search of `space` in `folder`, shown live.
 
     `trials` and `processes` take the place of the space's. FP parents are shared in `warm_starts`, by default the
     folder of that purpose beside the study's. `args` are the arguments of `add_executor_arguments`, where the command
-    has them: without, one process of this machine trains.
+    has them: without, one process of this machine trains, from the `pool` where several studies follow each other.
     """
     check_trainable(space, processes)  # before anything is written
     devices = (device,) if args is None else devices_from(args)
@@ -67,10 +68,13 @@ def run_study(
     recipe, _ = space.training
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     parents = warm_starts or folder.parent / WARM_STARTS
-    executor = executor_for(space, devices, parents, processes=processes, args=args)
+    executor = executor_for(space, devices, parents, processes=processes, args=args, pool=pool)
     storage = None if args is None else args.storage
     with LiveSearch(console(), progress) as live, _terminated_like_interrupted():
-        return run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
+        summary = run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
+    if summary.trouble is not None:
+        console().print(f"Note: {summary.trouble}.", style="yellow")
+    return summary
 
 
 @contextmanager

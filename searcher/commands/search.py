@@ -18,11 +18,10 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import changed_budget
+from searcher.commands.arguments import add_storage_argument, changed_budget
 from searcher.commands.executors import add_executor_arguments
 from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
@@ -32,8 +31,6 @@ from searcher.study_folder import StudyFolder
 from searcher.views.console import console
 from searcher.views.space import space_view
 from searcher.views.study import next_commands, study_view
-
-STORAGE_VARIABLE = "SEARCHER_STORAGE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIMITS",
         help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
     )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get(STORAGE_VARIABLE),
-        help=f"database that mirrors the study, such as postgresql://user@host/name (default: ${STORAGE_VARIABLE}, or "
-        "study.db in the study's folder)",
-    )
+    add_storage_argument(parser)
     add_run_arguments(parser)
     add_executor_arguments(parser)
 
@@ -75,10 +66,19 @@ def run(args: argparse.Namespace) -> int:
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
         again = [args.file, *places(args)]
-        study = [] if args.study is None else ["--study", args.study]
-        go_on = ["search", *again, *study, "--trials", str(2 * summary.planned)]
+        go_on = ["search", *again, *_options(args), "--trials", str(2 * summary.planned)]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """The options that the user gave and that the same study must get again; not the storage, which it remembers."""
+    given = {
+        name: getattr(args, name)
+        for name in ("study", "budget", "workers", "devices", "executor", "address", "gpus_per_trial")
+        if getattr(args, name) not in (None, "processes")
+    }
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _asked_for(space: Space, args: argparse.Namespace) -> Space:

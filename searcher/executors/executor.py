@@ -108,6 +108,10 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many jobs can be trained at once, now; may change where machines come and go."""
 
+    @property
+    def trouble(self) -> str | None:
+        """What the user should know now, such as that trials wait for a place; None where all is well."""
+
     def submit(self, job: TrialJob) -> None:
         """Begin to train `job`; only while fewer than `slots` jobs are under way."""
 

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from searcher.child_process import ChildProcess, Starter
 from searcher.executors.executor import Failed, Message, Train, Trained, TrialJob, WorkerDied
 from searcher.executors.worker import carry_out
+
+
+class WorkerPool:
+    """Worker processes that are kept from one executor to the next, with torch loaded; a context that ends them."""
+
+    def __init__(self) -> None:
+        self._idle: list[ChildProcess] = []
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._idle:
+            process.kill()
+
+    def take(self) -> ChildProcess | None:
+        """An idle process, if there is one."""
+        return self._idle.pop() if self._idle else None
+
+    def give(self, process: ChildProcess) -> None:
+        """Keep a process that has nothing to do."""
+        process.take = lambda message: None
+        self._idle.append(process)
 
 
 @dataclass
@@ -30,13 +50,15 @@ class ProcessExecutor:
     """One worker process for each of `trains`, which may differ in their device; `names` say who is who.
 
     A worker is started when it is first needed, keeps torch and the decoded images from trial to trial, and is
-    replaced when it dies. It ends with this process, however that ends.
+    replaced when it dies. It ends with this process, however that ends. Workers come from the `pool` and go back to it.
     """
 
-    def __init__(self, trains: Sequence[Train], names: Sequence[str]) -> None:
+    trouble = None
+
+    def __init__(self, trains: Sequence[Train], names: Sequence[str], pool: WorkerPool | None = None) -> None:
+        self._pool = pool
         self._slots = [_Slot(name, train) for name, train in zip(names, trains, strict=True)]
         self._events: queue.SimpleQueue[tuple[_Slot, int, Any]] = queue.SimpleQueue()
-        self._folder = Path(tempfile.mkdtemp(prefix="searcher-"))
 
     @property
     def slots(self) -> int:
@@ -78,17 +100,26 @@ class ProcessExecutor:
                 slot.process.tell(stop)
 
     def close(self) -> None:
-        """Kill all workers."""
+        """Kill all workers; those that have nothing to do go back to the pool where there is one."""
         for slot in self._slots:
-            if slot.process is not None:
+            if slot.process is not None and self._pool is not None and slot.number is None:
+                self._pool.give(slot.process)
+            elif slot.process is not None:
                 slot.process.kill()
             slot.process = slot.number = None
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, slot: _Slot) -> ChildProcess:
         slot.started += 1
-        which, stderr = slot.started, self._folder / f"{self._slots.index(slot)}.stderr"
-        process = ChildProcess(__name__, stderr, lambda message: self._events.put((slot, which, message)))
+        which = slot.started
+
+        def take(message: Any) -> None:
+            self._events.put((slot, which, message))
+
+        process = None if self._pool is None else self._pool.take()
+        if process is None:
+            process = ChildProcess(__name__, take)
+        else:
+            process.take = take
         process.tell((slot.name, slot.train))
         return process
 
@@ -108,5 +139,8 @@ def main() -> None:
     starter = Starter()
     name, train = starter.hear()
     while True:
-        job: TrialJob = starter.hear()
-        starter.tell(carry_out(train, job, name, starter.tell, starter.hear))
+        order = starter.hear()
+        if isinstance(order, TrialJob):
+            starter.tell(carry_out(train, order, name, starter.tell, starter.hear))
+        else:  # it works for another executor now
+            name, train = order

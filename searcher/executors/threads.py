@@ -16,6 +16,8 @@ class _Closed(BaseException):
 class ThreadExecutor:
     """Trains up to `slots` jobs side by side by calling `train` in threads."""
 
+    trouble = None
+
     def __init__(self, train: Train, slots: int = 1) -> None:
         self.slots = slots
         self._train = train

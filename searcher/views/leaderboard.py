@@ -97,4 +97,9 @@ def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
 def record_json(record: TrialRecord, budget: Budget) -> Mapping[str, Any]:
     """One trial as plain data, with its share of the budget."""
     shares = {q: used / budget.limits[q] for q, used in budget.used(record).items()}
-    return {**record.to_json(), "budget_share": shares, "within_budget": not budget.violations(record)}
+    data = record.to_json()
+    details = data.pop("details")
+    if data["metrics"] is not None:
+        data["metrics"]["epochs"] = details["epochs"]
+    data["candidate"] = details["candidate"]
+    return {**data, "budget_share": shares, "within_budget": not budget.violations(record)}

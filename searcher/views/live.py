@@ -56,7 +56,7 @@ class LiveSearch:
         elif isinstance(event, WorkerLost):
             self._print(_lost_line(event))
         elif isinstance(event, Trouble):
-            self._print(event.message or "the study's database is up to date again")
+            self._print(event.message or "that is over")
         elif isinstance(event, SearchEnded):
             self._print(f"{event.reason}: {event.trained} of {event.planned} trials")
         elif time.monotonic() - self._status_at > STATUS_SECONDS:

@@ -105,8 +105,8 @@ def _conclusion(sensitivity: Sensitivity, ranked: Sequence[Change]) -> Iterator[
             sum_so_far += loss
     if total:
         yield (
-            f"Give bits first to {', '.join(first)}: {sum_so_far / total:.0%} of the loss that the {len(ranked)} layers add "
-            f"one by one; last to {', '.join(list(added)[:-3:-1])}."
+            f"Give bits first to {', '.join(first)}: {sum_so_far / total:.0%} of the loss that the {len(ranked)} layers "
+            f"add one by one; last to {', '.join(list(added)[:-3:-1])}."
         )
     yield "Phase 2 makes up for much of this, and the effects of several layers do not add up: an order, not amounts."
 

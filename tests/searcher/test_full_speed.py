@@ -14,7 +14,8 @@ from torch import Tensor
 
 import searcher.datasets.on_device
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import LAST, read_tensors
+from searcher.checkpoint_files import LAST
+from searcher.checkpoints import read_tensors
 from searcher.datasets.batches import TrainingBatches
 from searcher.datasets.config import DataConfig
 from searcher.datasets.images import ImageStore

@@ -13,7 +13,8 @@ import torch
 
 from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
 from searcher.candidate import Candidate
-from searcher.checkpoints import BEST, LAST, TrainingState, read_tensors
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import TrainingState, read_tensors
 from searcher.parents import Parent, parent_key, parent_of
 from searcher.pipeline import evaluate_candidate, train_candidate
 from searcher.recipe import DataConfig

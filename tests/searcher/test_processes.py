@@ -22,7 +22,8 @@ from torch import Tensor
 
 from bhvit import global_batch
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import BEST, LAST, peek_state
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import peek_state
 from searcher.devices import device_of_rank
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.pipeline import train_candidate

@@ -14,6 +14,7 @@ from bhvit import InvalidInput
 from searcher.candidate import Candidate
 from searcher.cli import main
 from searcher.commands.setting import data_from, epochs_from, rows_from, seeds_from
+from searcher.executors.threads import ThreadExecutor
 from searcher.recipe import DataConfig, recipe_from
 from searcher.records import ClassResult, EpochRecord, Evaluation, Metrics
 from searcher.reproduction_report import Report, RowResult
@@ -87,6 +88,8 @@ def fake(monkeypatch) -> FakeTraining:
     import searcher.pipeline
 
     training = FakeTraining()
+    in_threads = lambda trains, names, pool: ThreadExecutor(trains[0])  # noqa: E731 - where the fake is known
+    monkeypatch.setattr("searcher.commands.executors.ProcessExecutor", in_threads)
     monkeypatch.setattr(searcher.pipeline, "train_candidate", training.train)
     monkeypatch.setattr(searcher.pipeline, "evaluate_candidate", training.evaluate)
     return training

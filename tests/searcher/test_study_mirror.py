@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import sqlite3
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psycopg
 import pytest
 
 from bhvit.errors import InvalidInput
@@ -22,6 +24,7 @@ from searcher import study_mirror
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
 from searcher.storage_url import storage_from
+from searcher.study_database import StudyDatabase
 from searcher.study_folder import StudyFolder
 from searcher.study_mirror import StudyMirror, open_mirror
 from tests.searcher.postgresql import PASSWORD, Server, running_server
@@ -332,6 +335,28 @@ def test_folder_remembers_its_server_without_the_password(folder: StudyFolder, s
     assert not folder.database.exists()
 
 
+def test_folder_that_forgot_its_server_is_known_there_by_its_place(folder: StudyFolder, server: Server) -> None:
+    space = half_feasible_space()
+    for _ in range(2):
+        with open_mirror(folder, space, server.url) as mirror:
+            mirror.bring_up_to_date([])
+        folder.storage_file.unlink()
+
+
+def test_environment_names_the_server_of_new_studies_only(
+    folder: StudyFolder, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = half_feasible_space()
+    old = StudyFolder(tmp_path / "old")
+    old.path.mkdir()
+    for place in (old, folder, old, folder):
+        with open_mirror(place, space, None) as mirror:
+            mirror.bring_up_to_date([])
+        monkeypatch.setenv("SEARCHER_STORAGE", server.url)
+    assert (old.database.exists(), old.storage_file.exists()) == (True, False)
+    assert (folder.database.exists(), folder.storage_file.exists()) == (False, True)
+
+
 def test_folder_mirrored_in_its_file_refuses_a_server(folder: StudyFolder, server: Server) -> None:
     space = half_feasible_space()
     with open_mirror(folder, space, None) as mirror:
@@ -360,6 +385,15 @@ def test_wrong_password_is_one_line_that_does_not_show_it(folder: StudyFolder, s
         mirror.bring_up_to_date([])
     assert "wrong" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_user_without_rights_is_told_so(folder: StudyFolder, server: Server) -> None:
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    url = f"postgresql://guest:guest@127.0.0.1:{server.port}/postgres"
+    refusal = pytest.raises(InvalidInput, match=r"permission denied for .*; correct that, or")
+    with refusal, open_mirror(folder, half_feasible_space(), url) as mirror:
+        mirror.bring_up_to_date([])
 
 
 @pytest.mark.parametrize(
@@ -392,8 +426,30 @@ def test_missing_driver_is_named_with_its_extra(folder: StudyFolder, monkeypatch
         mirror.bring_up_to_date([])
 
 
+@pytest.mark.slow
+def test_search_killed_at_random_moments_ends_with_a_study_equal_to_its_records(folder: StudyFolder) -> None:
+    draw = random.Random(4)
+    script = [sys.executable, "-m", "tests.searcher.killed_search", str(folder.path), "2", "16", "0.02"]
+    folder.path.rmdir()
+    for kills in range(5):
+        with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                _, errors = process.communicate(timeout=draw.uniform(0.2, 0.8) if kills < 4 else 60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                continue
+            assert (process.returncode, errors) == (0, "")
+    records = folder.records()
+    assert not StudyDatabase(folder, folder.space(), None).compare(records)
+    trials = study_in(folder, None).trials
+    assert [(t.number, t.params) for t in trials] == [(r.number, r.choices) for r in records]
+    assert {t.state.name for t in trials} <= {"COMPLETE", "PRUNED", "FAIL"}
+
+
 def test_mirror_costs_little(folder: StudyFolder) -> None:
-    space, count = half_feasible_space(), 200
+    space, count = half_feasible_space(), 100
     records = [record_of(space, n, Outcome.COMPLETE) for n in range(count)]
     with open_mirror(folder, space, None) as mirror:
         mirror.bring_up_to_date([])
@@ -426,6 +482,7 @@ def answer(address: str, path: str) -> Any:
         return json.loads(reply.read())
 
 
+@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_dashboard_shows_a_study_that_is_being_written(folder: StudyFolder, storage: str | None) -> None:
     if shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("optuna-dashboard is not installed")

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
-from searcher.checkpoints import BEST, LAST, TrainingState, peek_state, read_tensors, write_tensors
+from searcher.checkpoint_files import BEST, LAST
+from searcher.checkpoints import TrainingState, peek_state, read_tensors, write_tensors
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.records import EpochRecord
 from searcher.training import Objective, Progress, adamw, cosine_schedule, train_phase
