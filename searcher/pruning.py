@@ -68,9 +68,9 @@ class Median(Pruning):
 class Rank(Pruning):
     """Keep the best of those that came as far, judged by their best accuracy so far; the default.
 
-    With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a trial
-    goes on only if it is in the better half, rounded up, of all trials that reached this epoch. Nothing is stopped
-    before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the phase,
+    With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a
+    trial goes on only if it is in the better half, rounded up, of all trials that reached this epoch. Nothing is
+    stopped before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the phase,
     because learning rates fall towards it however long it is, by the measure that the result is chosen by.
     """
 

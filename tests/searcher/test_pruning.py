@@ -166,9 +166,9 @@ def test_rank_compares_with_trials_that_came_as_far_stopped_ones_included() -> N
 
 def test_rank_spares_the_first_trials() -> None:
     others = [result(number, (0.9,) * EPOCHS) for number in range(3)]
-    assert Rank(startup_trials=3).stops(3, [0.1], EPOCHS, others)
-    assert not Rank(startup_trials=4).stops(3, [0.1], EPOCHS, others)
-    assert not Rank().stops(0, [0.1], EPOCHS, [])
+    assert Rank(startup_trials=3).stops(3, [0.1] * 2, EPOCHS, others)
+    assert not Rank(startup_trials=4).stops(3, [0.1] * 2, EPOCHS, others)
+    assert not Rank().stops(0, [0.1] * 2, EPOCHS, [])
 
 
 @pytest.mark.parametrize("seed", range(3))
