@@ -70,8 +70,8 @@ class Rank(Pruning):
 
     With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a
     trial goes on only if it is in the better half, rounded up, of all trials that reached this epoch. Nothing is
-    stopped before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the phase,
-    because learning rates fall towards it however long it is, by the measure that the result is chosen by.
+    stopped before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the
+    phase, because learning rates fall towards it however long it is, by the measure that the result is chosen by.
     """
 
     startup_trials: int = 1
