@@ -41,11 +41,16 @@ class FeasibleSet:
 
     def row_of(self, digits: tuple[int, ...]) -> int | None:
         """Row of the configuration with these digits; None where it is not in the set."""
-        if not digits:
-            return 0 if len(self) else None
-        keys, key = _keys(self.codes), _keys(np.array([digits], np.uint8))[0]
-        row = int(np.searchsorted(keys, key))
-        return row if row < len(self) and keys[row] == key else None
+        row = int(self.rows_of(np.array([digits], np.uint8))[0])
+        return None if row < 0 else row
+
+    def rows_of(self, codes: Codes) -> NDArray[np.intp]:
+        """Row of each of these configurations; -1 where it is not in the set."""
+        if not len(self) or not codes.shape[1]:
+            return np.full(len(codes), len(self) - 1, np.intp)
+        own, keys = _keys(self.codes), _keys(codes)
+        rows = np.minimum(np.searchsorted(own, keys), len(self) - 1)
+        return np.where(own[rows] == keys, rows, -1)
 
 
 @dataclass(frozen=True)
