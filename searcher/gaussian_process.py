@@ -95,9 +95,8 @@ class GaussianProcess:
         """Product and sum of the variables' correlations for every combination of choices, `combinations x columns`."""
         product, total = np.ones((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
         for table, digits in zip(self._tables[part], columns.codes.T[part], strict=True):
-            factor = table[:, digits]
-            product = (product[:, None] * factor).reshape(-1, len(columns))
-            total = (total[:, None] + factor).reshape(-1, len(columns))
+            factor, shape = table[:, digits], (len(product) * len(table), len(columns))
+            product, total = (product[:, None] * factor).reshape(shape), (total[:, None] + factor).reshape(shape)
         return product, total
 
 
@@ -113,6 +112,7 @@ def _noise_and_scale(eigenvalues: Floats, rotated: Floats) -> tuple[float, float
     """The likeliest noise among `NOISES`, and the scale that goes with it, from values in the eigenvectors' basis."""
     trials = len(rotated) + TRIALS_OF_SCALE
     best, chosen = -np.inf, (TYPICAL_NOISE, 1.0)
+    if not len(rotated): return chosen
     for noise in NOISES:
         spectrum = np.maximum(eigenvalues, 0) + noise
         scale = (float((rotated**2 / spectrum).sum()) + TRIALS_OF_SCALE) / trials

@@ -17,10 +17,13 @@ from searcher.records import Outcome
 from searcher.space import Space
 from searcher.variables import Kind
 
-STARTUP = 2
+STARTUP = 1
+SLOPE = 0.5  # prior gain in accuracy with the costs: standard deviations of accuracy per one of the log costs
+TYPICAL_UNIT = 0.02  # standard deviation of accuracy while nothing is known
+AMBITION = 2.0  # accuracy (standard deviations above the mean) to improve on while nothing is known
+FLOOR = -2.0  # with costs among the objectives: less accuracy than this is worth nothing
 MOST_EVIDENCE = 512  # trials that the model learns from; of more, the most accurate and the latest
-WORK = 2**23  # configurations scored x trials learnt from, 0.2 s; where there are more, a draw of them is scored
-FLOOR = -2.0  # with costs among the objectives, accuracy below this (in deviations of the trials) is worth nothing
+WORK = 2**23  # configurations scored x trials learnt from (0.1 s); where there are more, a draw of them is scored
 Rows = NDArray[np.intp]
 
 
@@ -42,7 +45,9 @@ class Proposer:
     ) -> None:
         self.space, self.feasible, self.seed, self.prior = space, feasible, seed, prior
         self.startup = STARTUP if startup is None else startup
-        self._scale = _Scale(_log_costs(feasible.memory_bytes, feasible.ops))
+        logs = np.log(np.stack((feasible.memory_bytes, feasible.ops), axis=1)) if len(feasible) else np.zeros((1, 2))
+        self._mean_logs, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
+        self._logs = (logs - self._mean_logs) / self._spread
         self._objectives = [i for i, name in enumerate(QUANTITIES) if name in space.search.objectives]
 
     def propose(self, number: int, finished: Sequence[TrialResult], pending: Sequence[Digits]) -> Digits | None:
@@ -58,10 +63,10 @@ class Proposer:
         if not len(rows):
             return None
         draw = np.random.default_rng([self.seed, number])
-        evidence = _most_telling(tried)
-        if len(tried) + len(pending) < self.startup or not any(r.outcome.trained for r in evidence):
+        if len(tried) + len(pending) < self.startup:
             row = draw.choice(rows)
         else:
+            evidence = _most_telling(tried)
             rows = self._pool(rows, evidence, draw)
             row = rows[self._scores(rows, evidence, waiting).argmax()]
         return tuple(int(digit) for digit in self.feasible.codes[row])
@@ -84,51 +89,59 @@ class Proposer:
         the widths. A later trial at least as wide that was trained refutes a failure.
         """
         failed = [r for r in tried if r.outcome is Outcome.OUT_OF_MEMORY]
-        trained = [r for r in tried if r.outcome.trained] if failed else []
-        widths = [self._widths(self._codes([r.digits]))[0] for r in failed]
-        later = [self._widths(self._codes([t.digits for t in trained if t.number > r.number])) for r in failed]
-        return [w for w, others in zip(widths, later, strict=True) if not (others >= w).all(axis=1).any()]
+        found = []
+        for widths, failure in zip(self._widths(self._codes([r.digits for r in failed])), failed, strict=True):
+            later = [r.digits for r in tried if r.outcome.trained and r.number > failure.number]
+            if not (self._widths(self._codes(later)) >= widths).all(axis=1).any():
+                found.append(widths)
+        return found
 
     def _pool(self, rows: Rows, evidence: Sequence[TrialResult], draw: np.random.Generator) -> Rows:
-        """All of `rows`; of too many a random part, and what is close to the most accurate trial."""
-        most = WORK // len(evidence)
+        """All of `rows`; of too many a random part, and the neighbours of the most accurate trial."""
+        most = WORK // max(1, len(evidence))
         if len(rows) <= most:
             return rows
-        best = max(evidence, key=lambda r: r.accuracy or 0)
-        close = (self.feasible.codes[rows] != np.array(best.digits, np.uint8)).sum(axis=1) <= 1
+        best = max(evidence, key=lambda r: r.accuracy or 0.0, default=None)
+        digits = self._codes([best.digits] if best else [])
+        close = (self.feasible.codes[rows] != digits).sum(axis=1) <= len(digits)
         return np.unique(np.concatenate((rows[close], draw.choice(rows, most))))
 
     def _scores(self, rows: Rows, evidence: Sequence[TrialResult], waiting: Rows) -> Floats:
-        """Expected improvement at each of `rows`."""
-        codes = self._codes([r.digits for r in evidence])
-        logs = _log_costs(*np.array([(r.memory_bytes, r.ops) for r in evidence]).T)
-        trained = Points(codes, self._scale.standard(logs))
-        values = expected_accuracies(evidence) - self._foreseen(codes)
-        level, unit = values.mean(), values.std() + 1e-6
-        process = GaussianProcess(self.space.variables, trained, (values - level) / unit, self._points(waiting))
-        mean, deviation = process.predict(self._points(rows))
-        known = (self.feasible.rows_of(codes) >= 0) & np.array([r.outcome.trained for r in evidence])
+        """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
+        accuracies = expected_accuracies(evidence)
+        level, unit = (accuracies.mean(), accuracies.std() + 1e-6) if len(evidence) else (0.0, TYPICAL_UNIT)
+        logs = np.log(np.array([(r.memory_bytes, r.ops) for r in evidence]).reshape(-1, 2))
+        seen = Points(self._codes([r.digits for r in evidence]), (logs - self._mean_logs) / self._spread)
+        values = (accuracies - level) / unit - self._foreseen(seen, unit)
+        process = GaussianProcess(self.space.variables, seen, values, self._points(waiting))
+
+        points = self._points(rows)
+        mean, deviation = process.predict(points)
+        tried = seen[(self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)]
         return expected_improvement(
-            mean + self._foreseen(self.feasible.codes[rows]) / unit,
+            mean + self._foreseen(points, unit),
             deviation,
-            self._scale.shares(self._logs(rows))[:, self._objectives],
-            process.predict(trained[known])[0] + self._foreseen(codes[known]) / unit,
-            self._scale.shares(logs[known])[:, self._objectives],
-            FLOOR,
+            self._shares(points),
+            process.predict(tried)[0] + self._foreseen(tried, unit),
+            self._shares(tried),
+            FLOOR if self._objectives or len(tried) else AMBITION,
         )
 
-    def _foreseen(self, codes: Codes) -> Floats:
-        """Sum of the prior's differences of accuracy."""
-        differences = np.zeros(len(codes))
-        for column, choices in enumerate(self.prior or ()):
-            differences += np.asarray(choices)[codes[:, column]]
-        return differences
+    def _foreseen(self, points: Points, unit: float) -> Floats:
+        """Accuracy expected before any trial, relative to the mean, in `unit`s."""
+        expected = SLOPE * points.log_costs.mean(axis=1)
+        for column, differences in enumerate(self.prior or ()):
+            expected += np.asarray(differences)[points.codes[:, column]] / unit
+        return expected
+
+    def _shares(self, points: Points) -> Floats:
+        """Costs among the objectives, `n x k`: 0 is the cheapest feasible configuration's logarithm, 1 the dearest's."""
+        low, high = self._logs.min(axis=0), self._logs.max(axis=0)
+        shares: Floats = ((points.log_costs - low) / (high - low + 1e-9))[:, self._objectives]
+        return shares
 
     def _points(self, rows: Rows) -> Points:
-        return Points(self.feasible.codes[rows], self._scale.standard(self._logs(rows)))
-
-    def _logs(self, rows: Rows) -> Floats:
-        return _log_costs(self.feasible.memory_bytes[rows], self.feasible.ops[rows])
+        return Points(self.feasible.codes[rows], self._logs[rows])
 
     def _codes(self, digits: Sequence[Digits]) -> Codes:
         return np.array(digits, np.uint8).reshape(len(digits), len(self.space.variables))
@@ -139,21 +152,6 @@ class Proposer:
         return np.array([np.array(v.positions)[codes[:, i]] for i, v in widths]).reshape(len(widths), len(codes)).T
 
 
-class _Scale:
-    """The feasible set's range of log costs: `standard` for the model, `shares` (0..1) for volumes."""
-
-    def __init__(self, logs: Floats) -> None:
-        logs = logs if len(logs) else np.zeros((1, 2))
-        self._mean, self._deviation = logs.mean(axis=0), logs.std(axis=0) + 1e-9
-        self._low, self._range = logs.min(axis=0), np.ptp(logs, axis=0) + 1e-9
-
-    def standard(self, logs: Floats) -> Floats:
-        return (logs - self._mean) / self._deviation
-
-    def shares(self, logs: Floats) -> Floats:
-        return (logs - self._low) / self._range
-
-
 def expected_accuracies(results: Sequence[TrialResult]) -> Floats:
     """What each trial would have reached (0..1), had it been trained to its end.
 
@@ -161,9 +159,9 @@ def expected_accuracies(results: Sequence[TrialResult]) -> Floats:
     lowest accuracy of all.
     """
     curves = [np.maximum.accumulate(r.curve) for r in results if r.outcome is Outcome.COMPLETE and r.curve]
-    accuracies = [r.accuracy if r.outcome.trained else None for r in results]
-    expected = []
-    for result, accuracy in zip(results, accuracies, strict=True):
+    expected: list[float | None] = []
+    for result in results:
+        accuracy = result.accuracy if result.outcome.trained else None
         if accuracy is not None and result.outcome is Outcome.STOPPED:
             gains = [c[-1] - c[len(result.curve) - 1] for c in curves if len(c) >= len(result.curve) > 0]
             accuracy += float(np.mean(gains)) if gains else 0.0
@@ -176,9 +174,5 @@ def _most_telling(tried: Sequence[TrialResult]) -> Sequence[TrialResult]:
     """All trials; of too many the most accurate and the latest."""
     if len(tried) <= MOST_EVIDENCE:
         return tried
-    latest, earlier = tried[-MOST_EVIDENCE // 2 :], tried[: -MOST_EVIDENCE // 2]
-    return [*sorted(earlier, key=lambda r: r.accuracy or 0)[-MOST_EVIDENCE // 2 :], *latest]
-
-
-def _log_costs(memory_bytes: Floats, ops: Floats) -> Floats:
-    return np.log(np.stack((memory_bytes, ops), axis=1))
+    half = MOST_EVIDENCE // 2
+    return [*sorted(tried[:-half], key=lambda r: r.accuracy or 0.0)[-half:], *tried[-half:]]
