@@ -176,7 +176,7 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
     """
     grid, digits = Grid(space), np.array([np.argmin(v.positions) for v in space.variables], np.uint8)
     while True:
-        codes = np.concatenate((digits[None], _neighbours(space, digits)))
+        codes = np.concatenate((digits[None], neighbours(space, digits)))
         blocks = grid.at(codes)
         used = np.concatenate([block.memory_bytes if quantity == "memory" else block.ops for block in blocks])
         if used[0] == used.min():
@@ -184,7 +184,7 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
         digits = codes[used.argmin()]
 
 
-def _neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
+def neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
     """The configurations that differ from `digits` in one variable."""
     variable, choice = np.array(
         [(i, c) for i, v in enumerate(space.variables) for c in range(len(v.choices)) if c != digits[i]], np.intp

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from searcher.budget import QUANTITIES
 from searcher.evidence import Digits, TrialResult
-from searcher.feasible import FeasibleSet
+from searcher.feasible import FeasibleSet, neighbours
 from searcher.gaussian_process import GaussianProcess, Points
 from searcher.grid import Codes, Floats
 from searcher.improvement import expected_improvement
@@ -25,6 +25,7 @@ FLOOR = -2.0  # with costs among the objectives: less accuracy than this is wort
 MOST_EVIDENCE = 512  # trials that the model learns from; of more, the most accurate and the latest
 WORK = 2**23  # configurations scored x trials learnt from (0.1 s); where there are more, a draw of them is scored
 Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 
 class Proposer:
@@ -48,6 +49,7 @@ class Proposer:
         logs = np.log(np.stack((feasible.memory_bytes, feasible.ops), axis=1)) if len(feasible) else np.zeros((1, 2))
         self._mean_logs, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
         self._logs = (logs - self._mean_logs) / self._spread
+        self._lowest, self._highest = self._logs.min(axis=0), self._logs.max(axis=0)
         self._objectives = [i for i, name in enumerate(QUANTITIES) if name in space.search.objectives]
 
     def propose(self, number: int, finished: Sequence[TrialResult], pending: Sequence[Digits]) -> Digits | None:
@@ -59,7 +61,8 @@ class Proposer:
         tried = [r for r in finished if r.outcome is not Outcome.OVER_BUDGET]
         waiting = self.feasible.rows_of(self._codes(pending))
         waiting = waiting[waiting >= 0]
-        rows = self._untried(tried, waiting)
+        untried = self._untried(tried, waiting)
+        rows = np.flatnonzero(untried)
         if not len(rows):
             return None
         draw = np.random.default_rng([self.seed, number])
@@ -67,12 +70,13 @@ class Proposer:
             row = draw.choice(rows)
         else:
             evidence = _most_telling(tried)
-            rows = self._pool(rows, evidence, draw)
+            if len(rows) > WORK // max(1, len(evidence)):
+                rows = self._part(rows, untried, evidence, draw)
             row = rows[self._scores(rows, evidence, waiting).argmax()]
         return tuple(int(digit) for digit in self.feasible.codes[row])
 
-    def _untried(self, tried: Sequence[TrialResult], waiting: Rows) -> Rows:
-        """Rows that may be proposed; those expected to run out of memory only where nothing else is left."""
+    def _untried(self, tried: Sequence[TrialResult], waiting: Rows) -> Mask:
+        """Which rows may be proposed; those expected to run out of memory only where nothing else is left."""
         untried = np.ones(len(self.feasible), bool)
         known = self.feasible.rows_of(self._codes([r.digits for r in tried]))
         untried[known[known >= 0]] = False
@@ -80,7 +84,7 @@ class Proposer:
         fitting = untried.copy()
         for widths in self._too_large(tried):
             fitting &= ~(self._widths(self.feasible.codes) >= widths).all(axis=1)
-        return np.flatnonzero(fitting if fitting.any() else untried)
+        return fitting if fitting.any() else untried
 
     def _too_large(self, tried: Sequence[TrialResult]) -> list[Floats]:
         """Widths with which, or with larger ones, training is expected to run out of memory.
@@ -96,15 +100,15 @@ class Proposer:
                 found.append(widths)
         return found
 
-    def _pool(self, rows: Rows, evidence: Sequence[TrialResult], draw: np.random.Generator) -> Rows:
-        """All of `rows`; of too many a random part, and the neighbours of the most accurate trial."""
-        most = WORK // max(1, len(evidence))
-        if len(rows) <= most:
-            return rows
-        best = max(evidence, key=lambda r: r.accuracy or 0.0, default=None)
-        digits = self._codes([best.digits] if best else [])
-        close = (self.feasible.codes[rows] != digits).sum(axis=1) <= len(digits)
-        return np.unique(np.concatenate((rows[close], draw.choice(rows, most))))
+    def _part(self, rows: Rows, untried: Mask, evidence: Sequence[TrialResult], draw: np.random.Generator) -> Rows:
+        """As many of `rows` as can be scored in time, drawn at random, and the neighbours of the most accurate trial."""
+        drawn = draw.choice(rows, WORK // max(1, len(evidence)))
+        if not evidence:
+            return drawn
+        best = max(evidence, key=lambda r: r.accuracy or 0.0)
+        close = self.feasible.rows_of(neighbours(self.space, np.array(best.digits, np.uint8)))
+        close = close[close >= 0]
+        return np.concatenate((close[untried[close]], drawn))
 
     def _scores(self, rows: Rows, evidence: Sequence[TrialResult], waiting: Rows) -> Floats:
         """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
@@ -136,9 +140,8 @@ class Proposer:
 
     def _shares(self, points: Points) -> Floats:
         """Costs among the objectives, `n x k`: 0 is the cheapest feasible configuration's logarithm, 1 the dearest's."""
-        low, high = self._logs.min(axis=0), self._logs.max(axis=0)
-        shares: Floats = ((points.log_costs - low) / (high - low + 1e-9))[:, self._objectives]
-        return shares
+        shares: Floats = (points.log_costs - self._lowest) / (self._highest - self._lowest + 1e-9)
+        return shares[:, self._objectives]
 
     def _points(self, rows: Rows) -> Points:
         return Points(self.feasible.codes[rows], self._logs[rows])
