@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",
     "train": "train one given candidate",
     "teacher": "fine-tune a teacher for distillation",
+    "sensitivity": "what quantizing each layer alone costs, measured without training",
     "evaluate": "accuracy of a trial on the test split",
     "ablation": "base, + intermediate, + hidden: where width pays",
     "doctor": "what is wrong with a study, and mending it",
@@ -114,7 +115,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _overview() -> str:
-    rows = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
+    rows = "\n".join(f"  {name:<12} {summary}" for name, summary in COMMANDS.items())
     return (
         f"usage: searcher COMMAND ...\n\nMixed-precision layer search for binary hybrid vision transformers.\n\n"
         f"commands:\n{rows}\n\n{EPILOG}"

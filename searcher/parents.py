@@ -59,20 +59,24 @@ def parent_key(candidate: Candidate, recipe: TrainingRecipe, listing: Listing, s
     )
 
 
-def parent_of(key: str, epochs: int, warm_starts: Path, trial: Path, train: Callable[[Path], TrainingState]) -> Parent:
+def parent_of(
+    key: str, epochs: int, warm_starts: Path, trial: Path | None, train: Callable[[Path], TrainingState]
+) -> Parent:
     """The parent filed under `warm_starts/key`, trained by `train(folder)` where it is absent or unfinished.
 
     While one process trains a parent, others that need it wait for it; one that died is continued by the next.
+    `trial` is the folder of the trial that asks, if one does.
     """
     folder = warm_starts / key
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder / "lock"):
         state = peek_state(folder / LAST) if (folder / LAST).exists() else TrainingState(key)
         if state.key != key or len(state.history) < epochs or not (folder / BEST).exists():
-            write_json(trial / PARENT_MARK, {"key": key})
+            if trial is not None:
+                write_json(trial / PARENT_MARK, {"key": key})
             state = train(folder)
-    mark = trial / PARENT_MARK
-    trained_here = mark.exists() and read_json(mark) == {"key": key}
+    mark = None if trial is None else trial / PARENT_MARK
+    trained_here = mark is not None and mark.exists() and read_json(mark) == {"key": key}
     return Parent(key, folder / BEST, state, trained_here)
 
 

@@ -13,7 +13,7 @@ from searcher.candidate import Candidate
 from searcher.candidate_training import CandidateTraining, build_candidate, evaluation_images
 from searcher.devices import device_named, device_of_rank, memory_exhaustion_named
 from searcher.evaluation import evaluate
-from searcher.parents import parent_of
+from searcher.parents import Parent, parent_of
 from searcher.preflight import check_compiler, check_processes
 from searcher.processes import Assignment, Team
 from searcher.recipe import DataConfig, TrainingRecipe
@@ -72,6 +72,29 @@ def train_candidate(
         seconds=sum(record.seconds for record in epochs),
         restarts=sum(phase.restarts for phase in phases_here),
     )
+
+
+def trained_parent(
+    training: CandidateTraining,
+    warm_starts: Path,
+    *,
+    device: str,
+    threads: int | None,
+    processes: int,
+    report: Report,
+    progress: Progress | None = None,
+) -> Parent:
+    """The full-precision parent alone, trained as `train_candidate` does where it is absent or unfinished."""
+    check_processes(training.recipe, processes)
+    check_compiler(training.recipe)
+    with _carried_out(training, device, threads, processes) as phases:
+        return parent_of(
+            training.parent_key,
+            training.recipe.fp.epochs,
+            warm_starts,
+            None,
+            lambda folder: phases.train_parent(folder, report, progress),
+        )
 
 
 def evaluate_candidate(

@@ -36,9 +36,16 @@ class Proposals:
             return None
         digits = next(self._enqueued, None)
         if digits is None:
-            digits = self._proposer.propose(number, self._table.results(horizon), self._table.pending(horizon))
+            digits = self._proposed(number, horizon)
         self.exhausted = digits is None
         return None if digits is None else self._record(number, horizon, digits)
+
+    def _proposed(self, number: int, horizon: int) -> Digits | None:
+        """The sampler's choice; of a trial that was removed, the one of that time unless another one stands for it."""
+        results, pending = self._table.results(horizon), self._table.pending(horizon, number)
+        digits = self._proposer.propose(number, results, pending)
+        later = self._table.pending(number + 1, len(self._table) + 1)
+        return self._proposer.propose(number, results, [*pending, *later]) if digits in later else digits
 
     def _record(self, number: int, horizon: int, digits: Digits) -> TrialRecord:
         choices: dict[str, Any] = self._space.choices_of(digits)

@@ -59,11 +59,10 @@ class TrialTable:
         """What the finished trials numbered below `horizon` teach."""
         return self._results[: bisect_left(self._results, horizon, key=_number)]
 
-    def pending(self, horizon: int) -> list[Digits]:
-        """Configurations of the trials from `horizon` on, finished or not, and of unfinished ones below it."""
-        last = max(self._records, default=-1)
-        numbers = {n for n in self._open if n < horizon} | {n for n in range(horizon, last + 1) if n in self._records}
-        return [self._digits[n] for n in sorted(numbers) if self._records[n].outcome is not Outcome.OVER_BUDGET]
+    def pending(self, horizon: int, number: int) -> list[Digits]:
+        """Configurations of the trials from `horizon` on that are numbered below `number`, finished or not."""
+        numbers = (n for n in range(horizon, number) if n in self._records)
+        return [self._digits[n] for n in numbers if self._records[n].outcome is not Outcome.OVER_BUDGET]
 
     def _remember(self, record: TrialRecord) -> None:
         number = record.number

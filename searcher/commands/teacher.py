@@ -32,7 +32,7 @@ from searcher.teacher_file import TeacherCard
 from searcher.teacher_recipe import PUBLISHED, TeacherRecipe, teacher_recipe_from
 from searcher.views.console import console
 from searcher.views.numbers import percent_text
-from searcher.views.teacher import LiveTeacher
+from searcher.views.training import LiveTraining
 from searcher.yaml_file import read_yaml
 
 MODEL = "deit_tiny_patch16_224"
@@ -98,7 +98,7 @@ def _fine_tuned(
 
     start = Start(args.model, space.base.image_size, args.checkpoint, args.scratch)
     tuning = FineTuning(start, data, recipe, args.seed)
-    with LiveTeacher(console(), recipe.phase.epochs) as live:
+    with LiveTraining(console(), recipe.phase.epochs) as live:
         live.say(f"{args.model} on {data.name} at {start.image_size} px, from {start.origin}, to {out}")
         return fine_tune(
             tuning,

@@ -14,11 +14,15 @@ from rich.table import Table
 PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
 
 
-def console() -> Console:
-    """A console for standard output: terminal width and colour there, wide and without escape codes elsewhere."""
-    if sys.stdout.isatty():
-        return Console(highlight=False, markup=False, emoji=False)
+def console(error: bool = False) -> Console:
+    """A console for standard output: terminal width and colour there, wide and without escape codes elsewhere.
+
+    With `error` it is for standard error: progress beside a result that a program reads.
+    """
+    if (sys.stderr if error else sys.stdout).isatty():
+        return Console(stderr=error, highlight=False, markup=False, emoji=False)
     return Console(
+        stderr=error,
         width=PLAIN_WIDTH,
         highlight=False,
         markup=False,

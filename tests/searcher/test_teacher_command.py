@@ -33,7 +33,7 @@ from searcher.teacher_file import TeacherCard, read_card, require_fit
 from searcher.teacher_recipe import teacher_recipe_from, teacher_recipe_names
 from searcher.teacher_start import Start
 from searcher.training import train_phase
-from searcher.views.teacher import LiveTeacher
+from searcher.views.training import LiveTraining
 from tests.searcher.tiny_images import image_folder, write_image
 
 MODEL, EPOCHS = "test_vit", 4
@@ -138,7 +138,7 @@ def test_output_ends_with_accuracy_and_the_line_to_paste(folder: Path, capsys: p
 def test_time_left_is_estimated_from_what_this_run_trained() -> None:
     """Going on after epoch 6 of 10: 30 s from the first quarter of the seventh to its end, so 120 s for three more."""
     now, shown = [0.0], io.StringIO()
-    live = LiveTeacher(Console(file=shown, width=100), 10, clock=lambda: now[0])
+    live = LiveTraining(Console(file=shown, width=100), 10, clock=lambda: now[0])
     now[0] = 100.0  # seconds of reading images
     live.on_step("teacher", 7, 1, 4)
     now[0] = 130.0

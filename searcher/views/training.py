@@ -1,4 +1,4 @@
-"""A teacher while it is fine-tuned: a live line in a terminal, a dated line for every epoch in a log file."""
+"""One model while it is trained or measured: a live line in a terminal, dated lines in a log file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from searcher.views.numbers import duration_text, percent_text
 STATUS_SECONDS = 60  # between status lines in a log file, where an epoch takes longer
 
 
-class LiveTeacher:
-    """Shows the epochs of one training of `epochs` epochs; its methods are the callbacks of `fine_tune`."""
+class LiveTraining:
+    """Shows a training of `epochs` epochs, or as many of another `unit`; its methods are a training's callbacks."""
 
-    def __init__(self, console: Console, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console, self.epochs, self._clock = console, epochs, clock
+    def __init__(
+        self, console: Console, epochs: int, clock: Callable[[], float] = time.monotonic, unit: str = "epoch"
+    ) -> None:
+        self.console, self.epochs, self.unit, self._clock = console, epochs, unit, clock
         self._started = self._status_at = clock()
         self._first: tuple[float, float] | None = None  # time and epochs done after this run's first step
         self._done = 0.0
         self._best: EpochRecord | None = None
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> LiveTeacher:
+    def __enter__(self) -> LiveTraining:
         self._context: AbstractContextManager[Any] = self._live if self.console.is_terminal else nullcontext()
         self._context.__enter__()
         return self
@@ -48,7 +50,7 @@ class LiveTeacher:
         if self._first is None:
             self._first = self._clock(), self._done
         if not self.console.is_terminal and self._clock() - self._status_at > STATUS_SECONDS:
-            self._print(f"epoch {epoch} of {self.epochs}, step {step} of {steps}")
+            self._print(f"{self.unit} {epoch} of {self.epochs}, step {step} of {steps}")
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Take a finished epoch."""
@@ -70,7 +72,7 @@ class LiveTeacher:
         row.add_column(no_wrap=True)
         best = "" if self._best is None else f"best {percent_text(self._best.accuracy)}"
         epoch = min(self.epochs, int(self._done) + 1)
-        row.add_row(f"epoch {epoch}/{self.epochs}", ProgressBar(self.epochs, self._done), best)
+        row.add_row(f"{self.unit} {epoch}/{self.epochs}", ProgressBar(self.epochs, self._done), best)
         return Group(row, Text(self._time_text(), style="dim"))
 
     def _time_text(self) -> str:
