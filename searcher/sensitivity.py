@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
 from bhvit.precision import precision_named
+from searcher.feasible import FeasibleSet
 from searcher.files import read_json, write_json
+from searcher.grid import Codes
 from searcher.schema import from_mapping
 from searcher.space import Space
-from searcher.variables import Kind, Variable
+from searcher.variables import Choice, Kind, Variable
 
 BINARY = "binary"
 Part: TypeAlias = tuple[tuple[str, ...], str]
@@ -66,7 +69,9 @@ def parts_of(space: Space) -> tuple[Part, ...]:
     """What to measure: each layer alone, binary and in what the space offers it, and the layers of each variable."""
     variables = [v for v in space.variables if v.kind is Kind.PRECISION]
     offered = {address: _quantizing(v) for v in variables for address in v.addresses}
-    parts = [((a,), name) for a in space.base.addresses for name in {BINARY: 0} | dict.fromkeys(offered.get(a, ()))]
+    parts: list[Part] = [
+        ((a,), name) for a in space.base.addresses for name in {BINARY: 0} | dict.fromkeys(offered.get(a, ()))
+    ]
     parts += [(v.addresses, name) for v in variables for name in _quantizing(v)]
     return tuple(dict.fromkeys(parts))
 
@@ -83,6 +88,32 @@ def prior_of(space: Space, sensitivity: Sensitivity) -> list[NDArray[np.float64]
         precise = variable.kind is Kind.PRECISION
         prior.append(np.array([_lost(sensitivity, variable, str(c)) if precise else 0.0 for c in variable.choices]))
     return prior
+
+
+def expected_of(prior: Sequence[NDArray[np.float64]], codes: Codes) -> NDArray[np.float64]:
+    """The sum of a prior's differences for each configuration (`configurations x variables`)."""
+    total = np.zeros(len(codes))
+    for column, differences in enumerate(prior):
+        total += differences[codes[:, column]]
+    return total
+
+
+def most_promising(
+    space: Space, feasible: FeasibleSet, prior: Sequence[NDArray[np.float64]], choices: Mapping[str, Choice]
+) -> dict[str, Choice] | None:
+    """The configuration within the budget of which the prior expects most, among those with the widths of `choices`.
+
+    Of equals the one of fewest OPs; None where no configuration of these widths is within the budget.
+    """
+    same = np.ones(len(feasible), bool)
+    for column, variable in enumerate(space.variables):
+        if variable.kind is not Kind.PRECISION:
+            same &= feasible.codes[:, column] == variable.digit_of(choices[variable.name])
+    rows = np.flatnonzero(same)
+    if not len(rows):
+        return None
+    best = rows[np.lexsort((feasible.ops[rows], -expected_of(prior, feasible.codes[rows]).round(4)))[0]]
+    return space.choices_of(feasible.codes[best].tolist())
 
 
 def _lost(sensitivity: Sensitivity, variable: Variable, choice: str) -> float:

@@ -34,9 +34,16 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
         default="processes",
         help="processes of this machine, or the workers of a Ray cluster (default: processes)",
     )
-    group.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster: auto, or its head's address")
     group.add_argument(
-        "--gpus-per-trial", type=float, metavar="X", help="GPUs, or a fraction of one, for each trial in Ray"
+        "--address",
+        metavar="HOST:PORT",
+        help="head of the Ray cluster of which this machine is part; auto finds it (default: this machine alone)",
+    )
+    group.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="GPUs of each trial in Ray; 0.5 trains two on each (default: 1 where there are any, else 0)",
     )
 
 
@@ -73,12 +80,33 @@ def executor_for(
         threads=search.threads,
         processes=search.processes if processes is None else processes,
     )
-    if args is not None and args.executor == "ray":
+    if args is not None and _wants_ray(args):
         from searcher.executors.ray_cluster import RayExecutor
 
-        return RayExecutor(train, address=args.address, slots=search.workers, gpus_per_trial=args.gpus_per_trial)
+        gpus = args.gpus_per_trial
+        if gpus is None and train.processes > 1:
+            gpus = train.processes
+        return RayExecutor(
+            train,
+            address=args.address,
+            slots=search.workers,
+            gpus_per_trial=gpus,
+            cpus_per_trial=search.threads or 1,
+        )
     if search.workers > 1 and train.threads is None:
         train = replace(train, threads=max(1, (os.cpu_count() or 1) // search.workers))
     places = [devices[i % len(devices)] for i in range(search.workers)]
     names = [f"worker {i + 1}" + (f" on {place}" if len(devices) > 1 else "") for i, place in enumerate(places)]
     return ProcessExecutor([replace(train, device=place) for place in places], names, pool)
+
+
+def _wants_ray(args: argparse.Namespace) -> bool:
+    """Whether Ray trains; raises `InvalidInput` for options that belong to the other executor."""
+    chosen: bool = args.executor == "ray"
+    foreign = {"devices": None, "device": "auto"} if chosen else {"address": None, "gpus_per_trial": None}
+    given = [name for name, default in foreign.items() if getattr(args, name) != default]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        remedy = "--gpus-per-trial, with 0 to train on CPUs" if chosen else "--executor ray"
+        raise InvalidInput(f"{option} must not be given with --executor {args.executor}; use {remedy}.")
+    return chosen

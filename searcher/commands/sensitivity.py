@@ -22,13 +22,15 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
+from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.arguments import add_settings, chosen
-from searcher.commands.running import WARM_STARTS, check_device
+from searcher.commands.running import check_device
 from searcher.commands.studies import RUNS
+from searcher.feasible import feasible_set
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.preflight import check_trainable
 from searcher.records import EpochRecord
-from searcher.sensitivity import Sensitivity, parts_of
+from searcher.sensitivity import Sensitivity, most_promising, parts_of, prior_of
 from searcher.space import Space, load_space
 from searcher.views.console import console, print_json
 from searcher.views.sensitivity import sensitivity_json, sensitivity_view
@@ -58,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.batches < 1:
         raise InvalidInput(f"--batches must be at least 1, but it is {args.batches}.")
     space = load_space(args.file)
-    candidate = space.candidate(chosen(space, args.settings))
+    choices = chosen(space, args.settings)
+    candidate = space.candidate(choices)
     check_trainable(space)
     check_device(args.device, space.search.processes)
     try:
@@ -68,10 +71,11 @@ def run(args: argparse.Namespace) -> int:
         return 130
     except (Diverged, OutOfMemory) as error:
         raise InvalidInput(f"the parent must be trained and measured, but {error}") from error
+    first = most_promising(space, feasible_set(space), prior_of(space, sensitivity), choices)
     if args.json:
-        print_json(sensitivity_json(space, candidate, sensitivity))
+        print_json(sensitivity_json(space, candidate, sensitivity, first))
     else:
-        console().print(sensitivity_view(space, candidate, sensitivity))
+        console().print(sensitivity_view(space, candidate, sensitivity, first))
     return 0
 
 

@@ -31,7 +31,7 @@ class Placement:
             )
 
     def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        return resources_text({"CPU": self.cpus, "GPU": self.gpus})
 
     def fits(self, machine: Mapping[str, float]) -> int:
         """How many trials an empty machine with so many `CPU` and `GPU` takes."""
@@ -43,3 +43,9 @@ class Placement:
         elif self.gpus:
             rooms.append(int(machine.get("GPU", 0)) * math.floor(1 / self.gpus + ROUNDING))
         return min(rooms)
+
+
+def resources_text(machine: Mapping[str, float]) -> str:
+    """CPUs and GPUs in words."""
+    counts = [(machine.get(kind, 0), kind) for kind in ("CPU", "GPU")]
+    return " and ".join(f"{count:g} {kind}{'' if count == 1 else 's'}" for count, kind in counts)

@@ -16,7 +16,7 @@ from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.executors.executor import Failed, Message, Stepped, Train, Trained, TrialJob, WorkerDied
-from searcher.executors.placement import Placement
+from searcher.executors.placement import Placement, resources_text
 from searcher.executors.ray_connection import connect, machines, ray
 from searcher.executors.ray_worker import RayWorker
 
@@ -193,7 +193,7 @@ class RayExecutor:
     def _require_room(self) -> None:
         if self._capacity():
             return
-        sizes = {f"{machine.get('CPU', 0):g} CPUs and {machine.get('GPU', 0):g} GPUs" for machine in machines()}
+        sizes = {resources_text(machine) for machine in machines()}
         raise InvalidInput(
             f"a machine of the Ray cluster must have room for a trial, which takes {self._placement}, but they have "
             f"{', '.join(sorted(sizes))}; use a smaller --gpus-per-trial, or add a machine by ray start."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import yaml
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,7 @@ from bhvit.precision import PRECISIONS
 from searcher.candidate import Candidate
 from searcher.sensitivity import BINARY, Change, Sensitivity
 from searcher.space import Space
-from searcher.variables import Kind
+from searcher.variables import Choice, Kind
 from searcher.views.candidate import widths_text
 from searcher.views.console import table
 from searcher.views.numbers import percent_text
@@ -23,8 +24,13 @@ HALF = 0.5  # share of the added loss that the layers named first make up
 NAMED = 4  # layers named at most
 
 
-def sensitivity_view(space: Space, candidate: Candidate, sensitivity: Sensitivity) -> RenderableType:
-    """The parent, the layers by what binarising them costs, the variables that tie layers, and the conclusion."""
+def sensitivity_view(
+    space: Space, candidate: Candidate, sensitivity: Sensitivity, first: Mapping[str, Choice] | None
+) -> RenderableType:
+    """The parent, the layers by what binarising them costs, the variables that tie layers, and the conclusion.
+
+    `first` is the configuration of these widths to train first; None where none is within the budget.
+    """
     head = Text.assemble(
         (space.name, "bold"),
         f": what quantizing a layer alone costs, without training\n"
@@ -36,10 +42,12 @@ def sensitivity_view(space: Space, candidate: Candidate, sensitivity: Sensitivit
     parts: list[RenderableType] = [head, "", _layers(sensitivity, ranked), ""]
     if any(len(v.addresses) > 1 for v in space.variables):
         parts += [_variables(space, sensitivity), ""]
-    return Group(*parts, *_conclusion(sensitivity, ranked))
+    return Group(*parts, *_conclusion(sensitivity, ranked), *_first(space, first))
 
 
-def sensitivity_json(space: Space, candidate: Candidate, sensitivity: Sensitivity) -> dict[str, Any]:
+def sensitivity_json(
+    space: Space, candidate: Candidate, sensitivity: Sensitivity, first: Mapping[str, Choice] | None
+) -> dict[str, Any]:
     """The same as plain data; layers in the order of the table."""
     return {
         "space": space.name,
@@ -60,6 +68,7 @@ def sensitivity_json(space: Space, candidate: Candidate, sensitivity: Sensitivit
             for v in space.variables
             if v.kind is Kind.PRECISION
         ],
+        "train_first": first,
     }
 
 
@@ -105,10 +114,22 @@ def _conclusion(sensitivity: Sensitivity, ranked: Sequence[Change]) -> Iterator[
             sum_so_far += loss
     if total:
         yield (
-            f"Give bits first to {', '.join(first)}: {sum_so_far / total:.0%} of the loss that the {len(ranked)} layers "
-            f"add one by one; last to {', '.join(list(added)[:-3:-1])}."
+            f"Give bits first to {', '.join(first)}: {sum_so_far / total:.0%} of the loss that the {len(ranked)} "
+            f"layers add one by one; last to {', '.join(list(added)[:-3:-1])}."
         )
     yield "Phase 2 makes up for much of this, and the effects of several layers do not add up: an order, not amounts."
+
+
+def _first(space: Space, first: Mapping[str, Choice] | None) -> Iterator[str]:
+    if not space.variables:
+        return
+    if first is None:
+        yield "No configuration of these widths is within the budget."
+        return
+    unusual = {v.name: first[v.name] for v in space.variables if first[v.name] != v.default}
+    line = yaml.safe_dump([unusual], default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    yield "By this order the best configuration of these widths within the budget, for the space file:"
+    yield f"  enqueue: {line.strip()}"
 
 
 def _precisions(sensitivity: Sensitivity) -> list[str]:

@@ -62,6 +62,10 @@ def kill(pid: int) -> None:
         return
 
 
+def epochs_in(log: Path) -> int:
+    return log.read_bytes().count(b'{"event": "EpochFinished"') if log.exists() else 0
+
+
 def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Counter[str]:
     """One study to its end, with up to `kills_left` kills at random moments: how many of each kind.
 
@@ -70,14 +74,13 @@ def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Cou
     kills: Counter[str] = Counter()
     process, log, seen = started(folder), folder / "events.jsonl", 0
     while kills.total() < kills_left:
-        while (size := log.stat().st_size if log.exists() else 0) <= seen and process.poll() is None:
+        while (epochs := epochs_in(log)) <= seen and process.poll() is None:
             time.sleep(0.01)
-        seen = size
+        seen = epochs
         time.sleep(draw.uniform(0, 0.3))
         if process.poll() is not None:
             break
-        workers = children(process.pid)
-        if workers and draw.random() < 0.8:
+        if kills.total() % 5 and (workers := children(process.pid)):
             kill(draw.choice(workers))
             kills["worker"] += 1
         else:

@@ -167,7 +167,7 @@ def test_without_a_number_of_slots_they_are_what_the_cluster_has_room_for(local_
 
 
 def test_trials_that_fit_on_no_machine_are_refused(local_ray: None) -> None:
-    with pytest.raises(InvalidInput, match=r"takes 1 CPUs and 1 GPUs, but they have 4 CPUs and 0 GPUs; use a smaller"):
+    with pytest.raises(InvalidInput, match=r"takes 1 CPU and 1 GPU, but they have 4 CPUs and 0 GPUs; use a smaller"):
         RayExecutor(Scripted(), gpus_per_trial=1)
 
 
