@@ -69,7 +69,9 @@ def parts_of(space: Space) -> tuple[Part, ...]:
     """What to measure: each layer alone, binary and in what the space offers it, and the layers of each variable."""
     variables = [v for v in space.variables if v.kind is Kind.PRECISION]
     offered = {address: _quantizing(v) for v in variables for address in v.addresses}
-    parts: list[Part] = [((a,), name) for a in space.base.addresses for name in {BINARY: 0} | dict.fromkeys(offered.get(a, ()))]
+    parts: list[Part] = [
+        ((a,), name) for a in space.base.addresses for name in {BINARY: 0} | dict.fromkeys(offered.get(a, ()))
+    ]
     parts += [(v.addresses, name) for v in variables for name in _quantizing(v)]
     return tuple(dict.fromkeys(parts))
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
-from searcher.commands.arguments import add_settings, chosen
 from searcher.checkpoint_files import WARM_STARTS
+from searcher.commands.arguments import add_settings, chosen
 from searcher.commands.running import check_device
 from searcher.commands.studies import RUNS
 from searcher.feasible import feasible_set
