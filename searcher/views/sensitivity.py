@@ -40,8 +40,14 @@ def sensitivity_view(
     )
     ranked = ranked_layers(sensitivity)
     parts: list[RenderableType] = [head, "", _layers(sensitivity, ranked), ""]
+    parts += [Text(_legend(sensitivity), style="dim"), ""]
     if any(len(v.addresses) > 1 for v in space.variables):
-        parts += [_variables(space, sensitivity), ""]
+        parts += [
+            _variables(space, sensitivity),
+            "",
+            Text("Loss added by a variable's layers together.", style="dim"),
+            "",
+        ]
     return Group(*parts, *_conclusion(sensitivity, ranked), *_first(space, first))
 
 
@@ -80,8 +86,7 @@ def ranked_layers(sensitivity: Sensitivity) -> list[Change]:
 
 def _layers(sensitivity: Sensitivity, ranked: Sequence[Change]) -> Table:
     others = [name for name in _precisions(sensitivity) if name != BINARY]
-    columns = [(f"{name} loss", "right") for name in others]
-    result = table("layer", ("binary Top-1", "right"), ("loss", "right"), "", *columns)
+    result = table("layer", ("Top-1", "right"), ("loss", "right"), "", *((name, "right") for name in others))
     most = max((_added(sensitivity, c) for c in ranked), default=0.0)
     for change in ranked:
         result.add_row(
@@ -94,9 +99,15 @@ def _layers(sensitivity: Sensitivity, ranked: Sequence[Change]) -> Table:
     return result
 
 
+def _legend(sensitivity: Sensitivity) -> str:
+    others = ", ".join(name for name in _precisions(sensitivity) if name != BINARY)
+    legend = "Top-1 (points) and loss: what a binary layer changes."
+    return f"{legend} {others}: loss with the layer at that precision." if others else legend
+
+
 def _variables(space: Space, sensitivity: Sensitivity) -> Table:
     names = _precisions(sensitivity)
-    result = table("variable", *((f"{name} loss", "right") for name in names))
+    result = table("variable", *((name, "right") for name in names))
     for variable in space.variables:
         if variable.kind is Kind.PRECISION:
             offered = [str(c) for c in variable.choices]
