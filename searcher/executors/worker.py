@@ -1,17 +1,27 @@
-"""What a worker does with a job, whatever carries its messages: threads, pipes or a cluster; no torch of its own."""
+"""What a worker does with a job, whatever carries its messages: threads, pipes or a cluster; no torch of its own.
+
+Two workers never train a trial at once: each holds a lock in the trial's folder, for which its successor waits.
+"""
 
 from __future__ import annotations
 
 import errno
+import socket
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+from bhvit.errors import InvalidInput
 from searcher.executors.executor import EpochDone, Failed, Message, Stepped, Train, Trained, TrialJob
+from searcher.lock import hold
 from searcher.outcomes import OutOfMemory, StorageFailed
 from searcher.records import EpochRecord
 
 STEP_SECONDS = 0.2  # between two messages about steps
+WORKER_LOCK = "worker.lock"  # in the trial's folder
+PATIENCE_SECONDS = 120.0  # until a worker on a lost node has ended, or a network file system shows a new folder
+POLL_SECONDS = 0.2
 STORAGE_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
@@ -41,10 +51,24 @@ def carry_out(
 ) -> Trained | Failed:
     """Train the job; how it ended, whatever was raised."""
     try:
-        metrics = train(job, WorkerReport(job.number, worker, send, hear))
+        _wait_for(job.directory)
+        with hold(job.directory / WORKER_LOCK, patience=PATIENCE_SECONDS):
+            metrics = train(job, WorkerReport(job.number, worker, send, hear))
     except BaseException as error:
         return failure_of(error, job.number, worker)
     return Trained(job.number, worker, metrics)
+
+
+def _wait_for(folder: Path) -> None:
+    """Wait until the file system shows a folder that the coordinator made; raises `InvalidInput` if it does not."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not folder.is_dir():
+        if time.monotonic() > deadline:
+            raise InvalidInput(
+                f"every node must see the study at the same path, but {socket.gethostname()} sees no {folder}; put "
+                "--runs on a file system that all nodes share."
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def failure_of(error: BaseException, number: int, worker: str) -> Failed:

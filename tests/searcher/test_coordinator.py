@@ -253,6 +253,7 @@ def test_trial_whose_workers_keep_dying_is_given_up_and_the_others_go_on(tmp_pat
         def next_message(self, timeout: float) -> Message | None:
             message = super().next_message(timeout)
             if isinstance(message, EpochDone) and message.number == 3:
+                self._answers[3].put(None)  # its thread ends
                 return WorkerDied(3, "worker 1", "ended by signal 11 (SIGSEGV)")
             return message
 

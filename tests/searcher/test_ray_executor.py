@@ -18,8 +18,8 @@ import pytest
 
 from bhvit.errors import InvalidInput
 from searcher.executors.executor import EpochDone, Failed, Message, Stepped, Trained, WorkerDied
-from searcher.executors.ray_worker import WORKER_LOCK
 from searcher.executors.threads import ThreadExecutor
+from searcher.executors.worker import WORKER_LOCK
 from searcher.lock import hold
 from searcher.records import read_records
 from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, table
