@@ -58,7 +58,7 @@ class Median(Pruning):
 
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
         epoch = len(curve)
-        complete = complete_curves(others)
+        complete = [o.curve for o in others if o.outcome is Outcome.COMPLETE and len(o.curve) >= epoch]
         if epoch <= self.warmup_epochs or len(complete) < self.startup_trials:
             return False
         return max(curve) < statistics.median(other[epoch - 1] for other in complete)
@@ -176,11 +176,6 @@ def comparable(
         if ("memory" not in objectives or other.memory_bytes <= memory_bytes)
         and ("ops" not in objectives or other.ops <= ops)
     ]
-
-
-def complete_curves(others: Sequence[TrialResult]) -> list[tuple[float, ...]]:
-    """Learning curves of the trials that were trained to their end."""
-    return [other.curve for other in others if other.outcome is Outcome.COMPLETE]
 
 
 def pruning_from(value: object, where: str) -> Pruning:
