@@ -1,18 +1,27 @@
-"""Landscapes to search: real candidates with real costs, whose accuracies are invented, or measured by training."""
+"""Landscapes to judge searches on: spaces under a budget with an accuracy for every configuration.
+
+`interacting`, `rugged` and `many` have real candidates and costs but invented accuracies: width and precision help with
+diminishing returns, wide layers need precision less, a narrow MLP wastes a wide embedding, and every seed has its own
+weights and interactions. `rugged` adds effects that follow no order and random interactions of three variables, and its
+trainings vary by a point. `measured` is the table of `benchmarks/tabular/`, every configuration of which was trained.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from tabular.table import load_table
 
-from searcher.evidence import Digits
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.grid import Grid
 from searcher.space import Space, parse_space
+from searcher.variables import Kind
 
 Floats = NDArray[np.float64]
 PLAIN = {
@@ -26,87 +35,136 @@ PLAIN = {
         ],
     },
 }
+MANY = {
+    "model": {"preset": "tiny"},
+    "widths": {"hidden": {"choices": [1, 1.5, 2, 3]}, "intermediate": {"choices": [1, 2, 3], "per_stage": True}},
+    "precision": {
+        "default": "binary",
+        "groups": [
+            {"layers": "downsample*", "tie": "each", "choices": ["binary", "int8", "fp16"]},
+            {"layers": "stage[23].*.attention", "tie": "stage", "choices": ["binary", "int4", "int8"]},
+            {"layers": "stage[01].*.mixer", "tie": "stage", "choices": ["binary", "int8"]},
+        ],
+    },
+}
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """A space under a budget; accuracies in points: the `truth` of every configuration and what a training `measured`.
+    """A space under its budget; accuracies are fractions, by the configuration's index.
 
-    Both have one entry a configuration, by its index in the space.
+    `accuracy` is the truth; `measured(index, seed)` is one training's, the same for the same seed.
     """
 
     space: Space
-    truth: Floats
-    measured: Floats
+    feasible: FeasibleSet
+    accuracy: Floats
+    measured: Callable[[int, int], float]
 
     @cached_property
-    def feasible(self) -> FeasibleSet:
-        """The configurations within the budget."""
-        return feasible_set(self.space)
+    def rows(self) -> NDArray[np.intp]:
+        """Index of every feasible configuration."""
+        radices = [len(v.choices) for v in self.space.variables]
+        return np.ravel_multi_index(tuple(self.feasible.codes.T.astype(np.intp)), radices)
 
-    @cached_property
-    def within(self) -> NDArray[np.bool_]:
-        """Which configurations are within the budget, by index."""
-        mask = np.zeros(self.space.size, bool)
-        mask[[self.index(tuple(code)) for code in self.feasible.codes.tolist()]] = True
-        return mask
+    @property
+    def log_costs(self) -> Floats:
+        """Logarithms of memory and OPs of every configuration, `size x 2`."""
+        return _log_costs(self.space.to_yaml())
 
-    @cached_property
-    def memory_bytes(self) -> Floats:
-        """Of every configuration, by index."""
-        return np.concatenate([block.memory_bytes for block in Grid(self.space).blocks()])
-
-    @cached_property
-    def best(self) -> float:
-        """The highest true accuracy within the budget."""
-        return float(self.truth[self.within].max())
-
-    def index(self, digits: Digits) -> int:
-        """Number of a configuration."""
-        return self.space.encode(self.space.choices_of(digits))
+    def excess(self, index: int) -> float:
+        """Logarithm of how many times a configuration exceeds its tightest limit; at most 0 within the budget."""
+        limits = [self.space.budget.memory or math.inf, self.space.budget.ops or math.inf]
+        return float((self.log_costs[index] - np.log(limits)).max())
 
 
-def synthetic(share: float, seed: int, noise: float = 0.3, bumps: float = 0.0) -> Landscape:
-    """Widths and precisions that interact, under a budget that the given share of configurations meets.
+@cache
+def _log_costs(text: str) -> Floats:
+    blocks = list(Grid(parse_space(yaml.safe_load(text), "costs")).blocks())
+    return np.log(np.concatenate([np.stack((b.memory_bytes, b.ops), axis=1) for b in blocks]))
 
-    Width and precision help with diminishing returns, wide layers need precision less, a narrow MLP wastes a wide
-    embedding, and every seed has its own random weights and interactions; `bumps` is the standard deviation of what
-    every configuration has of its own, `noise` that of a training, both in points.
-    """
-    free = parse_space(PLAIN, "landscape")
-    blocks = list(Grid(free).blocks())
-    memory, operations = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("memory_bytes", "ops"))
-    load = np.maximum(memory / np.median(memory), operations / np.median(operations))
-    limit = np.quantile(load, share)
+
+@cache
+def _space(kind: str, share: float) -> tuple[Space, FeasibleSet]:
+    """The space under a budget that the given share of its configurations meets."""
+    plain = {"plain": PLAIN, "many": MANY}[kind]
+    blocks = list(Grid(parse_space(plain, "landscape")).blocks())
+    memory = np.concatenate([b.memory_bytes for b in blocks])
+    operations = np.concatenate([b.ops for b in blocks])
+    limit = np.quantile(np.maximum(memory / np.median(memory), operations / np.median(operations)), share)
     budget = {"memory": float(limit * np.median(memory)), "ops": float(limit * np.median(operations))}
-    draw = np.random.default_rng(seed)
-    truth = _accuracies(free, np.concatenate([b.codes for b in blocks]), draw)
-    truth = truth + draw.normal(scale=bumps, size=len(truth)) if bumps else truth
-    measured = truth + np.random.default_rng([seed, 1]).normal(scale=noise, size=len(truth))
-    return Landscape(parse_space({**PLAIN, "budget": budget}, "landscape"), truth, measured)
+    space = parse_space({**plain, "budget": budget}, "landscape")
+    return space, feasible_set(space)
 
 
-def trained(seed: int) -> Landscape:
-    """The table of really trained networks: one of its trainings is what a search measures, their mean is the truth."""
+def synthetic(kind: str, share: float, seed: int, noise: float, rugged: bool = False) -> Landscape:
+    """An invented landscape; `noise` is the standard deviation of a training in points."""
+    space, feasible = _space(kind, share)
+    accuracy = _accuracy(space, np.random.default_rng(seed), rugged) / 100
+
+    def measured(index: int, training: int) -> float:
+        return float(accuracy[index] + np.random.default_rng([training, index]).normal(scale=noise / 100))
+
+    return Landscape(space, feasible, accuracy, measured)
+
+
+def table_of_trainings() -> Landscape | None:
+    """The measured landscape; None where its table is not complete.
+
+    The truth is the mean over the seeds for which every configuration was trained; a search sees one of them.
+    """
     table = load_table()
-    truth, measured = np.zeros(table.space.size), np.zeros(table.space.size)
-    rows = table.by_seed[table.complete_seeds[seed % len(table.complete_seeds)]]
-    for digits, accuracy in table.truth.items():
-        index = table.space.encode(table.space.choices_of(digits))
-        truth[index], measured[index] = 100 * accuracy, 100 * rows[digits].accuracy
-    return Landscape(table.space, truth, measured)
+    if not table.complete_seeds:
+        return None
+    space = table.space
+    accuracy = np.array([table.truth[space.digits_of(space.decode(i))] for i in range(space.size)])
+
+    def measured(index: int, training: int) -> float:
+        seed = table.complete_seeds[training % len(table.complete_seeds)]
+        return table.by_seed[seed][space.digits_of(space.decode(index))].accuracy
+
+    return Landscape(space, feasible_set(space), accuracy, measured)
 
 
-def _accuracies(space: Space, codes: NDArray[np.uint8], draw: np.random.Generator) -> Floats:
-    places = np.stack([np.array(v.positions)[codes[:, i]] for i, v in enumerate(space.variables)], axis=1)
-    hidden, intermediate, precisions = places[:, 0], places[:, 1], places[:, 2:]
+def _accuracy(space: Space, draw: np.random.Generator, rugged: bool) -> Floats:
+    """Accuracy in points of every configuration, by index."""
+    digits = np.stack(np.unravel_index(np.arange(space.size), [len(v.choices) for v in space.variables]), axis=1)
+    places = np.stack([np.array(v.positions)[digits[:, i]] for i, v in enumerate(space.variables)], axis=1)
+    hidden, intermediate, precisions = (
+        places[:, [v.kind is kind for v in space.variables]]
+        for kind in (Kind.HIDDEN, Kind.INTERMEDIATE, Kind.PRECISION)
+    )
+    wide, inner = hidden.mean(axis=1), intermediate.mean(axis=1)
     gain = (1 - np.exp(-2 * precisions)) @ draw.uniform(0.3, 1.5, precisions.shape[1])
-    accuracy = (
-        80 + draw.uniform(2, 5) * (1 - np.exp(-2 * hidden)) + draw.uniform(1, 3) * (1 - np.exp(-2 * intermediate))
-    )
-    accuracy += gain * (1 - draw.uniform(0.2, 0.7) * hidden) - draw.uniform(0.5, 2) * np.maximum(
-        0, hidden - intermediate
-    )
-    pairs = draw.normal(scale=0.4, size=(places.shape[1],) * 2)
-    centred = places - 0.5
-    return np.asarray(accuracy + np.einsum("ni,ij,nj->n", centred, np.triu(pairs, 1), centred))
+    accuracy = 80 + draw.uniform(2, 5) * (1 - np.exp(-2 * wide))
+    accuracy += (1 - np.exp(-2 * intermediate)) @ draw.uniform(1, 3, intermediate.shape[1]) / intermediate.shape[1]
+    accuracy += gain * (1 - draw.uniform(0.2, 0.7) * wide) - draw.uniform(0.5, 2) * np.maximum(0, wide - inner)
+    pairs = np.triu(draw.normal(scale=0.4, size=(places.shape[1],) * 2), 1)
+    accuracy += np.einsum("ni,ij,nj->n", places - 0.5, pairs, places - 0.5)
+    return accuracy + _rugged(space, digits, draw) if rugged else accuracy
+
+
+def _rugged(space: Space, digits: NDArray[np.intp], draw: np.random.Generator) -> Floats:
+    """Effects without order, and interactions of three variables with a standard deviation of a point."""
+    extra = np.zeros(len(digits))
+    for column, variable in enumerate(space.variables):
+        extra += draw.normal(scale=0.5, size=len(variable.choices))[digits[:, column]]
+    triples = [draw.choice(len(space.variables), 3, replace=False) for _ in range(2 * len(space.variables))]
+    for triple in triples:
+        table = draw.normal(size=[len(space.variables[i].choices) for i in triple])
+        extra += table[tuple(digits[:, i] for i in triple)] / math.sqrt(len(triples))
+    return extra
+
+
+LANDSCAPES: dict[str, Callable[[int], Landscape | None]] = {
+    "interacting": lambda seed: synthetic("plain", 0.1, seed, noise=0.3),
+    "rugged": lambda seed: synthetic("plain", 0.3, seed, noise=1.0, rugged=True),
+    "many": lambda seed: synthetic("many", 0.02, seed, noise=0.5),
+    "measured": lambda seed: table_of_trainings(),
+}
+FREE: dict[str, Callable[[int], Landscape | None]] = {
+    "interacting": lambda seed: synthetic("plain", 1.0, seed, noise=0.3),
+    "rugged": lambda seed: synthetic("plain", 1.0, seed, noise=1.0, rugged=True),
+    "measured": lambda seed: table_of_trainings(),
+}
+"""Without a budget that matters, for several objectives."""

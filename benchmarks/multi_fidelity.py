@@ -1,6 +1,6 @@
 """How many epochs of phase 2 the stopping rules save, at equal quality of what is found.
 
-    python benchmarks/multi_fidelity.py [--seeds 50] [--trials 40] [--proposals random sampler] [--rules rank ...]
+    python benchmarks/multi_fidelity.py [--seeds 50] [--trials 40] [--whole] [--proposals random sampler] ...
     python benchmarks/multi_fidelity.py --with runs/real-with --without runs/real-without
 
 The first form searches the tabular landscape (`tabular/`: every learning curve is a real training), each of its seeds
@@ -18,13 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tabular.table import Row, Table, load_table
 
+from searcher.budget import BudgetSection
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.proposer import Proposer
@@ -54,14 +55,20 @@ class Landscape:
     best: float
 
     @classmethod
-    def of(cls, table: Table, seed: int) -> Landscape:
-        """The landscape of one of two or more seeds of the table."""
-        feasible = feasible_set(table.space)
+    def all_of(cls, table: Table, space: Space) -> list[Landscape]:
+        """One a seed of the table that has all configurations within the space's budget; two seeds at least."""
+        feasible = feasible_set(space)
         within = [tuple(map(int, code)) for code in feasible.codes]
-        rows = {digits: table.by_seed[seed][digits] for digits in within}
-        others = [rows for other, rows in table.by_seed.items() if other != seed]
-        retrained = {digits: float(np.mean([rows[digits].accuracy for rows in others])) for digits in within}
-        return cls(table.space, feasible, rows, retrained, max(row.accuracy for row in rows.values()))
+        seeds = [rows for _, rows in sorted(table.by_seed.items()) if all(digits in rows for digits in within)]
+        landscapes = []
+        for seed in seeds:
+            rows = {digits: seed[digits] for digits in within}
+            retrained = {
+                digits: float(np.mean([other[digits].accuracy for other in seeds if other is not seed]))
+                for digits in within
+            }
+            landscapes.append(cls(space, feasible, rows, retrained, max(row.accuracy for row in rows.values())))
+        return landscapes
 
     def at_random(self, seed: int) -> Propose:
         """Configurations in random order, none twice."""
@@ -176,6 +183,11 @@ def compare(
     return table
 
 
+def unlimited(space: Space) -> Space:
+    """The space without its budget."""
+    return Space(space.name, replace(space.file, budget=BudgetSection()))
+
+
 def rule_named(name: str, epochs: int) -> Pruning:
     """A rule with its default options, `none` included."""
     return pruning_from({"name": name, "max_epochs": epochs} if name == "hyperband" else name, "rule")
@@ -240,6 +252,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--proposals", nargs="+", choices=("random", "sampler"), default=["random", "sampler"])
     parser.add_argument("--rules", nargs="+", default=list(RULES))
+    parser.add_argument("--whole", action="store_true", help="search all configurations, whatever they cost")
     parser.add_argument("--with", dest="with_rule", type=Path)
     parser.add_argument("--without", type=Path)
     options = parser.parse_args()
@@ -250,7 +263,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     table = load_table()
-    landscapes = [Landscape.of(table, seed) for seed in sorted(table.by_seed)]
+    landscapes = Landscape.all_of(table, unlimited(table.space) if options.whole else table.space)
     rows = []
     for proposals in options.proposals:
         new = compare(landscapes, proposals, options.rules, options.seeds, options.trials)

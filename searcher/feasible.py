@@ -41,11 +41,16 @@ class FeasibleSet:
 
     def row_of(self, digits: tuple[int, ...]) -> int | None:
         """Row of the configuration with these digits; None where it is not in the set."""
-        if not digits:
-            return 0 if len(self) else None
-        keys, key = _keys(self.codes), _keys(np.array([digits], np.uint8))[0]
-        row = int(np.searchsorted(keys, key))
-        return row if row < len(self) and keys[row] == key else None
+        row = int(self.rows_of(np.array([digits], np.uint8))[0])
+        return None if row < 0 else row
+
+    def rows_of(self, codes: Codes) -> NDArray[np.intp]:
+        """Row of each of these configurations; -1 where it is not in the set."""
+        if not len(self) or not codes.shape[1]:
+            return np.full(len(codes), len(self) - 1, np.intp)
+        own, keys = _keys(self.codes), _keys(codes)
+        rows = np.minimum(np.searchsorted(own, keys), len(self) - 1)
+        return np.where(own[rows] == keys, rows, -1)
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
     """
     grid, digits = Grid(space), np.array([np.argmin(v.positions) for v in space.variables], np.uint8)
     while True:
-        codes = np.concatenate((digits[None], _neighbours(space, digits)))
+        codes = np.concatenate((digits[None], neighbours(space, digits)))
         blocks = grid.at(codes)
         used = np.concatenate([block.memory_bytes if quantity == "memory" else block.ops for block in blocks])
         if used[0] == used.min():
@@ -179,7 +184,7 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
         digits = codes[used.argmin()]
 
 
-def _neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
+def neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
     """The configurations that differ from `digits` in one variable."""
     variable, choice = np.array(
         [(i, c) for i, v in enumerate(space.variables) for c in range(len(v.choices)) if c != digits[i]], np.intp

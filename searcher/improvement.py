@@ -1,62 +1,81 @@
-"""How much a training is expected to improve on what is known: the acquisition, for one objective and for several.
+"""How much better than what has been trained a configuration may be expected to be.
 
-Expected improvement: Jones et al., J. Global Optimization 13 (1998). With costs as objectives it becomes the expected
-growth of the dominated volume, which is simple here because costs are known: only the accuracy is uncertain.
+With accuracy alone this is the expected improvement over the best (Jones et al., 1998). With costs as further
+objectives it is the expected growth of the hypervolume that the front dominates (Emmerich et al., 2006), which is
+simpler than in general, because costs are known before training: at every level of accuracy the front leaves some costs
+undominated, and the growth is the volume of those that the configuration covers, times the chance of reaching the level.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_EDGES = 17  # of the cells of each cost
-Floats: TypeAlias = NDArray[np.float64]
+from searcher.grid import Floats
+
+_AT = np.linspace(-37.0, 8.0, 45_001)
+_DENSITY = np.exp(-0.5 * _AT**2) / math.sqrt(2 * math.pi)
+_GAIN = _AT * np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _AT]) + _DENSITY
+_FAR = _AT < -8  # there the sum cancels; its limit
+_GAIN[_FAR] = _DENSITY[_FAR] / _AT[_FAR] ** 2
 
 
-def expected_improvement(means: Floats, deviations: Floats, best: Floats | float) -> Floats:
-    """Expected excess of normal variables over `best`, element by element."""
-    z = (means - best) / deviations
-    density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    result: Floats = deviations * (z * _normal_cdf(z) + density)
-    return result
+def expected_gain(mean: Floats, deviation: Floats, level: float) -> Floats:
+    """E[max(0, Y - level)] for normal Y, elementwise; positive down to 37 standard deviations below the level."""
+    z = (mean - level) / deviation
+    gain: Floats = deviation * np.where(z > _AT[-1], z, np.interp(z, _AT, _GAIN))
+    return gain
 
 
-def expected_volume_growth(
-    means: Floats, deviations: Floats, costs: Floats, known: Floats, known_costs: Floats, worst: float
+def expected_improvement(
+    mean: Floats, deviation: Floats, costs: Floats, tried: Floats, tried_costs: Floats, floor: float
 ) -> Floats:
-    """Expected growth of the volume of (accuracy above `worst`) x costs that some trial dominates.
+    """Expected growth of the dominated volume for each of n configurations.
 
-    `costs` (configurations x quantities) are to be small and lie in 0..1; a trial dominates all that costs no less and
-    is less accurate, up to cost 1. The costs of the `known` trials divide the cost space into cells, in each of which
-    the best accuracy so far is constant.
+    `mean` and `deviation` describe their accuracies, `costs` is `n x k` (k <= 2, 0..1, small is good), `tried` and
+    `tried_costs` are those of what has been trained. Accuracies below `floor` and costs above 1 dominate nothing.
     """
-    edges = [_edges(column) for column in known_costs.T]
-    growth = np.zeros(len(means))
-    for cell in np.ndindex(*(len(e) - 1 for e in edges)):
-        low = np.array([e[i] for e, i in zip(edges, cell, strict=True)])
-        high = np.array([e[i + 1] for e, i in zip(edges, cell, strict=True)])
-        cheaper = known[(known_costs <= low).all(axis=1)]
-        best = max(worst, float(cheaper.max())) if len(cheaper) else worst
-        volume = np.clip(high - np.maximum(low, costs), 0, None).prod(axis=1)
-        rows = volume > 0
-        growth[rows] += volume[rows] * expected_improvement(means[rows], deviations[rows], best)
-    return growth
+    front = _front(tried, tried_costs)
+    levels, points = tried[front], tried_costs[front]  # accuracy ascends
+    score, above = np.zeros(len(mean)), np.zeros(len(mean))
+    for i in range(len(levels), -1, -1):
+        level = max(floor, levels[i - 1]) if i else floor
+        gain = expected_gain(mean, deviation, level)
+        score += (gain - above) * (_volume(costs) - _covered(costs, points[i:]))
+        above = gain
+        if level == floor:
+            break
+    return score
 
 
-def _edges(costs: Floats) -> Floats:
-    """The known costs as borders of cells; a selection of them where they are many, which coarsens the volume."""
-    edges = np.unique(np.append(costs, (0.0, 1.0)))
-    return edges if len(edges) <= MOST_EDGES else edges[np.linspace(0, len(edges) - 1, MOST_EDGES).astype(int)]
+def _front(accuracies: Floats, costs: Floats) -> NDArray[np.intp]:
+    """Those that no other dominates, by ascending accuracy."""
+    order = np.lexsort((*costs.T, -accuracies))  # nothing later in this order can dominate an earlier one
+    kept: list[int] = []
+    for i in order:
+        if not any((costs[j] <= costs[i]).all() for j in kept):
+            kept.append(int(i))
+    return np.array(kept[::-1], np.intp)
 
 
-def _normal_cdf(z: Floats) -> Floats:
-    """Of the standard normal distribution, by Abramowitz and Stegun's 7.1.26; error below 1e-7."""
-    x = np.abs(z) / math.sqrt(2)
-    t = 1 / (1 + 0.3275911 * x)
-    polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    tail = 0.5 * polynomial * np.exp(-x * x)
-    result: Floats = np.where(z > 0, 1 - tail, tail)
-    return result
+def _volume(costs: Floats) -> Floats:
+    """Volume of the costs that each row of `costs` is no dearer than, up to 1."""
+    volume: Floats = np.maximum(0, 1 - costs).prod(axis=1)
+    return volume
+
+
+def _covered(costs: Floats, points: Floats) -> Floats:
+    """How much of that volume `points` (`m x k`) cover together."""
+    if not len(points):
+        return np.zeros(len(costs))
+    if costs.shape[1] < 2:
+        return _volume(np.maximum(costs, points.min(axis=0)))
+    covered = np.zeros(len(costs))
+    points = points[np.argsort(points[:, 0], kind="stable")]
+    ends = np.append(points[1:, 0], 1.0)
+    for start, end, height in zip(points[:, 0], ends, np.minimum.accumulate(points[:, 1]), strict=True):
+        width = np.maximum(costs[:, 0], end) - np.maximum(costs[:, 0], start)
+        covered += width * np.maximum(0, 1 - np.maximum(costs[:, 1], height))
+    return covered

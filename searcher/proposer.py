@@ -1,197 +1,174 @@
-"""The sampler: of all configurations within the budget that no trial stands for, the one that promises most.
-
-The feasible set is known, so nothing over the budget is proposed and nothing twice, and the acquisition is not searched
-but computed for every configuration. No optuna here: proposals are a function of their arguments.
-"""
+"""What to train next: the configuration within the budget that promises most, never one twice; no torch, no optuna."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searcher.budget import QUANTITIES
 from searcher.evidence import Digits, TrialResult
-from searcher.feasible import FeasibleSet
-from searcher.grid import Codes
-from searcher.improvement import expected_improvement, expected_volume_growth
+from searcher.feasible import FeasibleSet, neighbours
+from searcher.gaussian_process import GaussianProcess, Points
+from searcher.grid import Codes, Floats
+from searcher.improvement import expected_improvement
 from searcher.learning_curves import expected_accuracies
 from searcher.records import Outcome
 from searcher.space import Space
-from searcher.surrogate import Surrogate
 from searcher.variables import Kind
 
-STARTUP = 4
-MOST_EVIDENCE = 128  # trials that the surrogate is fitted to: half the best, half at random
-MOST_EXPECTED = 2**18  # configurations whose accuracy is predicted: drawn, and those near the best trials
-BEST, NEAR = 4, 2  # how many trials, and how many variables may differ from them
-MOST_SCORED = 2**13  # configurations whose uncertainty is worked out: half those of highest mean, half at random
-Floats: TypeAlias = NDArray[np.float64]
+STARTUP = 1
+SLOPE = 0.5  # prior gain in accuracy with the costs: standard deviations of accuracy per one of the log costs
+TYPICAL_UNIT = 0.02  # standard deviation of accuracy while nothing is known
+AMBITION = 2.0  # accuracy (standard deviations above the mean) to improve on while nothing is known
+FLOOR = -2.0  # with costs among the objectives: less accuracy than this is worth nothing
+MOST_EVIDENCE = 512  # trials that the model learns from; of more, the most accurate and the latest
+WORK = 2**23  # configurations scored x trials learnt from (0.1 s); where there are more, a draw of them is scored
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 
 class Proposer:
-    """Proposes configurations of `feasible`, all objectives of the space considered.
+    """Proposes configurations of `feasible`, each once, by expected improvement under a Gaussian process.
 
-    The first `startup` proposals are random; then a Gaussian process (`searcher.surrogate`) is fitted to the finished
-    trials and expected improvement decides. Randomness derives from (`seed`, trial number).
+    The first `startup` proposals are drawn at random. With costs among `space.search.objectives`, improvement is that
+    of the dominated volume over accuracy and the logarithms of these costs. A proposal depends on the arguments alone,
+    not on earlier calls. `prior` may say, for each variable, what each choice is expected to add to accuracy (0..1).
     """
 
-    def __init__(self, space: Space, feasible: FeasibleSet, seed: int, startup: int | None = None) -> None:
-        self._space, self._feasible, self._seed = space, feasible, seed
-        self._startup = STARTUP if startup is None else startup
-        self._costs = self._standardised(feasible.memory_bytes, feasible.ops)
-        self._rows: dict[Digits, int | None] = {}
+    def __init__(
+        self,
+        space: Space,
+        feasible: FeasibleSet,
+        seed: int,
+        startup: int | None = None,
+        prior: Sequence[Floats] | None = None,
+    ) -> None:
+        self.space, self.feasible, self.seed, self.prior = space, feasible, seed, prior
+        self.startup = STARTUP if startup is None else startup
+        logs = np.log(np.stack((feasible.memory_bytes, feasible.ops), axis=1)) if len(feasible) else np.zeros((1, 2))
+        self._mean_logs, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
+        self._logs = (logs - self._mean_logs) / self._spread
+        self._lowest, self._highest = self._logs.min(axis=0), self._logs.max(axis=0)
+        self._objectives = [i for i, name in enumerate(QUANTITIES) if name in space.search.objectives]
 
     def propose(self, number: int, finished: Sequence[TrialResult], pending: Sequence[Digits]) -> Digits | None:
-        """Digits of trial `number`; None where every feasible configuration has been tried.
+        """The configuration of trial `number`, None where all have been tried.
 
-        `finished` are results by trial number, `pending` the configurations of trials whose results are not to be used:
-        they are taken to end as expected. Trials over the budget that were never trained count for nothing; failed ones
-        count as the worst seen. Results of configurations beyond the budget are evidence like others.
+        `finished` are the results known, by trial number, `pending` the configurations of trials still under way.
+        Results outside the feasible set (of an earlier budget) are evidence, too; failed trials count as the worst.
         """
-        evidence = [r for r in finished if r.outcome is not Outcome.OVER_BUDGET]
-        rows = np.flatnonzero(self._untried(evidence, pending))
+        tried = [r for r in finished if r.outcome is not Outcome.OVER_BUDGET]
+        waiting = self.feasible.rows_of(self._codes(pending))
+        waiting = waiting[waiting >= 0]
+        untried = self._untried(tried, waiting)
+        rows = np.flatnonzero(untried)
         if not len(rows):
             return None
-        rows = self._without_memory_risk(rows, evidence)
-        draw = np.random.default_rng([self._seed, number])
-        # One draw a configuration, not one among `rows`: it stays the same whatever has been tried.
-        luck = draw.random(len(self._feasible), np.float32)[rows]
-        trained = [r for r in evidence if r.accuracy is not None]
-        if len(evidence) >= self._startup and trained:
-            chosen = self._most_promising(rows, luck, evidence, pending, draw)
+        draw = np.random.default_rng([self.seed, number])
+        if len(tried) + len(pending) < self.startup:
+            row = draw.choice(rows)
         else:
-            chosen = rows[luck.argmax()]
-        return tuple(self._feasible.codes[chosen].tolist())
+            evidence = _most_telling(tried)
+            if len(rows) > WORK // max(1, len(evidence)):
+                rows = self._part(rows, untried, evidence, draw)
+            row = rows[self._scores(rows, evidence, waiting).argmax()]
+        return tuple(int(digit) for digit in self.feasible.codes[row])
 
-    def _most_promising(
-        self,
-        rows: NDArray[np.intp],
-        luck: NDArray[np.float32],
-        evidence: Sequence[TrialResult],
-        pending: Sequence[Digits],
-        draw: np.random.Generator,
-    ) -> np.intp:
-        known = _selected(evidence, draw)
-        accuracies, codes = accuracies_of(known, evidence), self._codes([r.digits for r in known])
-        costs = self._standardised(*np.array([(r.memory_bytes, r.ops) for r in known]).T)
-        surrogate = Surrogate(self._space.variables, codes, costs, accuracies)
-        if pending:  # as if they had ended as expected: certain about them, no wiser about the rest
-            waiting = self._codes(pending)
-            waiting_costs = self._costs_of(pending)
-            accuracies = np.append(accuracies, surrogate.means(waiting, waiting_costs))
-            codes, costs = np.concatenate((codes, waiting)), np.concatenate((costs, waiting_costs))
-            surrogate = Surrogate(self._space.variables, codes, costs, accuracies)
-        if len(rows) > MOST_EXPECTED:
-            some = self._narrowed(rows, luck, codes[np.argsort(-accuracies)[:BEST]])
-            rows, luck = rows[some], luck[some]
-        means = surrogate.means(self._feasible.codes[rows], self._costs[rows])
-        if len(rows) > MOST_SCORED:
-            half = MOST_SCORED // 2
-            some = np.union1d(np.argpartition(-means, half)[:half], np.argpartition(-luck, half)[:half])
-            rows, luck, means = rows[some], luck[some], means[some]
-        deviations = surrogate.deviations(self._feasible.codes[rows], self._costs[rows])
-        expected = surrogate.means(codes, costs)
-        scores = self._scores(means, deviations, self._costs[rows], expected, costs)
-        best: np.intp = rows[np.lexsort((luck, scores))[-1]]
-        return best
+    def _untried(self, tried: Sequence[TrialResult], waiting: Rows) -> Mask:
+        """Which rows may be proposed; those expected to run out of memory only where nothing else is left."""
+        untried = np.ones(len(self.feasible), bool)
+        known = self.feasible.rows_of(self._codes([r.digits for r in tried]))
+        untried[known[known >= 0]] = False
+        untried[waiting] = False
+        fitting = untried.copy()
+        for widths in self._too_large(tried):
+            fitting &= ~(self._widths(self.feasible.codes) >= widths).all(axis=1)
+        return fitting if fitting.any() else untried
 
-    def _narrowed(self, rows: NDArray[np.intp], luck: NDArray[np.float32], best: Codes) -> NDArray[np.intp]:
-        """Which of very many `rows` to look at: a draw of them, and all that differ little from the best trials."""
-        near = np.zeros(len(rows), bool)
-        for digits in best:
-            near |= np.count_nonzero(self._feasible.codes[rows] != digits, axis=1) <= NEAR
-        return np.union1d(np.flatnonzero(near), np.argpartition(-luck, MOST_EXPECTED)[:MOST_EXPECTED])
+    def _too_large(self, tried: Sequence[TrialResult]) -> list[Floats]:
+        """Widths with which, or with larger ones, training is expected to run out of memory.
 
-    def _scores(self, means: Floats, deviations: Floats, costs: Floats, known: Floats, known_costs: Floats) -> Floats:
-        """Expected improvement on the `known` trials, whose expected accuracies count: measured ones carry noise."""
-        names = self._space.search.objectives[1:]
-        if names:
-            columns = [QUANTITIES.index(name) for name in names]
-            low, high = self._costs[:, columns].min(axis=0), self._costs[:, columns].max(axis=0)
-            costs, known_costs = ((c[:, columns] - low) / np.maximum(high - low, 1e-9) for c in (costs, known_costs))
-            return expected_volume_growth(
-                means, deviations, costs, known, np.maximum(known_costs, 0), float(known.min())
-            )
-        within = (known_costs <= self._costs.max(axis=0)).all(axis=1)
-        best = float(known[within].max()) if within.any() else float(known.min())
-        return expected_improvement(means, deviations, best)
-
-    def _untried(self, evidence: Sequence[TrialResult], pending: Sequence[Digits]) -> NDArray[np.bool_]:
-        mask = np.ones(len(self._feasible), bool)
-        tried = [self._row_of(d) for d in (*(r.digits for r in evidence), *pending)]
-        mask[[row for row in tried if row is not None]] = False
-        return mask
-
-    def _without_memory_risk(self, rows: NDArray[np.intp], evidence: Sequence[TrialResult]) -> NDArray[np.intp]:
-        """Without configurations at least as wide everywhere as one whose training ran out of memory.
-
-        What a training keeps grows with the widths and hardly depends on precisions, which are emulated. Where nothing
-        else is left, or the same widths were trained since, they stay.
+        Training keeps weights and activations in floating point whatever their precision, so what it needs grows with
+        the widths. A later trial at least as wide that was trained refutes a failure.
         """
-        columns = [i for i, v in enumerate(self._space.variables) if v.kind is not Kind.PRECISION]
-        factors = [np.array([float(c) for c in self._space.variables[i].choices]) for i in columns]
-        trained = {tuple(r.digits[i] for i in columns) for r in evidence if r.accuracy is not None}
-        safe = np.ones(len(rows), bool)
-        for widths in {tuple(r.digits[i] for i in columns) for r in evidence if r.outcome is Outcome.OUT_OF_MEMORY}:
-            if widths not in trained:
-                wider = np.ones(len(rows), bool)
-                for column, factor, digit in zip(columns, factors, widths, strict=True):
-                    wider &= factor[self._feasible.codes[rows, column]] >= factor[digit]
-                safe &= ~wider
-        return rows[safe] if safe.any() else rows
+        failed = [r for r in tried if r.outcome is Outcome.OUT_OF_MEMORY]
+        found = []
+        for widths, failure in zip(self._widths(self._codes([r.digits for r in failed])), failed, strict=True):
+            later = [r.digits for r in tried if r.outcome.trained and r.number > failure.number]
+            if not (self._widths(self._codes(later)) >= widths).all(axis=1).any():
+                found.append(widths)
+        return found
 
-    def _row_of(self, digits: Digits) -> int | None:
-        if digits not in self._rows:
-            self._rows[digits] = self._feasible.row_of(digits)
-        return self._rows[digits]
+    def _part(self, rows: Rows, untried: Mask, evidence: Sequence[TrialResult], draw: np.random.Generator) -> Rows:
+        """As many of `rows` as can be scored in time, drawn at random, and the neighbours of the most accurate trial."""
+        drawn = draw.choice(rows, WORK // max(1, len(evidence)))
+        if not evidence:
+            return drawn
+        best = max(evidence, key=lambda r: r.accuracy or 0.0)
+        close = self.feasible.rows_of(neighbours(self.space, np.array(best.digits, np.uint8)))
+        close = close[close >= 0]
+        return np.concatenate((close[untried[close]], drawn))
 
-    def _codes(self, trials: Sequence[Digits]) -> Codes:
-        return np.array(trials, np.uint8).reshape(len(trials), len(self._space.variables))
+    def _scores(self, rows: Rows, evidence: Sequence[TrialResult], waiting: Rows) -> Floats:
+        """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
+        accuracies = accuracies_of(evidence)
+        level, unit = (accuracies.mean(), accuracies.std() + 1e-6) if len(evidence) else (0.0, TYPICAL_UNIT)
+        logs = np.log(np.array([(r.memory_bytes, r.ops) for r in evidence]).reshape(-1, 2))
+        seen = Points(self._codes([r.digits for r in evidence]), (logs - self._mean_logs) / self._spread)
+        values = (accuracies - level) / unit - self._foreseen(seen, unit)
+        process = GaussianProcess(self.space.variables, seen, values, self._points(waiting))
 
-    def _costs_of(self, trials: Sequence[Digits]) -> Floats:
-        """Standardised log costs of configurations, within the budget or not."""
-        amounts = []
-        for digits in trials:
-            row = self._row_of(digits)
-            if row is None:
-                cost = self._space.candidate(self._space.choices_of(digits)).cost(self._space.budget.accounting).total
-                amounts.append((cost.memory_bytes, cost.ops))
-            else:
-                amounts.append((self._feasible.memory_bytes[row], self._feasible.ops[row]))
-        return self._standardised(*np.array(amounts).T)
+        points = self._points(rows)
+        mean, deviation = process.predict(points)
+        tried = seen[(self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)]
+        return expected_improvement(
+            mean + self._foreseen(points, unit),
+            deviation,
+            self._shares(points),
+            process.predict(tried)[0] + self._foreseen(tried, unit),
+            self._shares(tried),
+            FLOOR if self._objectives or len(tried) else AMBITION,
+        )
 
-    def _standardised(self, memory_bytes: Floats, ops: Floats) -> Floats:
-        """Logarithms of costs (`trials x quantities`), of mean 0 and deviation 1 over the feasible set."""
-        logs = np.log(np.stack((memory_bytes, ops), axis=1))
-        centre, spread = self._scales
-        result: Floats = (logs - centre) / spread
-        return result
+    def _foreseen(self, points: Points, unit: float) -> Floats:
+        """Accuracy expected before any trial, relative to the mean, in `unit`s."""
+        expected = SLOPE * points.log_costs.mean(axis=1)
+        for column, differences in enumerate(self.prior or ()):
+            expected += np.asarray(differences)[points.codes[:, column]] / unit
+        return expected
 
-    @cached_property
-    def _scales(self) -> tuple[Floats, Floats]:
-        logs = np.log(np.stack((self._feasible.memory_bytes, self._feasible.ops), axis=1))
-        return logs.mean(axis=0), np.maximum(logs.std(axis=0), 1e-9)
+    def _shares(self, points: Points) -> Floats:
+        """Costs among the objectives, `n x k`: 0 is the cheapest feasible configuration's logarithm, 1 the dearest's."""
+        shares: Floats = (points.log_costs - self._lowest) / (self._highest - self._lowest + 1e-9)
+        return shares[:, self._objectives]
+
+    def _points(self, rows: Rows) -> Points:
+        return Points(self.feasible.codes[rows], self._logs[rows])
+
+    def _codes(self, digits: Sequence[Digits]) -> Codes:
+        return np.array(digits, np.uint8).reshape(len(digits), len(self.space.variables))
+
+    def _widths(self, codes: Codes) -> Floats:
+        """Rank of each width, `n x width variables`."""
+        widths = [(i, v) for i, v in enumerate(self.space.variables) if v.kind is not Kind.PRECISION]
+        return np.array([np.array(v.positions)[codes[:, i]] for i, v in widths]).reshape(len(widths), len(codes)).T
 
 
-def _selected(evidence: Sequence[TrialResult], draw: np.random.Generator) -> Sequence[TrialResult]:
-    """At most `MOST_EVIDENCE` trials: the best ones and a draw of the others."""
-    if len(evidence) <= MOST_EVIDENCE:
-        return evidence
+def accuracies_of(results: Sequence[TrialResult]) -> Floats:
+    """What each trial came to (0..1), or would have (`expected_accuracies`); failed ones count as the worst."""
+    expected = expected_accuracies(results)
+    for i, result in enumerate(results):
+        if np.isnan(expected[i]) and result.outcome.trained:  # its record has no epochs
+            expected[i] = result.accuracy
+    lowest = 0.0 if np.isnan(expected).all() else float(np.nanmin(expected))
+    return np.nan_to_num(expected, nan=lowest)
+
+
+def _most_telling(tried: Sequence[TrialResult]) -> Sequence[TrialResult]:
+    """All trials; of too many the most accurate and the latest."""
+    if len(tried) <= MOST_EVIDENCE:
+        return tried
     half = MOST_EVIDENCE // 2
-    ranked = sorted(evidence, key=lambda r: (r.accuracy is None, -(r.accuracy or 0.0), r.number))
-    return [*ranked[:half], *(ranked[half + i] for i in draw.permutation(len(ranked) - half)[:half])]
-
-
-def accuracies_of(known: Sequence[TrialResult], evidence: Sequence[TrialResult]) -> Floats:
-    """What each of the `known` trials came to, or would have (`expected_accuracies`); failed ones are the worst."""
-    found = {
-        r.number: r.accuracy if np.isnan(expected) else float(expected)  # a record without epochs
-        for r, expected in zip(evidence, expected_accuracies(evidence), strict=True)
-        if r.accuracy is not None
-    }
-    worst = min(found.values())
-    return np.array([found.get(r.number, worst) for r in known])
+    return [*sorted(tried[:-half], key=lambda r: r.accuracy or 0.0)[-half:], *tried[-half:]]

@@ -68,15 +68,15 @@ class Median(Pruning):
 class Rank(Pruning):
     """Keep the best of those that came as far, judged by their best accuracy so far; the default.
 
-    With `reduction_factor` 3 and 2 `rungs`: after a ninth and after a third of phase 2 (epochs rounded up) a trial goes
-    on only if it is in the best third, rounded up, of all trials that reached this epoch. The first `startup_trials`
-    that finish are never stopped. This is asynchronous successive halving counted from the end of the phase, whose
-    learning rate falls to its end at any length, with the measure that the result is chosen by.
+    With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a
+    trial goes on only if it is in the better half, rounded up, of all trials that reached this epoch. Nothing is
+    stopped before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the
+    phase, because learning rates fall towards it however long it is, by the measure that the result is chosen by.
     """
 
     startup_trials: int = 1
-    reduction_factor: int = 3
-    rungs: int = 2
+    reduction_factor: int = 2
+    rungs: int = 3
 
     def __post_init__(self) -> None:
         _at_least("startup_trials", self.startup_trials, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -26,31 +27,33 @@ except ImportError as missing:
 
 STORE_BYTES = 100 * 2**20  # memory of a local Ray's object store: only messages go through it
 PROBE_S = 5.0
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 CURRENT_CLUSTER = "ray/ray_current_cluster"  # in the temporary folder: where `ray start` notes the head's address
 
 
 def connect(address: str | None, cpus: float) -> None:
     """Join the cluster at `address` (`HOST:PORT` or `auto`), or start one here that has at least `cpus` CPUs.
 
-    Raises `InvalidInput` where there is none. Ray would wait for minutes.
+    Raises `InvalidInput` where that fails; where nobody listens, at once (Ray would wait for minutes).
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with _signals_unchanged():
+    try:
+        with _sigterm_unchanged():
+            if address is None:
+                count = max(os.cpu_count() or 1, math.ceil(cpus))
+                ray.init("local", num_cpus=count, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
+            else:
+                _probe(address)
+                ray.init(address, **QUIET)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())
         if address is None:
-            count = max(os.cpu_count() or 1, round(cpus))
-            ray.init("local", num_cpus=count, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-            return
-        try:
-            known = _address_of_auto() if address == "auto" else address
-            if known is not None:
-                _probe(known)
-            ray.init(known or "auto", **quiet)
-        except (OSError, ValueError, RuntimeError) as error:
             raise InvalidInput(
-                f"a Ray cluster must run at {address} and this machine be part of it, but "
-                f"{' '.join(str(error).split())}; use ray start --head here, or ray start --address=HOST:PORT with a "
-                "head elsewhere."
+                f"Ray must be able to start on this machine, but {reason}; see /tmp/ray/session_latest/logs."
             ) from error
+        raise InvalidInput(
+            f"a Ray cluster must run at {address} and this machine be part of it, but {reason}; use ray start --head "
+            "here, or ray start --address=HOST:PORT where the head is elsewhere."
+        ) from error
 
 
 def machines() -> Iterator[Mapping[str, float]]:
@@ -58,15 +61,14 @@ def machines() -> Iterator[Mapping[str, float]]:
     return (node["Resources"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
 
 
-def _address_of_auto() -> str | None:
-    """The address that Ray takes for `auto`; None where it has to look for processes of this machine."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    note = Path(folder, CURRENT_CLUSTER)
-    return os.environ.get("RAY_ADDRESS") or (note.read_text().strip() if note.exists() else None)
-
-
 def _probe(address: str) -> None:
-    """Raise `OSError` or `ValueError` where nobody listens at `address`."""
+    """Raise `OSError` or `ValueError` where nobody listens at `address`, or at the one that Ray takes for `auto`."""
+    if address == "auto":
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        note = Path(folder, CURRENT_CLUSTER)
+        address = os.environ.get("RAY_ADDRESS") or (note.read_text().strip() if note.exists() else "")
+        if not address:
+            return  # Ray looks for processes of this machine, which takes no time
     host, colon, port = address.rpartition(":")
     if not colon or "/" in host or not port.isdecimal():
         raise ValueError(f"{address!r} is not HOST:PORT")
@@ -74,7 +76,7 @@ def _probe(address: str) -> None:
 
 
 @contextmanager
-def _signals_unchanged() -> Iterator[None]:
+def _sigterm_unchanged() -> Iterator[None]:
     """Keep what SIGTERM does; Ray would replace it."""
     before = signal.getsignal(signal.SIGTERM)
     try:

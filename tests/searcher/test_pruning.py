@@ -128,37 +128,47 @@ def test_wrong_options_are_named(plain: dict[str, object], message: str) -> None
         pruning_from(plain, "search.pruner")
 
 
-def test_rank_keeps_the_best_third_after_a_ninth_and_a_third_of_the_phase() -> None:
-    others = [result(number, (0.1 * number,) * EPOCHS) for number in range(5)]  # 0, 0.1, 0.2, 0.3, 0.4
-    for epoch in range(1, EPOCHS):  # of six trials the best two go on
-        assert Rank().stops(5, [0.25] * epoch, EPOCHS, others) is (epoch in (1, 3))
-        assert not Rank().stops(5, [0.35] * epoch, EPOCHS, others)
+def test_rank_keeps_the_better_half_after_an_eighth_a_quarter_and_a_half_of_the_phase() -> None:
+    others = [result(number, (0.1 * number,) * 8, 8) for number in range(5)]  # 0, 0.1, 0.2, 0.3, 0.4
+    for epoch in range(1, 8):  # of six trials the best three go on
+        assert Rank().stops(5, [0.15] * epoch, 8, others) is (epoch in (1, 2, 4))
+        assert not Rank().stops(5, [0.25] * epoch, 8, others)
 
 
-@pytest.mark.parametrize(("epochs", "rungs"), [(1000, [112, 334]), (10, [2, 4]), (8, [1, 3]), (2, [1]), (1, [])])
-def test_rank_looks_at_shares_of_the_phase(epochs: int, rungs: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("rule", "epochs", "rungs"),
+    [
+        (Rank(), 1000, [125, 250, 500]),
+        (Rank(), 10, [2, 3, 5]),
+        (Rank(), 2, [1]),
+        (Rank(), 1, []),
+        (Rank(1, 3, 2), 1000, [112, 334]),
+        (Rank(1, 3, 2), 8, [1, 3]),
+    ],
+)
+def test_rank_looks_at_shares_of_the_phase(rule: Rank, epochs: int, rungs: list[int]) -> None:
     others = [result(number, (0.9,) * epochs, epochs) for number in range(9)]
-    assert [epoch for epoch in range(1, epochs) if Rank().stops(9, [0.5] * epoch, epochs, others)] == rungs
+    assert [epoch for epoch in range(1, epochs) if rule.stops(9, [0.5] * epoch, epochs, others)] == rungs
 
 
 def test_rank_counts_the_best_accuracy_so_far() -> None:
-    others = [result(number, (0.1, 0.4, 0.4) + (0.5,) * 6) for number in range(9)]
-    assert not Rank().stops(9, [0.5, 0.1, 0.1], EPOCHS, others)
-    assert Rank().stops(9, [0.3, 0.3, 0.3], EPOCHS, others)
+    others = [result(number, (0.1, 0.4) + (0.5,) * 6, 8) for number in range(9)]
+    assert not Rank().stops(9, [0.5, 0.1], 8, others)
+    assert Rank().stops(9, [0.3, 0.3], 8, others)
 
 
 def test_rank_compares_with_trials_that_came_as_far_stopped_ones_included() -> None:
-    stopped = [result(number, (0.2, 0.2, 0.2)) for number in range(8)]
-    ahead = [result(number, (0.6,) * EPOCHS) for number in range(8, 11)]
-    assert not Rank().stops(11, [0.5] * 3, EPOCHS, [*stopped, *ahead])  # fourth of twelve
-    assert Rank().stops(11, [0.5] * 3, EPOCHS, [*stopped[:4], *ahead])  # fourth of eight, three go on
+    stopped = [result(number, (0.2, 0.2), 8) for number in range(6)]
+    ahead = [result(number, (0.6,) * 8, 8) for number in range(6, 9)]
+    assert not Rank().stops(9, [0.5] * 2, 8, [*stopped, *ahead])  # fourth of ten
+    assert Rank().stops(9, [0.5] * 2, 8, [*stopped[:2], *ahead])  # fourth of six
 
 
 def test_rank_spares_the_first_trials() -> None:
     others = [result(number, (0.9,) * EPOCHS) for number in range(3)]
-    assert Rank(startup_trials=3).stops(3, [0.1], EPOCHS, others)
-    assert not Rank(startup_trials=4).stops(3, [0.1], EPOCHS, others)
-    assert not Rank().stops(0, [0.1], EPOCHS, [])
+    assert Rank(startup_trials=3).stops(3, [0.1] * 2, EPOCHS, others)
+    assert not Rank(startup_trials=4).stops(3, [0.1] * 2, EPOCHS, others)
+    assert not Rank().stops(0, [0.1] * 2, EPOCHS, [])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,144 @@
+"""A Gaussian process over configurations: what the trained ones say about the accuracy of all the others.
+
+The prior believes that accuracy is a sum of an effect of every variable, of interactions of all of them, and of slopes
+along the logarithms of memory and OPs. Nearby choices (in width or in bits) have similar effects. Everything is fixed
+but the overall scale, which is integrated out, and the noise of a training, which the trials choose: on a few dozen
+trials, fitted weights and lengths search no better (`benchmarks/search_quality.py`). Rasmussen and Williams, Gaussian
+Processes for Machine Learning (2006), chapters 2 and 5; additive kernels: Duvenaud et al., NeurIPS 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searcher.grid import Codes, Floats
+from searcher.variables import Variable
+
+ADDITIVE, INTERACTION, SLOPES, LEVEL = 1.0, 0.5, 1.0, 4.0  # prior variances: effects, interactions, slopes, constant
+NOISES = (0.01, 0.03, 0.1, 0.3, 1.0)  # variances of a training's noise, in the same unit
+TYPICAL_NOISE, NOISE_SPREAD = 0.1, 1.5  # median, and standard deviation of the logarithm, of the prior over them
+TRIALS_OF_SCALE = 2  # the prior on the scale is worth that many trials
+CHUNK = 2**13  # configurations at once: their factors stay in the processor's cache
+PART = 2**10  # combinations of choices that are tabulated together
+
+
+@dataclass(frozen=True)
+class Points:
+    """Configurations as the process sees them: digits, `n x variables`, and scaled log costs, `n x 2`."""
+
+    codes: Codes
+    log_costs: Floats
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Points:
+        return Points(self.codes[rows], self.log_costs[rows])
+
+    def joined(self, other: Points) -> Points:
+        """These and then the other ones."""
+        return Points(np.concatenate((self.codes, other.codes)), np.concatenate((self.log_costs, other.log_costs)))
+
+
+class GaussianProcess:
+    """The process, given `values` (zero mean, unit variance) measured at `trained`.
+
+    `pending` configurations will be measured, too: they make their surroundings more certain, not better or worse, so
+    that parallel proposals spread. At least one value.
+    """
+
+    def __init__(self, variables: Sequence[Variable], trained: Points, values: Floats, pending: Points) -> None:
+        self._variables, self._parts = variables, _parts(variables)
+        self._tables = [_correlations(v) for v in variables]
+        eigenvalues, vectors = np.linalg.eigh(self._covariance(trained, trained).astype(np.float64))
+        noise, scale = _noise_and_scale(eigenvalues, vectors.T @ values)
+        self._trained, self._all, self._scale = trained, trained, scale
+        self._weights = vectors @ ((vectors.T @ values) / (eigenvalues + noise))
+        if len(pending):
+            self._all = trained.joined(pending)
+            eigenvalues, vectors = np.linalg.eigh(self._covariance(self._all, self._all).astype(np.float64))
+        self._root = (vectors / np.sqrt(np.maximum(eigenvalues, 0) + noise)).astype(np.float32)
+
+    def predict(self, points: Points) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the accuracy (without a training's noise) at each of `points`."""
+        mean, variance = np.empty(len(points)), np.empty(len(points))
+        weights = self._weights.astype(np.float32)
+        for start in range(0, len(points), CHUNK):
+            part = slice(start, start + CHUNK)
+            covariance = self._covariance(points[part], self._all)
+            mean[part] = covariance[:, : len(self._trained)] @ weights
+            explained = covariance @ self._root
+            own = ADDITIVE + INTERACTION + LEVEL + SLOPES / 2 * (points.log_costs[part] ** 2).sum(axis=1)
+            variance[part] = own - np.einsum("ij,ij->i", explained, explained)
+        return mean, np.sqrt(self._scale * np.maximum(variance, 1e-6))
+
+    def _covariance(self, rows: Points, columns: Points) -> NDArray[np.float32]:
+        """Prior covariance, `rows x columns`, in units of the scale; a part of the variables at a time."""
+        product = np.ones((len(rows), len(columns)), np.float32)
+        total = np.zeros_like(product)
+        for part in self._parts:
+            products, sums = self._part_tables(part, columns)
+            places = _places(self._variables[part], rows.codes[:, part])
+            product *= products[places]
+            total += sums[places]
+        slopes = (rows.log_costs @ columns.log_costs.T).astype(np.float32)
+        covariance: NDArray[np.float32] = (
+            ADDITIVE / max(1, len(self._variables)) * total + INTERACTION * product + SLOPES / 2 * slopes + LEVEL
+        )
+        return covariance
+
+    def _part_tables(self, part: slice, columns: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Product and sum of the variables' correlations for every combination of choices, `combinations x columns`."""
+        product, total = np.ones((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
+        for table, digits in zip(self._tables[part], columns.codes.T[part], strict=True):
+            factor, shape = table[:, digits], (len(product) * len(table), len(columns))
+            product, total = (product[:, None] * factor).reshape(shape), (total[:, None] + factor).reshape(shape)
+        return product, total
+
+
+def _correlations(variable: Variable) -> NDArray[np.float32]:
+    """Prior correlation of a variable's effects, `choices x choices`: Matern 5/2 over its ordinal scale from 0 to 1."""
+    at = np.array(variable.positions)
+    distance = np.sqrt(5) * np.abs(at[:, None] - at[None, :])
+    correlations: NDArray[np.float32] = ((1 + distance + distance**2 / 3) * np.exp(-distance)).astype(np.float32)
+    return correlations
+
+
+def _noise_and_scale(eigenvalues: Floats, rotated: Floats) -> tuple[float, float]:
+    """The likeliest noise among `NOISES`, and the scale that goes with it, from values in the eigenvectors' basis."""
+    trials = len(rotated) + TRIALS_OF_SCALE
+    best, chosen = -np.inf, (TYPICAL_NOISE, 1.0)
+    if not len(rotated):
+        return chosen
+    for noise in NOISES:
+        spectrum = np.maximum(eigenvalues, 0) + noise
+        scale = (float((rotated**2 / spectrum).sum()) + TRIALS_OF_SCALE) / trials
+        prior = -0.5 * (np.log(noise / TYPICAL_NOISE) / NOISE_SPREAD) ** 2
+        evidence = prior - 0.5 * (trials * np.log(scale) + np.log(spectrum).sum())
+        if evidence > best:
+            best, chosen = evidence, (noise, scale)
+    return chosen
+
+
+def _parts(variables: Sequence[Variable]) -> list[slice]:
+    """Runs of variables with at most `PART` combinations each (or of a single variable)."""
+    parts: list[slice] = []
+    start, combinations = 0, 1
+    for i, variable in enumerate(variables):
+        if i > start and combinations * len(variable.choices) > PART:
+            parts.append(slice(start, i))
+            start, combinations = i, 1
+        combinations *= len(variable.choices)
+    return [*parts, slice(start, len(variables))]
+
+
+def _places(variables: Sequence[Variable], codes: Codes) -> NDArray[np.intp]:
+    """Number of each row's combination of choices among all combinations of `variables`."""
+    places = np.zeros(len(codes), np.intp)
+    for column, variable in enumerate(variables):
+        places = places * len(variable.choices) + codes[:, column]
+    return places
