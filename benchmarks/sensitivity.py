@@ -7,9 +7,9 @@ On the tabular landscape (every configuration really trained). First, the effect
 take instead of its first choice: as `searcher sensitivity` foresees it from a parent, and as the trained networks have
 it. Then regret (points missed after 1, 3, 5, 10, 20 trainings) of searches whose first trials, at random widths, are
 
-    at random                    as the sampler draws them
-    by sensitivity               the best of these widths by the parent's sensitivity (`searcher.sensitivity`)
-    by OPs                       the dearest of these widths: an order that needs no measurement
+    as the sampler draws them    (it models from its second trial on)
+    1 or 4 by sensitivity        the best of these widths by the parent's sensitivity (`searcher.sensitivity`)
+    1 or 4 by OPs                the dearest of these widths: an order that needs no measurement
 
 under the landscape's budget and under two tighter ones. Ends with one line of JSON.
 """
@@ -30,9 +30,8 @@ from search_quality import _result as result_of
 from tabular.table import SPACE, TABLE, load_table
 
 from searcher.evidence import Digits, TrialResult
-from searcher.feasible import FeasibleSet
 from searcher.files import read_json, write_json
-from searcher.proposer import STARTUP, Proposer
+from searcher.proposer import Proposer
 from searcher.schema import from_mapping
 from searcher.sensitivity import Sensitivity, expected_of, most_promising, parts_of, prior_of
 from searcher.space import Space, load_space, parse_space
@@ -42,6 +41,13 @@ MEASURED = TABLE.with_name("sensitivity.json")
 WARM_STARTS = Path("runs") / "tabular" / "_warm_starts"
 BATCHES, SEEDS, POINTS, TRIALS = 4, (0, 1), (1, 3, 5, 10, 20), 20
 BUDGETS = {"the landscape's": {}, "30 kB, 0.6 MOPs": {"memory": 30e3, "ops": 6e5}, "20 kB": {"memory": 20e3}}
+WAYS = {
+    "the sampler's": (0, False),
+    "1 by sensitivity": (1, True),
+    "1 by OPs": (1, False),
+    "4 by sensitivity": (4, True),
+    "4 by OPs": (4, False),
+}
 Prior = list[Floats]
 
 
@@ -123,15 +129,16 @@ def rank_correlation(a: Floats, b: Floats) -> float:
 
 
 class Started:
-    """The sampler, whose first trials are at random widths the best by `order` that no trial stands for."""
+    """The sampler, whose first `count` trials are at random widths the best by `order`, or the dearest without one."""
 
-    def __init__(self, space: Space, feasible: FeasibleSet, seed: int, order: Prior | None) -> None:
-        self._space, self._feasible, self._seed, self._order = space, feasible, seed, order
-        self._sampler = Proposer(space, feasible, seed)
+    def __init__(self, landscape: Landscape, seed: int, count: int, order: Prior | None) -> None:
+        self._space, self._feasible, self._seed = landscape.space, landscape.feasible, seed
+        self._count, self._order = count, order
+        self._sampler = Proposer(landscape.space, landscape.feasible, seed)
 
     def propose(self, number: int, finished: list[TrialResult]) -> Digits | None:
         """The configuration of the next trial."""
-        if number >= STARTUP:
+        if number >= self._count:
             return self._sampler.propose(number, finished, [])
         tried = [self._feasible.row_of(r.digits) for r in finished]
         left = np.delete(np.arange(len(self._feasible)), [row for row in tried if row is not None])
@@ -166,22 +173,20 @@ def under(landscape: Landscape, limits: dict[str, float]) -> Landscape:
 
 
 def compare(name: str, seeds: int, foreseen: dict[tuple[int, tuple[float, ...]], Prior]) -> dict:
-    """Regret of the three ways to begin under a budget; prints a table."""
+    """Regret of the ways to begin under a budget; prints a table."""
     landscapes = [under(trained(seed), BUDGETS[name]) for seed in range(seeds)]
+    trainings = load_table().complete_seeds
     print(f"\nbudget: {name}; {len(landscapes[0].feasible)} configurations within, {seeds} seeds; regret in points")
-    print(f"{'first ' + str(STARTUP) + ' trials':18}" + "".join(f"{f'after {n}':>16}" for n in POINTS))
+    print(f"{'first trials':18}" + "".join(f"{f'after {n}':>16}" for n in POINTS))
 
-    def curve(landscape: Landscape, seed: int, way: str) -> list[float]:
-        space, feasible = landscape.space, landscape.feasible
-        if way == "at random":
-            sampler = Proposer(space, feasible, seed)
-            return searched(landscape, lambda number, finished: sampler.propose(number, finished, []))
-        prior = foreseen[seed % len(SEEDS), (1, 1)] if way == "by sensitivity" else None  # the parent of width 1
-        return searched(landscape, Started(space, feasible, seed, prior).propose)
+    def curve(landscape: Landscape, seed: int, count: int, by_sensitivity: bool) -> list[float]:
+        seed_of_table = trainings[seed % len(trainings)]  # as `trained` chooses it
+        prior = foreseen[seed_of_table, (1, 1)] if by_sensitivity else None  # the parent of width 1
+        return searched(landscape, Started(landscape, seed, count, prior).propose)
 
     report = {}
-    for way in ("at random", "by sensitivity", "by OPs"):
-        curves = [curve(landscape, seed, way) for seed, landscape in enumerate(landscapes)]
+    for way, (count, by_sensitivity) in WAYS.items():
+        curves = [curve(landscape, seed, count, by_sensitivity) for seed, landscape in enumerate(landscapes)]
         after = np.array([[c[min(n, len(c)) - 1] for n in POINTS] for c in curves])
         mean, half = after.mean(axis=0), 1.96 * after.std(axis=0, ddof=1) / seeds**0.5
         print(f"{way:18}" + "".join(f"{f'{m:.2f} ± {h:.2f}':>16}" for m, h in zip(mean, half, strict=True)), flush=True)

@@ -69,9 +69,7 @@ def parts_of(space: Space) -> tuple[Part, ...]:
     """What to measure: each layer alone, binary and in what the space offers it, and the layers of each variable."""
     variables = [v for v in space.variables if v.kind is Kind.PRECISION]
     offered = {address: _quantizing(v) for v in variables for address in v.addresses}
-    parts: list[Part] = [
-        ((a,), name) for a in space.base.addresses for name in {BINARY: 0} | dict.fromkeys(offered.get(a, ()))
-    ]
+    parts: list[Part] = [((a,), name) for a in space.base.addresses for name in (BINARY, *offered.get(a, ()))]
     parts += [(v.addresses, name) for v in variables for name in _quantizing(v)]
     return tuple(dict.fromkeys(parts))
 
@@ -103,7 +101,7 @@ def most_promising(
 ) -> dict[str, Choice] | None:
     """The configuration within the budget of which the prior expects most, among those with the widths of `choices`.
 
-    Of equals the one of fewest OPs; None where no configuration of these widths is within the budget.
+    Of those equal to a tenth of a point the one of least memory; None where none of these widths is within the budget.
     """
     same = np.ones(len(feasible), bool)
     for column, variable in enumerate(space.variables):
@@ -112,7 +110,7 @@ def most_promising(
     rows = np.flatnonzero(same)
     if not len(rows):
         return None
-    best = rows[np.lexsort((feasible.ops[rows], -expected_of(prior, feasible.codes[rows]).round(4)))[0]]
+    best = rows[np.lexsort((feasible.memory_bytes[rows], -expected_of(prior, feasible.codes[rows]).round(3)))[0]]
     return space.choices_of(feasible.codes[best].tolist())
 
 

@@ -117,8 +117,6 @@ def test_of_choices_that_lose_nothing_the_cheaper_one_is_trained_first() -> None
     flat = Sensitivity("key", 1, 10, 1.0, 0.8, (*changes, Change(layers, "int8", 1.0, 0.8)))
     found = most_promising(space, feasible_set(space), prior_of(space, flat), {"hidden": 1})
     assert found is not None
-    cost = {name: space.candidate({**found, "downsample*": name}).cost().total for name in ("int8", "fp16")}
-    assert cost["int8"].ops <= cost["fp16"].ops
     assert found["downsample*"] == "int8"
 
 
