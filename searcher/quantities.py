@@ -32,13 +32,13 @@ def parse_percent(value: str) -> float | None:
 
 
 def format_bytes(amount: float) -> str:
-    """In MiB, as the literature prints it: 13.68 MiB."""
-    return f"{amount / MIB:.2f} MiB"
+    """In MiB, as the literature prints it: 13.68 MiB; less than a tenth of that in KiB."""
+    return f"{amount / MIB:.2f} MiB" if amount >= MIB / 10 else f"{amount / 1024:.2f} KiB"
 
 
 def format_ops(amount: float) -> str:
-    """In millions: 382.3 MOPs."""
-    return f"{amount / 10**6:.1f} MOPs"
+    """In millions: 382.3 MOPs; less than one of them in thousands."""
+    return f"{amount / 10**6:.1f} MOPs" if amount >= 10**6 else f"{amount / 1000:.1f} kOPs"
 
 
 def _amount(value: float | str, units: dict[str, int], where: str, example: str) -> float:

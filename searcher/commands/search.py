@@ -29,6 +29,7 @@ from searcher.feasible import profile
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console
+from searcher.views.leaderboard import leaderboard, ranked
 from searcher.views.space import space_view
 from searcher.views.study import next_commands, study_view
 
@@ -96,9 +97,9 @@ def _answer_first(folder: StudyFolder, space: Space) -> None:
     stored = folder.stored_space()
     if stored is None or stored.budget == space.budget:
         return
-    records = folder.records()
-    if any(r.outcome.trained and not space.budget.violations(r) for r in records):
+    known = ranked(folder.records(), space.budget)
+    if known:
         out = console()
-        out.print("From the finished trials, before any training under this budget:", style="bold")
-        out.print(study_view(folder, space, records, top=5))
+        out.print("The best of the finished trials within this budget, before any training for it:", style="bold")
+        out.print(leaderboard(known, space.budget, top=5))
         out.print()

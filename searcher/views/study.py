@@ -95,10 +95,12 @@ def next_commands(
 
 
 def _head(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> Iterator[RenderableType]:
-    done = sum(r.outcome.finished and r.attempts > 0 for r in records)
+    trained = [r for r in records if r.outcome.finished and r.attempts > 0]
+    done = sum(not space.budget.violations(r) for r in trained)
+    beyond = f", and {len(trained) - done} beyond this budget" if len(trained) > done else ""
     started = last_start(folder.events)
     within = "" if started is None else f", {started.feasible:,} within the budget"
-    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(started, space)} trials")
+    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(started, space)} trials{beyond}")
     yield f"space: {space.size:,} configurations{within}"
     yield f"budget: {space.budget}"
 

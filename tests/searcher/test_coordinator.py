@@ -353,7 +353,7 @@ def test_folder_with_other_files_and_a_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_space_without_feasible_configuration_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"none of 36 configurations is within the budget, memory <= 0.00 MiB"):
+    with pytest.raises(InvalidInput, match=r"none of 36 configurations is within the budget, memory <= 0.01 KiB"):
         run_search(small_space(budget={"memory": "9 B"}), tmp_path / "s", ThreadExecutor(fake_train))
     assert not (tmp_path / "s").exists()
 
