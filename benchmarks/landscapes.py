@@ -131,7 +131,8 @@ def _accuracy(space: Space, draw: np.random.Generator, rugged: bool) -> Floats:
     digits = np.stack(np.unravel_index(np.arange(space.size), [len(v.choices) for v in space.variables]), axis=1)
     places = np.stack([np.array(v.positions)[digits[:, i]] for i, v in enumerate(space.variables)], axis=1)
     hidden, intermediate, precisions = (
-        places[:, [v.kind is kind for v in space.variables]] for kind in (Kind.HIDDEN, Kind.INTERMEDIATE, Kind.PRECISION)
+        places[:, [v.kind is kind for v in space.variables]]
+        for kind in (Kind.HIDDEN, Kind.INTERMEDIATE, Kind.PRECISION)
     )
     wide, inner = hidden.mean(axis=1), intermediate.mean(axis=1)
     gain = (1 - np.exp(-2 * precisions)) @ draw.uniform(0.3, 1.5, precisions.shape[1])
