@@ -120,15 +120,15 @@ class Proposer:
 
         points = self._points(rows)
         mean, deviation = process.predict(points)
-        tried = seen[(self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)]
-        tried = tried.joined(self._points(waiting))
+        known = (self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)
+        tried = seen[known].joined(self._points(waiting))
         return expected_improvement(
             mean + self._foreseen(points, unit),
             deviation,
             self._shares(points),
             process.predict(tried)[0] + self._foreseen(tried, unit),
             self._shares(tried),
-            FLOOR if self._objectives or len(tried) else AMBITION,
+            FLOOR if self._objectives or known.any() else AMBITION,
         )
 
     def _foreseen(self, points: Points, unit: float) -> Floats:
