@@ -4,8 +4,9 @@ Run `python benchmarks/search_quality.py [--seeds 30] [--trainings 40] [--only r
 strategy gets the same landscapes (`landscapes.py`), budget, number of trainings and seeds. Regret is that of the best
 configuration trained, in percentage points, after a quarter, half and all of the trainings; `named` is that of the one
 with the best measured accuracy, which a search would name. With `--objectives` it is the share of the hypervolume
-(accuracy and logarithms of costs) that is missed, in percent. Intervals are 95 %; a star marks a paired difference to
-ours whose interval excludes zero (+ others worse, - ours worse). The last line is one JSON object.
+(accuracy and logarithms of costs) that is missed, in percent. Intervals are 95 %; + marks a strategy
+worse than ours (the interval of the paired difference excludes zero), - a better one, = neither. `over` and `twice` are
+shares of the trainings. The last line is one JSON object.
 
 Optuna's GPSampler needs scipy (`pip install scipy`), which nothing else here does; without it its rows are left out.
 """
@@ -86,45 +87,50 @@ def compare(
     name: str, landscapes: list[Landscape], strategies: dict[str, Strategy], trainings: int
 ) -> dict[str, dict[str, Any]]:
     """Run every strategy on every seed and print a table."""
-    first = landscapes[0]
+    first, goal = landscapes[0], " + ".join(landscapes[0].space.search.objectives)
+    sizes = f"{first.space.size} configurations, {len(first.feasible)} feasible"
     marks = tuple(sorted({max(1, trainings // 4), max(1, trainings // 2), trainings}))
-    goal = " + ".join(first.space.search.objectives)
-    print(
-        f"\n{name}: {goal}; {first.space.size} configurations, {len(first.feasible)} feasible; {len(landscapes)} seeds"
-    )
+    print(f"\n{name}: {goal}; {sizes}; {len(landscapes)} seeds")
     heads = "".join(f"{f'after {mark}':>16}" for mark in marks)
     print(f"{'strategy':30}{heads}{'named':>8}{'over %':>8}{'twice %':>8}{'ask ms':>8}")
     report: dict[str, dict[str, Any]] = {}
-    base: Floats | None = None
+    base = None
     for label, strategy in strategies.items():
         found = [judge(land, strategy(land, trainings, s), s, marks) for s, land in enumerate(landscapes)]
         losses = np.array([f.losses for f in found])
-        base = losses if label == OURS else base
-        assert base is not None
-        verdicts = [_verdict(losses[:, i] - base[:, i]) for i in range(len(marks))]
-        cells = "".join(
-            f"{f'{m:.2f} ±{h:.2f} {v}':>16}"
-            for m, h, v in zip(losses.mean(axis=0), _half(losses), verdicts, strict=True)
-        )
-        rest = {
-            k: float(np.mean([getattr(f, k) for f in found]))
-            for k in ("named", "over_budget", "repeats", "ask_seconds")
-        }
-        print(
-            f"{label:30}{cells}{rest['named']:8.2f}{100 * rest['over_budget']:8.1f}{100 * rest['repeats']:8.1f}"
-            f"{1000 * rest['ask_seconds']:8.1f}",
-            flush=True,
-        )
-        report[label] = {
-            "after": list(marks),
-            "loss": losses.mean(axis=0).round(4).tolist(),
-            "ci95": _half(losses).round(4).tolist(),
-            "verdict": verdicts,
-            **{k: round(v, 5) for k, v in rest.items()},
-        }
-    named = [_regret(l, [max(l.rows.tolist(), key=lambda i: l.measured(i, s))]) for s, l in enumerate(landscapes)]
-    print(f"{f'exhaustive, {len(first.feasible)} trainings':30}{0:>11.2f}{'':37}{np.mean(named):8.2f}")
+        base = losses if base is None else base  # ours comes first
+        report[label] = _summary(found, losses, losses - base)
+        print(_line(label, report[label]), flush=True)
+    measured = [[land.measured(i, s) for i in land.rows.tolist()] for s, land in enumerate(landscapes)]
+    named = [_regret(land, [int(land.rows[np.argmax(m)])]) for land, m in zip(landscapes, measured, strict=True)]
+    print(
+        f"{f'exhaustive, {len(first.feasible)} trainings':30}{0:>11.2f}{'':{16 * len(marks) - 11}}{np.mean(named):8.2f}"
+    )
     return report
+
+
+def _summary(found: list[Judged], losses: Floats, differences: Floats) -> dict[str, Any]:
+    """Means over the seeds; a verdict is + where the other is worse than ours beyond the interval, - where better."""
+    half = _half(differences)
+    signs = np.where(np.abs(differences.mean(axis=0)) <= half, 0, np.sign(differences.mean(axis=0)))
+    means = {
+        name: round(float(np.mean([getattr(f, name) for f in found])), 5)
+        for name in ("named", "over_budget", "repeats", "ask_seconds")
+    }
+    return {
+        "loss": losses.mean(axis=0).round(4).tolist(),
+        "ci95": _half(losses).round(4).tolist(),
+        "verdict": ["=+-"[int(sign)] for sign in signs],
+        **means,
+    }
+
+
+def _line(label: str, row: dict[str, Any]) -> str:
+    """The strategy's line of the table."""
+    cells = zip(row["loss"], row["ci95"], row["verdict"], strict=True)
+    losses = "".join(f"{f'{mean:.2f} ±{half:.2f} {verdict}':>16}" for mean, half, verdict in cells)
+    shares = f"{100 * row['over_budget']:8.1f}{100 * row['repeats']:8.1f}"
+    return f"{label:30}{losses}{row['named']:8.2f}{shares}{1000 * row['ask_seconds']:8.1f}"
 
 
 def _half(losses: Floats) -> Floats:
@@ -132,17 +138,11 @@ def _half(losses: Floats) -> Floats:
     return np.asarray(1.96 * losses.std(axis=0, ddof=1) / len(losses) ** 0.5)
 
 
-def _verdict(differences: Floats) -> str:
-    """+ where the other is worse than ours beyond the interval, - where it is better, = otherwise."""
-    half = float(_half(differences[:, None])[0])
-    return "=" if abs(differences.mean()) <= half else "+" if differences.mean() > 0 else "-"
-
-
 def ask_times(trials: int = 40) -> dict[str, float]:
-    """Seconds a proposal takes, the median of five, by the number of feasible configurations."""
+    """Seconds of processor time a proposal takes, the median of five, by the number of feasible configurations."""
     space = parse_space(ASK_SPACE, "ask")
-    radices = [len(v.choices) for v in space.variables]
-    seconds = {}
+    radices, seconds = [len(v.choices) for v in space.variables], {}
+    print()
     for size in ASK_SIZES:
         draw = np.random.default_rng(0)
         index = np.arange(size) * (space.size // size)
@@ -156,18 +156,20 @@ def ask_times(trials: int = 40) -> dict[str, float]:
         ]
         times = []
         for number in range(trials, trials + 5):
-            start = time.perf_counter()
+            start = time.process_time()
             proposer.propose(number, results, [])
-            times.append(time.perf_counter() - start)
-        seconds[f"{size:.0e}"] = float(np.median(times))
+            times.append(time.process_time() - start)
+        seconds[f"{size:.0e}"] = round(float(np.median(times)), 4)
         print(
-            f"a proposal among {size:>10,} feasible configurations of {len(radices)} variables: {1000 * np.median(times):.0f} ms"
+            f"a proposal among {size:>10,} configurations of {len(radices)} variables: {np.median(times):.3f} s of CPU"
         )
     return seconds
 
 
 def with_objectives(landscape: Landscape, costs: list[str]) -> Landscape:
     """The landscape with costs as further objectives."""
+    if not costs:
+        return landscape
     plain = landscape.space.to_plain()
     space = parse_space({**plain, "search": {**plain["search"], "objectives": ["accuracy", *costs]}}, "front")
     return replace(landscape, space=space)
@@ -188,31 +190,18 @@ def main() -> None:
     strategies = {k: s for k, s in strategies.items() if not k.startswith(skipped or "-")}
     if options.strategies:
         strategies = {k: s for k, s in strategies.items() if k == OURS or any(part in k for part in options.strategies)}
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     report: dict[str, Any] = {}
     for name in options.only:
-        make = FREE.get(name) if options.objectives else LANDSCAPES[name]
-        made = [make(seed) for seed in _seeds(options)] if make else [None]
-        landscapes = [with_objectives(l, options.objectives) if options.objectives else l for l in made if l]
-        if len(landscapes) == len(made):
+        make = (FREE if options.objectives else LANDSCAPES).get(name, lambda seed: None)
+        landscapes = [with_objectives(land, options.objectives) for seed in seeds if (land := make(seed))]
+        if landscapes:
             report[name] = compare(name, landscapes, strategies, options.trainings)
         else:
-            print(f"\n{name}: left out, not complete or not made for these objectives")
-    asks = {} if options.objectives else ask_times()
-    print(
-        json.dumps(
-            {
-                "benchmark": "search_quality",
-                "seeds": options.seeds,
-                "objectives": ["accuracy", *options.objectives],
-                "results": report,
-                "ask_seconds": asks,
-            }
-        )
-    )
-
-
-def _seeds(options: argparse.Namespace) -> range:
-    return range(options.first_seed, options.first_seed + options.seeds)
+            print(f"\n{name}: left out: its table is not complete, or it is not made for these objectives")
+    line = {"benchmark": "search_quality", "seeds": options.seeds, "trainings": options.trainings}
+    line |= {"objectives": ["accuracy", *options.objectives], "results": report}
+    print(json.dumps(line | {"ask_seconds": {} if options.objectives else ask_times()}))
 
 
 if __name__ == "__main__":

@@ -54,27 +54,31 @@ class GaussianProcess:
     def __init__(self, variables: Sequence[Variable], trained: Points, values: Floats, pending: Points) -> None:
         self._variables, self._parts = variables, _parts(variables)
         self._tables = [_correlations(v) for v in variables]
-        eigenvalues, vectors = np.linalg.eigh(self._covariance(trained, trained).astype(np.float64))
-        noise, scale = _noise_and_scale(eigenvalues, vectors.T @ values)
-        self._trained, self._all, self._scale = trained, trained, scale
-        self._weights = vectors @ ((vectors.T @ values) / (eigenvalues + noise))
+        eigenvalues, vectors = self._spectrum(trained)
+        noise, self._scale = _noise_and_scale(eigenvalues, vectors.T @ values)
+        self._weights = (vectors @ ((vectors.T @ values) / (eigenvalues + noise))).astype(np.float32)
+        self._seen = trained
         if len(pending):
-            self._all = trained.joined(pending)
-            eigenvalues, vectors = np.linalg.eigh(self._covariance(self._all, self._all).astype(np.float64))
-        self._root = (vectors / np.sqrt(np.maximum(eigenvalues, 0) + noise)).astype(np.float32)
+            self._seen = trained.joined(pending)
+            eigenvalues, vectors = self._spectrum(self._seen)
+        self._root = (vectors / np.sqrt(eigenvalues + noise)).astype(np.float32)
 
     def predict(self, points: Points) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the accuracy (without a training's noise) at each of `points`."""
         mean, variance = np.empty(len(points)), np.empty(len(points))
-        weights = self._weights.astype(np.float32)
         for start in range(0, len(points), CHUNK):
             part = slice(start, start + CHUNK)
-            covariance = self._covariance(points[part], self._all)
-            mean[part] = covariance[:, : len(self._trained)] @ weights
+            covariance = self._covariance(points[part], self._seen)
+            mean[part] = covariance[:, : len(self._weights)] @ self._weights
             explained = covariance @ self._root
             own = ADDITIVE + INTERACTION + LEVEL + SLOPES / 2 * (points.log_costs[part] ** 2).sum(axis=1)
             variance[part] = own - np.einsum("ij,ij->i", explained, explained)
         return mean, np.sqrt(self._scale * np.maximum(variance, 1e-6))
+
+    def _spectrum(self, points: Points) -> tuple[Floats, Floats]:
+        """Eigenvalues and eigenvectors of the covariance of `points`."""
+        eigenvalues, vectors = np.linalg.eigh(self._covariance(points, points).astype(np.float64))
+        return np.maximum(eigenvalues, 0), vectors
 
     def _covariance(self, rows: Points, columns: Points) -> NDArray[np.float32]:
         """Prior covariance, `rows x columns`, in units of the scale; a part of the variables at a time."""
@@ -111,11 +115,9 @@ def _correlations(variable: Variable) -> NDArray[np.float32]:
 def _noise_and_scale(eigenvalues: Floats, rotated: Floats) -> tuple[float, float]:
     """The likeliest noise among `NOISES`, and the scale that goes with it, from values in the eigenvectors' basis."""
     trials = len(rotated) + TRIALS_OF_SCALE
-    best, chosen = -np.inf, (TYPICAL_NOISE, 1.0)
-    if not len(rotated):
-        return chosen
+    best, chosen = -np.inf, (0.0, 0.0)
     for noise in NOISES:
-        spectrum = np.maximum(eigenvalues, 0) + noise
+        spectrum = eigenvalues + noise
         scale = (float((rotated**2 / spectrum).sum()) + TRIALS_OF_SCALE) / trials
         prior = -0.5 * (np.log(noise / TYPICAL_NOISE) / NOISE_SPREAD) ** 2
         evidence = prior - 0.5 * (trials * np.log(scale) + np.log(spectrum).sum())

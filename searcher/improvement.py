@@ -1,9 +1,9 @@
 """How much better than what has been trained a configuration may be expected to be.
 
 With accuracy alone this is the expected improvement over the best (Jones et al., 1998). With costs as further
-objectives it is the expected growth of the hypervolume that the front dominates (Emmerich et al., 2006), which is
-simpler than in general, because costs are known before training: at every level of accuracy the front leaves some costs
-undominated, and the growth is the volume of those that the configuration covers, times the chance of reaching the level.
+objectives it is the expected growth of the hypervolume that the front dominates (Emmerich et al., 2006), simpler than
+in general, because costs are known before training: at every level of accuracy the front leaves some costs undominated,
+and the growth is the volume of those that the configuration covers, times the chance that it reaches the level.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from searcher.grid import Floats
 
 _AT = np.linspace(-37.0, 8.0, 45_001)
 _DENSITY = np.exp(-0.5 * _AT**2) / math.sqrt(2 * math.pi)
-_GAIN = _AT * np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _AT]) + _DENSITY
-_FAR = _AT < -8  # there the sum cancels; its limit
-_GAIN[_FAR] = _DENSITY[_FAR] / _AT[_FAR] ** 2
+_GAIN = _AT * np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _AT]) + _DENSITY  # of a standard normal above 0
 
 
 def expected_gain(mean: Floats, deviation: Floats, level: float) -> Floats:

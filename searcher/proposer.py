@@ -24,7 +24,7 @@ TYPICAL_UNIT = 0.02  # standard deviation of accuracy while nothing is known
 AMBITION = 2.0  # accuracy (standard deviations above the mean) to improve on while nothing is known
 FLOOR = -2.0  # with costs among the objectives: less accuracy than this is worth nothing
 MOST_EVIDENCE = 512  # trials that the model learns from; of more, the most accurate and the latest
-WORK = 2**23  # configurations scored x trials learnt from (0.1 s); where there are more, a draw of them is scored
+WORK = 2**23  # configurations scored x trials learnt from (0.1 s); of more configurations a draw is scored
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
@@ -71,8 +71,9 @@ class Proposer:
             row = draw.choice(rows)
         else:
             evidence = _most_telling(tried)
-            if len(rows) > WORK // max(1, len(evidence)):
-                rows = self._part(rows, untried, evidence, draw)
+            most = WORK // max(1, len(evidence)) // (1 + 3 * len(self._objectives))
+            if len(rows) > most:
+                rows = np.concatenate((self._around_best(evidence, untried), draw.choice(rows, most)))
             row = rows[self._scores(rows, evidence, waiting).argmax()]
         return tuple(int(digit) for digit in self.feasible.codes[row])
 
@@ -101,15 +102,13 @@ class Proposer:
                 found.append(widths)
         return found
 
-    def _part(self, rows: Rows, untried: Mask, evidence: Sequence[TrialResult], draw: np.random.Generator) -> Rows:
-        """As many of `rows` as can be scored in time, drawn at random, and the neighbours of the most accurate trial."""
-        drawn = draw.choice(rows, WORK // max(1, len(evidence)))
-        if not evidence:
-            return drawn
-        best = max(evidence, key=lambda r: r.accuracy or 0.0)
-        close = self.feasible.rows_of(neighbours(self.space, np.array(best.digits, np.uint8)))
-        close = close[close >= 0]
-        return np.concatenate((close[untried[close]], drawn))
+    def _around_best(self, evidence: Sequence[TrialResult], untried: Mask) -> Rows:
+        """What differs in one variable from the most accurate trial."""
+        best = max((r for r in evidence if r.accuracy), key=lambda r: r.accuracy or 0.0, default=None)
+        if best is None:
+            return np.empty(0, np.intp)
+        rows = self.feasible.rows_of(neighbours(self.space, np.array(best.digits, np.uint8)))
+        return rows[(rows >= 0) & untried[rows]]
 
     def _scores(self, rows: Rows, evidence: Sequence[TrialResult], waiting: Rows) -> Floats:
         """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
@@ -122,25 +121,26 @@ class Proposer:
 
         points = self._points(rows)
         mean, deviation = process.predict(points)
-        tried = seen[(self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)]
+        known = (self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)
+        tried = seen[known].joined(self._points(waiting))
         return expected_improvement(
             mean + self._foreseen(points, unit),
             deviation,
             self._shares(points),
             process.predict(tried)[0] + self._foreseen(tried, unit),
             self._shares(tried),
-            FLOOR if self._objectives or len(tried) else AMBITION,
+            FLOOR if self._objectives or known.any() else AMBITION,
         )
 
     def _foreseen(self, points: Points, unit: float) -> Floats:
         """Accuracy expected before any trial, relative to the mean, in `unit`s."""
-        expected = SLOPE * points.log_costs.mean(axis=1)
+        expected: Floats = SLOPE * points.log_costs.mean(axis=1)
         for column, differences in enumerate(self.prior or ()):
             expected += np.asarray(differences)[points.codes[:, column]] / unit
         return expected
 
     def _shares(self, points: Points) -> Floats:
-        """Costs among the objectives, `n x k`: 0 is the cheapest feasible configuration's logarithm, 1 the dearest's."""
+        """Costs among the objectives on a logarithmic scale, `n x k`: 0 is the cheapest feasible, 1 the dearest."""
         shares: Floats = (points.log_costs - self._lowest) / (self._highest - self._lowest + 1e-9)
         return shares[:, self._objectives]
 

@@ -1,58 +1,61 @@
-"""The acquisitions against their definitions, by drawing many normal numbers."""
+"""Expected improvement against averages over random draws, and hypervolumes against Optuna's."""
+
+from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
+from optuna._hypervolume import compute_hypervolume
 
 from searcher.improvement import expected_gain, expected_improvement
 
-DRAWS = np.random.default_rng(0).normal(size=200_000)
+
+@pytest.mark.parametrize("level", [-2.0, 0.3, 1.0, 4.0])
+def test_gain_equals_the_closed_form(level: float) -> None:
+    z = (0.5 - level) / 0.7
+    expected = 0.7 * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + math.exp(-z * z / 2) / math.sqrt(2 * math.pi))
+    assert expected_gain(np.array([0.5]), np.array([0.7]), level) == pytest.approx([expected], rel=1e-3, abs=1e-9)
 
 
-@pytest.mark.parametrize(("mean", "deviation"), [(0.5, 0.1), (0.3, 0.2), (0.9, 0.05), (0.2, 0.01)])
-def test_expected_gain_is_the_mean_excess(mean: float, deviation: float) -> None:
-    drawn = np.maximum(mean + deviation * DRAWS - 0.5, 0).mean()
-    found = expected_gain(np.array([mean]), np.array([deviation]), 0.5)[0]
-    assert abs(found - drawn) < 4 * deviation / len(DRAWS) ** 0.5
-
-
-def test_expected_gain_orders_what_is_far_below_and_far_above() -> None:
-    means = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 20.0])
-    gains = expected_gain(means, np.full(6, 0.1), 0.5)
-    assert (gains > 0).all()
+def test_gain_falls_but_never_to_zero_far_below_the_level() -> None:
+    gains = expected_gain(np.array([-30.0, -9, -8.001, -7.999, 0, 20]), np.ones(6), 0.0)
     assert (np.diff(gains) > 0).all()
-    assert gains[-1] == pytest.approx(19.5)
+    assert gains[0] > 0
+    assert gains[-1] == 20
 
 
-def test_with_accuracy_alone_improvement_is_on_the_best() -> None:
-    nothing = np.empty((2, 0))
-    found = expected_improvement(
-        np.array([0.6, 0.4]), np.array([0.1, 0.2]), nothing, np.array([0.3, 0.55]), nothing, -2.0
-    )
-    assert np.allclose(found, expected_gain(np.array([0.6, 0.4]), np.array([0.1, 0.2]), 0.55))
-
-
-def dominated_volume(points: np.ndarray, costs: np.ndarray, floor: float, grid: int) -> float:
-    """Volume below the points, counted on a fine grid of cost cells."""
-    middles = (np.arange(grid) + 0.5) / grid
-    cells = np.stack(np.meshgrid(*[middles] * costs.shape[1], indexing="ij"), axis=-1).reshape(-1, costs.shape[1])
-    heights = np.zeros(len(cells))
-    for accuracy, cost in zip(points, costs, strict=True):
-        heights = np.maximum(heights, np.where((cells >= cost).all(axis=1), max(0.0, accuracy - floor), 0.0))
-    return float(heights.mean())
-
-
-@pytest.mark.parametrize("quantities", [1, 2])
-def test_with_costs_improvement_is_the_mean_growth_of_the_dominated_volume(quantities: int) -> None:
+@pytest.mark.parametrize("quantities", [0, 1, 2])
+def test_improvement_equals_the_mean_growth_of_the_hypervolume(quantities: int) -> None:
     draw = np.random.default_rng(quantities)
-    grid = 20  # costs lie on the grid's lines, so that counting is exact
-    known, known_costs = draw.uniform(0.4, 0.7, 5), draw.integers(0, grid, (5, quantities)) / grid
-    costs = draw.integers(0, grid, (6, quantities)) / grid
-    means, deviations = draw.uniform(0.4, 0.7, 6), draw.uniform(0.02, 0.1, 6)
-    found = expected_improvement(means, deviations, costs, known, known_costs, 0.4)
-    before = dominated_volume(known, known_costs, 0.4, grid)
-    for i in range(6):
-        growths = [
-            dominated_volume(np.append(known, accuracy), np.vstack((known_costs, costs[i])), 0.4, grid) - before
-            for accuracy in means[i] + deviations[i] * DRAWS[:2000]
+    tried, tried_costs = draw.normal(size=8), draw.random((8, quantities))
+    mean, deviation, costs = draw.normal(size=5), draw.uniform(0.2, 1, 5), draw.random((5, quantities))
+    floor = -1.0
+    found = expected_improvement(mean, deviation, costs, tried, tried_costs, floor)
+
+    def volume(accuracies: np.ndarray, used: np.ndarray) -> float:
+        points = np.column_stack((-accuracies, used))
+        inside = points[(points[:, 0] < -floor) & (points[:, 1:] < 1).all(axis=1)]
+        return float(compute_hypervolume(inside, np.array([-floor, *[1.0] * quantities]))) if len(inside) else 0.0
+
+    before = volume(tried, tried_costs)
+    quantiles = np.array([math.sqrt(2) * _inverse_erf(2 * (k + 0.5) / 400 - 1) for k in range(400)])
+    for i in range(5):
+        grown = [
+            volume(np.append(tried, mean[i] + deviation[i] * q), np.vstack((tried_costs, costs[i]))) for q in quantiles
         ]
-        assert abs(found[i] - np.mean(growths)) < 4 * np.std(growths) / 2000**0.5 + 1e-6
+        assert found[i] == pytest.approx(np.mean(grown) - before, abs=2e-3)
+
+
+def _inverse_erf(value: float) -> float:
+    low, high = -6.0, 6.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erf(middle) < value else (low, middle)
+    return low
+
+
+def test_without_anything_tried_only_the_floor_is_to_be_beaten() -> None:
+    mean, deviation = np.array([0.0, 1.0]), np.array([0.1, 0.1])
+    nothing = np.empty((2, 0))
+    assert expected_improvement(mean, deviation, nothing, np.empty(0), np.empty((0, 0)), -2.0) == pytest.approx([2, 3])

@@ -1,176 +1,208 @@
-"""What is proposed: only what is within the budget, nothing twice, the same for the same results."""
+"""The proposer: never over budget, never twice, a function of its arguments, and quicker than chance."""
 
 from __future__ import annotations
 
 import itertools
-import random
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from searcher.evidence import Digits, TrialResult
-from searcher.feasible import feasible_set
-from searcher.proposer import Proposer, accuracies_of
+from searcher.feasible import FeasibleSet, feasible_set
+from searcher.proposer import MOST_EVIDENCE, Proposer, accuracies_of
 from searcher.records import Outcome
 from searcher.space import Space
 from tests.searcher.spaces import FAMILY_NAMES, small_space
 
+BAD = (Outcome.DIVERGED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
+WIDTHS_ONLY = {"widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3, 3.5, 4]}}, "precision": {}}
 
-def half_feasible(family: str = "bhvit", **search: object) -> Space:
+
+def _budgeted(family: str = "bhvit", **sections: Any) -> Space:
     free = small_space(family)
     memory = sorted(free.candidate(free.decode(i)).cost().memory_bytes for i in range(free.size))
-    return small_space(family, budget={"memory": memory[17]}, search=search)
+    return small_space(family, budget={"memory": memory[17]}, **sections)
 
 
-def result(space: Space, number: int, digits: Digits, accuracy: float | None = 0.5, **other: object) -> TrialResult:
-    cost = space.candidate(space.choices_of(digits)).cost().total
-    outcome = Outcome.COMPLETE if accuracy is not None else Outcome.CRASHED
-    values = {"outcome": outcome, "curve": () if accuracy is None else (accuracy,), **other}
-    return TrialResult(number, digits, accuracy=accuracy, memory_bytes=cost.memory_bytes, ops=cost.ops, **values)
+def _result(
+    feasible: FeasibleSet, number: int, digits: Digits, accuracy: float = 0.5, outcome: Outcome = Outcome.COMPLETE
+) -> TrialResult:
+    row = feasible.row_of(digits)
+    costs = (1e6, 1e6) if row is None else (float(feasible.memory_bytes[row]), float(feasible.ops[row]))
+    return TrialResult(number, digits, outcome, accuracy if outcome.trained else None, (accuracy,), *costs)
 
 
-def searched(space: Space, accuracy, trials: int = 100, lookahead: int = 1, seed: int = 0) -> list[TrialResult]:
-    """Results of a whole search by `accuracy(digits)`."""
-    proposer = Proposer(space, feasible_set(space), seed)
+def _search(proposer: Proposer, accuracy: Any, trials: int = 1000) -> list[TrialResult]:
+    """Trials until none is left or `trials` are done."""
     results: list[TrialResult] = []
-    while len(results) < trials:
-        horizon = max(0, len(results) - lookahead + 1)
-        pending = [r.digits for r in results[horizon:]]
-        digits = proposer.propose(len(results), results[:horizon], pending)
-        if digits is None:
-            return results
-        results.append(result(space, len(results), digits, accuracy(digits)))
+    while len(results) < trials and (digits := proposer.propose(len(results), results, [])) is not None:
+        results.append(_result(proposer.feasible, len(results), digits, accuracy(digits)))
     return results
 
 
-def by_sum(digits: Digits) -> float:
-    return 0.3 + 0.05 * sum(digits)
+def _weighted(digits: Sequence[int]) -> float:
+    return float(sum(d * w for d, w in zip(digits, (1, 2, 3, 4), strict=True))) / 100
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-@pytest.mark.parametrize("lookahead", [1, 5])
-def test_every_feasible_configuration_is_proposed_once_and_nothing_else(family: str, lookahead: int) -> None:
-    space = half_feasible(family)
-    found = [r.digits for r in searched(space, by_sum, lookahead=lookahead)]
-    within = [
-        digits
-        for digits in itertools.product(*(range(len(v.choices)) for v in space.variables))
-        if not space.budget.violations(space.candidate(space.choices_of(digits)).cost().total)
-    ]
-    assert sorted(found) == sorted(within)
-    assert len(found) == 18
+@pytest.mark.parametrize("objectives", [["accuracy"], ["accuracy", "memory", "ops"]])
+def test_every_feasible_configuration_is_proposed_once_and_no_other(family: str, objectives: list[str]) -> None:
+    space = _budgeted(family, search={"objectives": objectives})
+    proposed = [r.digits for r in _search(Proposer(space, feasible_set(space), 0), _weighted)]
+    expected = [i for i in range(space.size) if not space.budget.violations(space.candidate(space.decode(i)).cost())]
+    assert sorted(space.encode(space.choices_of(d)) for d in proposed) == expected
 
 
-def test_the_best_is_found_sooner_than_by_chance() -> None:
-    space = half_feasible()
-    draw = random.Random(1)
-    ranks = []
-    for seed in range(10):
-        values = {r.digits: r.accuracy for r in searched(space, by_sum)}
-        best = max(values, key=lambda d: (values[d], d))
-        order = [r.digits for r in searched(space, lambda d: by_sum(d) + draw.gauss(0, 0.01), seed=seed)]
-        ranks.append(min(order.index(d) for d in values if values[d] == values[best]))
-    assert np.mean(ranks) < 7  # the mean by chance is about 9 where one is best
+@pytest.mark.parametrize("end", ["pending", *BAD, Outcome.STOPPED])
+def test_trials_without_a_full_result_count_as_tried(end: Outcome | str) -> None:
+    space = _budgeted()
+    feasible = feasible_set(space)
+    digits: list[Digits] = [tuple(row) for row in feasible.codes.tolist()]
+    if end == "pending":
+        finished, pending = [], digits[:-1]
+    else:
+        finished = [_result(feasible, n, d, outcome=Outcome(end)) for n, d in enumerate(digits[:-1])]
+        pending = []
+    assert Proposer(space, feasible, 0).propose(len(digits), finished, pending) == digits[-1]
 
 
-def test_proposals_depend_on_their_arguments_alone() -> None:
-    space = half_feasible()
-    results = searched(space, by_sum, 9)
-    fresh = Proposer(space, feasible_set(space), 0)
-    used = Proposer(space, feasible_set(space), 0)
-    for horizon in (9, 3, 7):  # back and forth
-        used.propose(horizon, results[:horizon], [])
-    pending = [r.digits for r in results[6:]]
-    assert fresh.propose(9, results[:6], pending) == used.propose(9, results[:6], pending)
-    assert Proposer(space, feasible_set(space), 1).propose(0, [], []) != fresh.propose(0, [], [])
-
-
-def test_pending_trials_are_not_proposed_again_and_keep_others_away() -> None:
-    space = small_space()
-    results = searched(space, by_sum, 8)
-    proposer = Proposer(space, feasible_set(space), 0)
-    first = proposer.propose(8, results, [])
-    second = proposer.propose(9, results, [first])
-    third = proposer.propose(10, results, [first, second])
-    assert len({first, second, third}) == 3
-
-
-def test_refused_trials_neither_count_as_tried_nor_as_evidence() -> None:
-    space = half_feasible()
+def test_refused_trial_is_neither_tried_nor_evidence() -> None:
+    space = _budgeted()
+    feasible = feasible_set(space)
     refused = [
-        result(space, n, digits, None, outcome=Outcome.OVER_BUDGET)
-        for n, digits in enumerate(itertools.product(*(range(len(v.choices)) for v in space.variables)))
+        _result(feasible, n, tuple(d), outcome=Outcome.OVER_BUDGET) for n, d in enumerate(feasible.codes.tolist())
     ]
-    proposer = Proposer(space, feasible_set(space), 0)
-    assert proposer.propose(36, refused, []) == proposer.propose(36, [], [])
+    assert Proposer(space, feasible, 0).propose(7, refused, []) == Proposer(space, feasible, 0).propose(7, [], [])
 
 
-def test_only_failures_are_no_reason_to_stop() -> None:
-    space = small_space()
-    proposer = Proposer(space, feasible_set(space), 0)
-    failed = [result(space, n, (0, 0, n // 3, n % 3), None) for n in range(5)]
-    digits = proposer.propose(5, failed, [])
-    assert digits is not None
-    assert digits not in [r.digits for r in failed]
+def test_proposal_depends_on_its_arguments_and_not_on_earlier_calls() -> None:
+    space = _budgeted()
+    feasible = feasible_set(space)
+    used = Proposer(space, feasible, 3)
+    results = _search(used, _weighted, 12)
+    for number in (5, 2, 11):
+        for proposer in (used, Proposer(space, feasible, 3)):
+            assert proposer.propose(number, results[:number], []) == results[number].digits
+    assert [r.digits for r in _search(Proposer(space, feasible, 4), _weighted, 12)] != [r.digits for r in results]
+
+
+def test_learns_faster_than_random() -> None:
+    space = small_space(
+        widths={"hidden": {"choices": [1, 1.5, 2, 2.5, 3]}, "intermediate": {"choices": [1, 2, 3, 4, 5]}},
+        precision={"groups": [{"layers": "downsample*", "tie": "each", "choices": ["binary", "int8", "fp16"]}]},
+    )
+    target, feasible = np.array([3, 1, 0, 2, 1]), feasible_set(space)
+
+    def best_distance(startup: int, seed: int) -> float:
+        proposer = Proposer(space, feasible, seed, startup)
+        found = _search(proposer, lambda d: 0.9 - float(np.abs(np.array(d) - target).sum()) / 100, 25)
+        return 90 - 100 * max(r.accuracy or 0 for r in found)
+
+    assert np.mean([best_distance(1, s) for s in range(6)]) < 0.3 * np.mean([best_distance(10**6, s) for s in range(6)])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DIVERGED, Outcome.CRASHED])
+def test_failed_trials_repel(outcome: Outcome) -> None:
+    space = small_space(**WIDTHS_ONLY)
+    feasible = feasible_set(space)
+    finished = [
+        _result(feasible, 0, (5,), 0.5),
+        _result(feasible, 1, (0,), 0.4),
+        _result(feasible, 2, (2,), outcome=outcome),
+    ]
+    assert Proposer(space, feasible, 0).propose(4, finished, []) in [(4,), (6,)]
+
+
+def test_pending_configurations_spread_the_proposals() -> None:
+    space = small_space(**WIDTHS_ONLY)
+    feasible = feasible_set(space)
+    proposer, pending = Proposer(space, feasible, 0, startup=0), list[Digits]()
+    for number in range(3):
+        digits = proposer.propose(number, [], pending)
+        assert digits is not None
+        pending.append(digits)
+    places = sorted(d[0] for d in pending)
+    assert min(b - a for a, b in itertools.pairwise(places)) >= 2
+
+
+def test_widths_that_ran_out_of_memory_come_last_until_as_wide_a_trial_was_trained() -> None:
+    space = small_space(precision={"groups": [{"layers": "stage0*", "choices": ["binary", "fp32"]}]})
+    feasible = feasible_set(space)  # hidden 1 or 2, intermediate 1 or 0.5 (in this order), precision
+    failed = _result(feasible, 0, (1, 1, 0), outcome=Outcome.OUT_OF_MEMORY)  # hidden 2, intermediate 0.5
+    results = [failed]
+    while len(results) < 8:
+        digits = Proposer(space, feasible, 0).propose(len(results), results, [])
+        assert digits is not None
+        outcome = Outcome.OUT_OF_MEMORY if digits[0] == 1 else Outcome.COMPLETE
+        results.append(_result(feasible, len(results), digits, outcome=outcome))
+    assert [r.digits[0] for r in results] == [1, 0, 0, 0, 0, 1, 1, 1]
+
+    refuted = [failed, _result(feasible, 1, (1, 0, 0), 0.9), _result(feasible, 2, (0, 0, 0), 0.1)]
+    assert Proposer(space, feasible, 0).propose(3, refuted, []) == (1, 0, 1)
+
+
+def test_trials_outside_the_feasible_set_are_evidence_but_no_bar_to_beat() -> None:
+    space = _budgeted()
+    feasible = feasible_set(space)
+    outside = [d for i in range(space.size) if feasible.row_of(d := space.digits_of(space.decode(i))) is None]
+    results = [_result(feasible, n, d, 0.9 if d[2] == 1 else 0.5) for n, d in enumerate(outside)]
+    assert {d[2] for d in outside} == {0, 1, 2}
+    proposed = Proposer(space, feasible, 0).propose(len(results), results, [])
+    assert proposed is not None
+    assert proposed[2] == 1
+
+
+def test_prior_orders_the_first_trials() -> None:
+    space = small_space(**WIDTHS_ONLY)
+    prior = [np.array([0, 0, 0.3, 0, 0, 0, 0])]
+    assert Proposer(space, feasible_set(space), 0, startup=0, prior=prior).propose(0, [], []) == (2,)
+
+
+def test_with_costs_among_the_objectives_the_whole_front_is_searched() -> None:
+    space = small_space(search={"objectives": ["accuracy", "memory"]})
+    feasible = feasible_set(space)
+    found = _search(Proposer(space, feasible, 0), lambda d: feasible.memory_bytes[feasible.row_of(d)] / 1e7, 12)
+    memory = np.log([r.memory_bytes for r in found])
+    low, high = np.log(feasible.memory_bytes.min()), np.log(feasible.memory_bytes.max())
+    assert np.diff(np.sort([low, *memory, high])).max() < 0.25 * (high - low)
 
 
 def test_failed_trials_count_as_the_worst_and_stopped_ones_as_what_they_would_have_come_to() -> None:
-    space = small_space()
-    complete = [result(space, n, (0, 0, n, 0), 0.6, curve=(0.4, 0.5, 0.6)) for n in range(3)]
-    stopped = result(space, 3, (1, 1, 2, 2), 0.4, curve=(0.4,), outcome=Outcome.STOPPED)
-    worse = result(space, 4, (1, 1, 2, 1), 0.3, curve=(0.2, 0.3), outcome=Outcome.STOPPED)
-    failed = result(space, 5, (1, 1, 1, 1), None)
-    found = accuracies_of([*complete, stopped, failed, worse])[3:]
+    def trial(number: int, curve: tuple[float, ...], outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
+        return TrialResult(number, (0, 0, 0, 0), outcome, max(curve, default=None), curve, 1.0, 1.0)
+
+    complete = [trial(n, (0.4, 0.5, 0.6)) for n in range(3)]
+    stopped = [trial(3, (0.4,), Outcome.STOPPED), trial(4, (0.2, 0.3), Outcome.STOPPED)]
+    found = accuracies_of([*complete, *stopped, trial(5, (), Outcome.CRASHED)])[3:]
     assert 0.55 < found[0] <= 0.6
-    assert found[1] == found.min() == found[2] > 0.3
+    assert found[2] == found[1] == found.min() > 0.3
 
 
-def test_out_of_memory_keeps_configurations_of_no_smaller_width_for_last() -> None:
-    space = small_space()  # intermediate choices are 1 and 0.5, in this order
-
-    def accuracy(digits: Digits) -> float | None:
-        return None if digits[0] == 1 else by_sum(digits)
-
-    proposer, results = Proposer(space, feasible_set(space), 0), []
-    lost = (1, 1, 0, 0)  # hidden 2, intermediate 0.5
-    results.append(result(space, 0, lost, None, outcome=Outcome.OUT_OF_MEMORY, peak_bytes=1e9))
-    while (digits := proposer.propose(len(results), results, [])) is not None:
-        results.append(result(space, len(results), digits, accuracy(digits)))
-    wide = [r.digits[0] == 1 for r in results[1:]]
-    assert wide == [False] * 18 + [True] * 17
+def _many(count: int) -> tuple[Space, FeasibleSet]:
+    space = small_space(
+        precision={"groups": [{"layers": "*", "tie": "each", "choices": ["binary", "int8"]}]},
+        widths={"hidden": {"choices": [1, 2, 3]}},
+    )
+    draw = np.random.default_rng(0)
+    codes = np.unique(draw.integers(0, 2, (count, len(space.variables)), np.uint8), axis=0)
+    return space, FeasibleSet(codes, *draw.uniform(1, 9, (2, len(codes))), space.size, len(codes))
 
 
-def test_widths_that_were_trained_since_are_not_avoided() -> None:
-    space = small_space()
+@pytest.mark.parametrize(("trials", "limit"), [(40, 0.2), (10_000, 0.5)])
+def test_asking_among_a_hundred_thousand_is_quick(trials: int, limit: float) -> None:
+    """In processor time: the machine that runs the tests may be busy."""
+    space, feasible = _many(100_000)
     results = [
-        result(space, 0, (1, 0, 2, 2), None, outcome=Outcome.OUT_OF_MEMORY),
-        result(space, 1, (1, 0, 0, 0), 0.9),
-        *(result(space, 2 + n, (0, 0, n, 0), 0.2) for n in range(3)),
+        _result(feasible, n, tuple(row), 0.5 + sum(row) / 1000)
+        for n, row in enumerate(feasible.codes[:trials].tolist())
     ]
-    digits = Proposer(space, feasible_set(space), 0).propose(5, results, [])
-    assert digits is not None
-    assert digits[0] == 1
-
-
-@pytest.mark.parametrize("objectives", [["accuracy", "memory"], ["accuracy", "memory", "ops"]])
-def test_with_costs_as_objectives_the_whole_range_of_costs_is_searched(objectives: list[str]) -> None:
-    space = small_space(search={"objectives": objectives})
-    results = searched(space, by_sum, 18)
-    memory = sorted(space.candidate(space.decode(i)).cost().memory_bytes for i in range(space.size))
-    proposed = [r.memory_bytes for r in results[6:]]
-    assert min(proposed) <= memory[4]
-    assert max(proposed) >= memory[-8]
-
-
-def test_results_beyond_the_budget_are_evidence() -> None:
-    space = half_feasible()
-    feasible = feasible_set(space)
-    beyond = [
-        digits
-        for digits in itertools.product(*(range(len(v.choices)) for v in space.variables))
-        if feasible.row_of(digits) is None
-    ]
-    results = [result(space, n, digits, 0.9 if digits[3] == 0 else 0.1) for n, digits in enumerate(beyond)]
-    digits = Proposer(space, feasible, 0).propose(len(results), results, [])
-    assert digits is not None
-    assert digits[3] == 0
+    assert (trials > MOST_EVIDENCE) == (trials == 10_000)
+    proposer, times = Proposer(space, feasible, 0), []
+    for number in range(trials, trials + 2):
+        start = time.process_time()
+        proposer.propose(number, results, [])
+        times.append(time.process_time() - start)
+    assert min(times) < limit
