@@ -5,13 +5,15 @@
 
 On the tabular landscape (every configuration really trained). First, the effect of every precision that a variable can
 take instead of its first choice: as `searcher sensitivity` foresees it from a parent, and as the trained networks have
-it. Then regret (points missed after 1, 3, 5, 10, 20 trainings) of searches whose first trials, at random widths, are
+it. Then regret (points missed after 1, 3, 5, 10, 20 trainings), under three budgets, of searches that use it as
 
-    as the sampler draws them    (it models from its second trial on)
-    1 or 4 by sensitivity        the best of these widths by the parent's sensitivity (`searcher.sensitivity`)
-    1 or 4 by OPs                the dearest of these widths: an order that needs no measurement
+    nothing              the sampler as it is
+    a prior              what the sampler expects of every configuration (`Proposer(prior=...)`), times 1 or times 0.2,
+                         the share that is left after training on this very table
+    1 or 4 first trials  at random widths the best by the sensitivity of the parent of width 1
+    1 or 4 by OPs        at random widths the dearest: an order that needs no measurement
 
-under the landscape's budget and under two tighter ones. Ends with one line of JSON.
+Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ import argparse
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from landscapes import Floats, Landscape, trained
-from search_quality import Search, regrets
-from search_quality import _result as result_of
-from tabular.table import SPACE, TABLE, load_table
+from numpy.typing import NDArray
+from tabular.table import SPACE, TABLE, Table, load_table
 
 from searcher.evidence import Digits, TrialResult
+from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import read_json, write_json
 from searcher.proposer import Proposer
+from searcher.records import Outcome
 from searcher.schema import from_mapping
 from searcher.sensitivity import Sensitivity, expected_of, most_promising, parts_of, prior_of
 from searcher.space import Space, load_space, parse_space
@@ -40,15 +42,11 @@ from searcher.variables import Kind
 MEASURED = TABLE.with_name("sensitivity.json")
 WARM_STARTS = Path("runs") / "tabular" / "_warm_starts"
 BATCHES, SEEDS, POINTS, TRIALS = 4, (0, 1), (1, 3, 5, 10, 20), 20
-BUDGETS = {"the landscape's": {}, "30 kB, 0.6 MOPs": {"memory": 30e3, "ops": 6e5}, "20 kB": {"memory": 20e3}}
-WAYS = {
-    "the sampler's": (0, False),
-    "1 by sensitivity": (1, True),
-    "1 by OPs": (1, False),
-    "4 by sensitivity": (4, True),
-    "4 by OPs": (4, False),
-}
+BUDGETS = {"40 KiB, 1.2 MOPs": {}, "30 kB, 0.6 MOPs": {"memory": 30e3, "ops": 6e5}, "20 kB": {"memory": 20e3}}
+Floats = NDArray[np.float64]
 Prior = list[Floats]
+Foreseen = dict[tuple[int, tuple[float, ...]], Prior]
+"""(Seed, width factors) of a parent -> what its sensitivity foresees."""
 
 
 def measure() -> None:
@@ -79,19 +77,18 @@ def measure() -> None:
         write_json(MEASURED, found)
 
 
-def priors(space: Space) -> dict[tuple[int, tuple[float, ...]], Prior]:
-    """(seed, width factors) -> what that parent's sensitivity foresees."""
+def priors(space: Space) -> Foreseen:
+    """What was measured, as priors."""
     return {
         (seed, tuple(factors)): prior_of(space, from_mapping(Sensitivity, data, "sensitivity"))
         for seed, factors, data in read_json(MEASURED)
     }
 
 
-def effects(space: Space, foreseen: dict[tuple[int, tuple[float, ...]], Prior]) -> list[dict]:
+def effects(table: Table, foreseen: Foreseen) -> list[dict]:
     """For every precision variable and choice but the first: points foreseen (mean over parents) and really gained."""
-    table = load_table()
     rows = []
-    for column, variable in enumerate(space.variables):
+    for column, variable in enumerate(table.space.variables):
         for digit in range(1, len(variable.choices)) if variable.kind is Kind.PRECISION else ():
             gains = [
                 100 * (of_seed[digits].accuracy - of_seed[(*digits[:column], 0, *digits[column + 1 :])].accuracy)
@@ -111,86 +108,96 @@ def effects(space: Space, foreseen: dict[tuple[int, tuple[float, ...]], Prior]) 
     return rows
 
 
-def within_widths(landscape: Landscape, score: Floats) -> float:
+def within_widths(table: Table, score: Floats) -> float:
     """Mean over widths of the rank correlation of `score` with the truth among configurations of these widths."""
-    space = landscape.space
-    widths = [i for i, v in enumerate(space.variables) if v.kind is not Kind.PRECISION]
-    groups: dict[Digits, list[int]] = {}
-    for index in range(space.size):
-        digits = space.digits_of(space.decode(index))
-        groups.setdefault(tuple(digits[i] for i in widths), []).append(index)
-    return float(np.mean([rank_correlation(score[rows], landscape.truth[rows]) for rows in groups.values()]))
+    widths = [i for i, v in enumerate(table.space.variables) if v.kind is not Kind.PRECISION]
+    groups: dict[Digits, list[tuple[float, float]]] = {}
+    for value, (digits, accuracy) in zip(score, table.truth.items(), strict=True):
+        groups.setdefault(tuple(digits[i] for i in widths), []).append((value, accuracy))
+    return float(np.mean([rank_correlation(*np.array(pairs).T) for pairs in groups.values()]))
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman's; equal values share their mean rank."""
-    ranks = [(x[:, None] > x).sum(axis=1) + (x[:, None] == x).sum(axis=1) / 2 for x in (np.asarray(a), np.asarray(b))]
+    ranks = [(x[:, None] > x).sum(axis=1) + (x[:, None] == x).sum(axis=1) / 2 for x in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-class Started:
-    """The sampler, whose first `count` trials are at random widths the best by `order`, or the dearest without one."""
+@dataclass(frozen=True)
+class Way:
+    """How a search uses the sensitivity: as a prior, times `prior`; `first` trials `by_ops` or by sensitivity."""
 
-    def __init__(self, landscape: Landscape, seed: int, count: int, order: Prior | None) -> None:
-        self._space, self._feasible, self._seed = landscape.space, landscape.feasible, seed
-        self._count, self._order = count, order
-        self._sampler = Proposer(landscape.space, landscape.feasible, seed)
-
-    def propose(self, number: int, finished: list[TrialResult]) -> Digits | None:
-        """The configuration of the next trial."""
-        if number >= self._count:
-            return self._sampler.propose(number, finished, [])
-        tried = [self._feasible.row_of(r.digits) for r in finished]
-        left = np.delete(np.arange(len(self._feasible)), [row for row in tried if row is not None])
-        left = dataclasses.replace(
-            self._feasible,
-            **{name: getattr(self._feasible, name)[left] for name in ("codes", "memory_bytes", "ops")},
-        )
-        widths = left.codes[np.random.default_rng([self._seed, number]).integers(len(left))]
-        if self._order is None:
-            same = [i for i, v in enumerate(self._space.variables) if v.kind is not Kind.PRECISION]
-            ops = np.where((left.codes[:, same] == widths[same]).all(axis=1), left.ops, 0)
-            return tuple(left.codes[ops.argmax()].tolist())
-        best = most_promising(self._space, left, self._order, self._space.choices_of(widths.tolist()))
-        return None if best is None else self._space.digits_of(best)
+    prior: float = 0.0
+    first: int = 0
+    by_ops: bool = False
 
 
-def searched(landscape: Landscape, propose: Callable[[int, list[TrialResult]], Digits | None]) -> list[float]:
-    """Regret after each training of one search."""
+WAYS = {
+    "nothing": Way(),
+    "a prior": Way(prior=1.0),
+    "a prior, times 0.2": Way(prior=0.2),
+    "1 first trial": Way(first=1),
+    "4 first trials": Way(first=4),
+    "1 by OPs": Way(first=1, by_ops=True),
+    "4 by OPs": Way(first=4, by_ops=True),
+}
+
+
+def regrets(table: Table, space: Space, feasible: FeasibleSet, seed: int, way: Way, foreseen: Foreseen) -> list[float]:
+    """Points missed after each training of one search, which sees one of the table's seeds."""
+    training = table.complete_seeds[seed % len(table.complete_seeds)]
+    prior = foreseen[training, (1, 1)]
+    sampler = Proposer(space, feasible, seed, prior=[way.prior * p for p in prior] if way.prior else None)
     results: list[TrialResult] = []
-    for number in range(min(TRIALS, len(landscape.feasible))):
-        digits = propose(number, results)
-        assert digits is not None
-        results.append(result_of(landscape, number, digits))
-    return regrets(landscape, Search([landscape.index(r.digits) for r in results], 0.0))
+    for number in range(TRIALS):
+        if number < way.first:
+            digits = first_of(space, feasible, results, seed, None if way.by_ops else prior)
+        else:
+            proposed = sampler.propose(number, results, [])
+            assert proposed is not None
+            digits = proposed
+        row = table.by_seed[training][digits]
+        results.append(
+            TrialResult(number, digits, Outcome.COMPLETE, row.accuracy, (row.accuracy,), row.memory_bytes, row.ops)
+        )
+    best = max(table.truth[tuple(digits)] for digits in feasible.codes.tolist())
+    return [100 * (best - a) for a in np.maximum.accumulate([table.truth[r.digits] for r in results])]
 
 
-def under(landscape: Landscape, limits: dict[str, float]) -> Landscape:
-    """The landscape with some other limits."""
-    plain = landscape.space.to_plain()
-    plain["budget"] |= limits
-    return Landscape(parse_space(plain, "landscape"), landscape.truth, landscape.measured)
+def first_of(space: Space, feasible: FeasibleSet, tried: list[TrialResult], seed: int, prior: Prior | None) -> Digits:
+    """Untried, at random widths, the best by `prior`, or the dearest without one."""
+    known = {r.digits for r in tried}
+    left = [row for row, digits in enumerate(feasible.codes.tolist()) if tuple(digits) not in known]
+    rest = FeasibleSet(feasible.codes[left], feasible.memory_bytes[left], feasible.ops[left], space.size, space.size)
+    at = rest.codes[np.random.default_rng([seed, len(tried)]).integers(len(rest))]
+    if prior is None:
+        widths = [i for i, v in enumerate(space.variables) if v.kind is not Kind.PRECISION]
+        same = (rest.codes[:, widths] == at[widths]).all(axis=1)
+        return tuple(rest.codes[np.where(same, rest.ops, 0).argmax()].tolist())
+    choices = most_promising(space, rest, prior, space.choices_of(at.tolist()))
+    assert choices is not None
+    return space.digits_of(choices)
 
 
-def compare(name: str, seeds: int, foreseen: dict[tuple[int, tuple[float, ...]], Prior]) -> dict:
-    """Regret of the ways to begin under a budget; prints a table."""
-    landscapes = [under(trained(seed), BUDGETS[name]) for seed in range(seeds)]
-    trainings = load_table().complete_seeds
-    print(f"\nbudget: {name}; {len(landscapes[0].feasible)} configurations within, {seeds} seeds; regret in points")
-    print(f"{'first trials':18}" + "".join(f"{f'after {n}':>16}" for n in POINTS))
-
-    def curve(landscape: Landscape, seed: int, count: int, by_sensitivity: bool) -> list[float]:
-        seed_of_table = trainings[seed % len(trainings)]  # as `trained` chooses it
-        prior = foreseen[seed_of_table, (1, 1)] if by_sensitivity else None  # the parent of width 1
-        return searched(landscape, Started(landscape, seed, count, prior).propose)
-
-    report = {}
-    for way, (count, by_sensitivity) in WAYS.items():
-        curves = [curve(landscape, seed, count, by_sensitivity) for seed, landscape in enumerate(landscapes)]
-        after = np.array([[c[min(n, len(c)) - 1] for n in POINTS] for c in curves])
-        mean, half = after.mean(axis=0), 1.96 * after.std(axis=0, ddof=1) / seeds**0.5
-        print(f"{way:18}" + "".join(f"{f'{m:.2f} ± {h:.2f}':>16}" for m, h in zip(mean, half, strict=True)), flush=True)
-        report[way] = {str(n): [m, h] for n, m, h in zip(POINTS, mean.tolist(), half.tolist(), strict=True)}
+def compare(table: Table, name: str, seeds: int, foreseen: Foreseen) -> dict:
+    """Regret of the ways to use it under a budget, a star where the paired difference to nothing excludes zero."""
+    plain = table.space.to_plain()
+    plain["budget"] |= BUDGETS[name]
+    space = parse_space(plain, "tabular")
+    feasible = feasible_set(space)
+    print(f"\nbudget {name}: {len(feasible)} configurations within, {seeds} seeds; regret in points")
+    print(f"{'sensitivity as':20}" + "".join(f"{f'after {n}':>16}" for n in POINTS))
+    report, base = {}, None
+    for label, way in WAYS.items():
+        curves = [regrets(table, space, feasible, seed, way, foreseen) for seed in range(seeds)]
+        after = np.array([[curve[n - 1] for n in POINTS] for curve in curves])
+        base = after if base is None else base
+        half, half_difference = (1.96 * x.std(axis=0, ddof=1) / seeds**0.5 for x in (after, after - base))
+        stars = ["*" if abs(d) > h else " " for d, h in zip((after - base).mean(axis=0), half_difference, strict=True)]
+        mean = after.mean(axis=0)
+        cells = [f"{f'{m:.2f} ± {h:.2f}{star}':>16}" for m, h, star in zip(mean, half, stars, strict=True)]
+        print(f"{label:20}{''.join(cells)}", flush=True)
+        report[label] = {str(n): [m, h] for n, m, h in zip(POINTS, mean.tolist(), half.tolist(), strict=True)}
     return report
 
 
@@ -202,27 +209,27 @@ def main() -> None:
     args = parser.parse_args()
     if args.measure:
         measure()
-    space = load_space(SPACE)
-    foreseen = priors(space)
-    rows = effects(space, foreseen)
+    table = load_table()
+    if not table.complete_seeds:
+        raise SystemExit(f"{TABLE} must hold every configuration of a seed, but it does not; run make_table.py.")
+    foreseen = priors(table.space)
+    rows = effects(table, foreseen)
     print(f"{'variable':32}{'choice':8}{'foreseen':>10}{'gained':>16}")
     for row in rows:
         gained = f"{row['gained']:+.2f} ± {row['ci']:.2f}"
         print(f"{row['variable']:32}{row['choice']:8}{row['foreseen']:>+10.2f}{gained:>16}")
-    of_effects = rank_correlation(*(np.array([row[key] for row in rows]) for key in ("foreseen", "gained")))
-    landscape = trained(0)
-    codes = np.array([space.digits_of(space.decode(i)) for i in range(space.size)])
-    ops = np.array([space.candidate(space.decode(i)).cost().total.ops for i in range(space.size)])
-    of_configurations = {
-        "sensitivity": float(np.mean([within_widths(landscape, expected_of(p, codes)) for p in foreseen.values()])),
-        "OPs": within_widths(landscape, ops),
-        "memory": within_widths(landscape, landscape.memory_bytes),
+    codes = np.array(list(table.truth), np.uint8)
+    costs = [table.by_seed[table.complete_seeds[0]][digits] for digits in table.truth]
+    correlations = {
+        "effects": rank_correlation(*(np.array([row[key] for row in rows]) for key in ("foreseen", "gained"))),
+        "sensitivity": float(np.mean([within_widths(table, expected_of(p, codes)) for p in foreseen.values()])),
+        "OPs": within_widths(table, np.array([row.ops for row in costs])),
+        "memory": within_widths(table, np.array([row.memory_bytes for row in costs])),
     }
-    print(f"\nrank correlation of foreseen and gained: {of_effects:.2f}")
+    print(f"\nrank correlation of foreseen and gained: {correlations['effects']:.2f}")
     print("rank correlation with accuracy among configurations of equal widths:", end=" ")
-    print(", ".join(f"{name} {value:.2f}" for name, value in of_configurations.items()))
-    report = {name: compare(name, args.seeds, foreseen) for name in BUDGETS}
-    correlations = {"effects": of_effects, "configurations": of_configurations}
+    print(", ".join(f"{name} {correlations[name]:.2f}" for name in ("sensitivity", "OPs", "memory")))
+    report = {name: compare(table, name, args.seeds, foreseen) for name in BUDGETS}
     figures = {"effects": rows, "rank_correlation": correlations, "regret": report}
     print(json.dumps({"benchmark": "sensitivity", "seeds": args.seeds, **figures}))
 

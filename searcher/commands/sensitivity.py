@@ -83,6 +83,7 @@ def _measured(space: Space, candidate: Candidate, args: argparse.Namespace) -> S
     from searcher.candidate_training import CandidateTraining  # torch takes seconds to load: only when it is needed
     from searcher.devices import device_of_rank
     from searcher.pipeline import trained_parent
+    from searcher.processes import ProcessDied
     from searcher.sensitivity_measurement import measured
 
     recipe, data = space.training
@@ -95,14 +96,17 @@ def _measured(space: Space, candidate: Candidate, args: argparse.Namespace) -> S
             live.on_epoch(record)
             return False
 
-        parent = trained_parent(
-            training,
-            args.runs / WARM_STARTS,
-            device=args.device,
-            threads=search.threads,
-            processes=search.processes,
-            report=report,
-            progress=live.on_step,
-        )
+        try:
+            parent = trained_parent(
+                training,
+                args.runs / WARM_STARTS,
+                device=args.device,
+                threads=search.threads,
+                processes=search.processes,
+                report=report,
+                progress=live.on_step,
+            )
+        except ProcessDied as error:
+            raise InvalidInput(f"the parent must be trained, but {error}; the same command goes on.") from error
     with LiveTraining(out, len(parts) + 1, unit="measurement") as live:
         return measured(training, parent, parts, args.batches, live.on_step)

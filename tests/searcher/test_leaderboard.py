@@ -1,6 +1,7 @@
 """The final table, compared whole, and the figures around it."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,13 @@ from rich.console import Console
 from bhvit import TINY, PrecisionPlan
 from searcher.budget import Budget
 from searcher.candidate import Candidate
-from searcher.records import Metrics, Outcome, TrialRecord, read_records, write_record
+from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
+from searcher.study_folder import StudyFolder
 from searcher.views.candidate import choices_text, factor_text, precision_text
+from searcher.views.console import plain_text
 from searcher.views.leaderboard import leaderboard, outcome_counts, parents_saved, ranked
+from searcher.views.study import study_view
+from tests.searcher.spaces import small_space
 
 MIB = 2**20
 BUDGET = Budget(memory=2 * MIB, ops=100e6)
@@ -103,3 +108,27 @@ def test_records_survive_the_disk(tmp_path) -> None:
     stored = read_records(tmp_path)
     assert [r.to_json() for r in stored] == [r.to_json() for r in RECORDS]
     assert [r.candidate.id for r in stored] == [r.candidate.id for r in RECORDS]
+
+
+def test_trial_that_went_on_after_a_loss_of_nan_says_so(tmp_path) -> None:
+    record = trial(3, 0.7)
+    assert record.metrics is not None
+    space = small_space()
+    lines = {}
+    for restarts in (0, 1):
+        told = replace(record, metrics=replace(record.metrics, restarts=restarts))
+        lines[restarts] = plain_text(study_view(StudyFolder(tmp_path), space, [told], None)).splitlines()
+    said = set(lines[1]) - set(lines[0])
+    assert said == {"trial 3: its loss became NaN or infinite; it went on from its last good epoch."}
+
+
+def test_record_from_before_restarts_were_counted_is_read(tmp_path) -> None:
+    write_record(tmp_path, trial(3, 0.7))
+    path = tmp_path / RECORD_FILE
+    text = path.read_text()
+    older = re.sub(r',\s*"restarts": 0', "", text)
+    assert older != text
+    path.write_text(older)
+    metrics = read_record(tmp_path).metrics
+    assert metrics is not None
+    assert metrics.restarts == 0

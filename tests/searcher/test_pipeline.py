@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
+from searcher import training
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, LAST
 from searcher.checkpoints import TrainingState, read_tensors
@@ -99,6 +102,22 @@ def test_parent_is_trained_once_for_all_precision_plans(undisturbed: tuple[Path,
     assert (second.parent_key, second.parent_accuracy) == (first.parent_key, first.parent_accuracy)
     assert [p.name for p in (folder / "warm").iterdir()] == [first.parent_key]
     assert (folder / "warm" / first.parent_key / BEST).read_bytes() == weights
+
+
+def test_restart_after_a_loss_of_nan_is_told_by_the_trial_that_trained(
+    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = training._loss, []
+
+    def unlucky(*arguments: Any) -> torch.Tensor:
+        calls.append(arguments[1].name)
+        return real(*arguments) * (math.nan if len(calls) == 1 else 1.0)
+
+    monkeypatch.setattr(training, "_loss", unlucky)
+    first, second = train(BINARY, data, tmp_path), train(MIXED, data, tmp_path, trial="mixed")
+    assert calls[0] == "fp"
+    assert (first.restarts, second.restarts) == (1, 0)
+    assert not second.parent_trained
 
 
 @pytest.mark.parametrize("at", [("fp", 1), ("fp", 2), ("qat", 1), ("qat", 2)])
