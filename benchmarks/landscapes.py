@@ -16,7 +16,7 @@ from functools import cache, cached_property
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from tabular.table import load_table
+from tabular.table import Table, load_table
 
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.grid import Grid
@@ -85,6 +85,11 @@ def _log_costs(text: str) -> Floats:
 
 
 @cache
+def _table() -> Table:
+    return load_table()
+
+
+@cache
 def _space(kind: str, share: float) -> tuple[Space, FeasibleSet]:
     """The space under a budget that the given share of its configurations meets."""
     plain = {"plain": PLAIN, "many": MANY}[kind]
@@ -108,15 +113,15 @@ def synthetic(kind: str, share: float, seed: int, noise: float, rugged: bool = F
     return Landscape(space, feasible, accuracy, measured)
 
 
-def table_of_trainings() -> Landscape | None:
-    """The measured landscape; None where its table is not complete.
+def table_of_trainings(free: bool = False) -> Landscape | None:
+    """The measured landscape, `free` of a budget or not; None where its table is not complete.
 
     The truth is the mean over the seeds for which every configuration was trained; a search sees one of them.
     """
-    table = load_table()
+    table = _table()
     if not table.complete_seeds:
         return None
-    space = table.space
+    space = parse_space({**table.space.to_plain(), "budget": {}}, "free") if free else table.space
     accuracy = np.array([table.truth[space.digits_of(space.decode(i))] for i in range(space.size)])
 
     def measured(index: int, training: int) -> float:
@@ -165,6 +170,6 @@ LANDSCAPES: dict[str, Callable[[int], Landscape | None]] = {
 FREE: dict[str, Callable[[int], Landscape | None]] = {
     "interacting": lambda seed: synthetic("plain", 1.0, seed, noise=0.3),
     "rugged": lambda seed: synthetic("plain", 1.0, seed, noise=1.0, rugged=True),
-    "measured": lambda seed: table_of_trainings(),
+    "measured": lambda seed: table_of_trainings(free=True),
 }
-"""Without a budget that matters, for several objectives."""
+"""The same without a budget, for searches with several objectives."""
