@@ -22,13 +22,15 @@ from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
 from searcher.child_process import ChildProcess
-from searcher.outcomes import Diverged, MissingData, OutOfMemory
+from searcher.outcomes import Diverged, MissingData, OutOfMemory, StorageFailed
 from searcher.parents import Parent
 from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.records import EpochRecord
 from searcher.training import Progress, Report
 
-KNOWN_ERRORS = {kind.__name__: kind for kind in (InvalidInput, MissingData, Diverged, OutOfMemory, MemoryError)}
+KNOWN_ERRORS = {
+    kind.__name__: kind for kind in (InvalidInput, MissingData, StorageFailed, Diverged, OutOfMemory, MemoryError)
+}
 GRACE_S = 2.0  # an error may be the echo of another process's death, which is then the better message
 
 

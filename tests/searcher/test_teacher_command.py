@@ -26,6 +26,7 @@ from searcher.datasets.batches import EvaluationImages
 from searcher.datasets.config import DataConfig
 from searcher.datasets.images import ImageStore
 from searcher.datasets.listing import Listing
+from searcher.executors.threads import ThreadExecutor
 from searcher.preflight import check_trainable
 from searcher.records import EpochRecord
 from searcher.space import load_space
@@ -247,6 +248,8 @@ def test_student_learns_from_the_file_without_more_words(
         return forward(self, x, *more)
 
     monkeypatch.setattr(timm.models.VisionTransformer, "forward", counted)
+    in_threads = lambda trains, names, pool: ThreadExecutor(trains[0])  # noqa: E731 - where the count is kept
+    monkeypatch.setattr("searcher.commands.executors.ProcessExecutor", in_threads)
     space = space_file(tmp_path / "student.yaml", folder / "images", teacher=str(teacher))
     assert main(["train", str(space), "--runs", str(tmp_path / "runs")]) == 0
     assert seen == [(8, 3, 96, 96)] * 6
