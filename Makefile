@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/pytest
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest -m "not long"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -93,7 +93,14 @@ def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Cou
     return kills
 
 
-@pytest.mark.parametrize("kills", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        12,
+        pytest.param(50, marks=pytest.mark.slow),
+        pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(5400)]),
+    ],
+)
 def test_searches_with_killed_workers_and_coordinators_end_like_an_undisturbed_one(kills: int, folder: Path) -> None:
     search(folder / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
     expected = table(read_records(folder / "undisturbed"))

@@ -29,7 +29,7 @@ class FixedBatches:
     def __len__(self) -> int:
         return recorded.STEPS
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, restarts: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         return (recorded.batch(epoch, step) for step in range(recorded.STEPS))
 
     def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
