@@ -58,6 +58,11 @@ def peek_state(path: Path) -> TrainingState:
         raise damaged(path, error) from error
 
 
+def stored_best(path: Path) -> int:
+    """The epoch whose weights a best checkpoint holds; 0 where there is none."""
+    return int(read_tensors(path)[1].get("epoch", 0)) if path.exists() else 0
+
+
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> TrainingState:
     """Read what `save_state` wrote into `model` and `optimizer`.
 
@@ -96,7 +101,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def damaged(path: Path, error: Exception) -> InvalidInput:
     """The error for a checkpoint that cannot be used."""
     reason = " ".join(str(error).split())[:200]
-    return InvalidInput(f"{path} must be a whole checkpoint, but {reason}; delete it to train this phase again.")
+    remedy = "`searcher doctor STUDY --fix`, or delete it, to train this phase again"
+    return InvalidInput(f"{path} must be a whole checkpoint, but {reason}; {remedy}.")
 
 
 def _state(path: Path, metadata: Mapping[str, str]) -> TrainingState:

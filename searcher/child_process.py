@@ -30,12 +30,14 @@ PROGRAM = (
 class ChildProcess:
     """A process that runs `module.main()`, seen by its starter.
 
-    `take` (which may be replaced) gets every message of it, in a thread of this process, and None at its end. It leads
+    `take` (which may be replaced) gets every message of it, in a thread of this process, and None at its end; `ended`
+    says that this has come. It leads
     a process group of its own, so that Ctrl-C reaches its starter alone.
     """
 
     def __init__(self, module: str, take: Callable[[Any], None]) -> None:
         self.take = take
+        self.ended = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process may be asked about it
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(sys.path), module],
@@ -85,6 +87,7 @@ class ChildProcess:
                 while True:
                     self.take(pickle.load(stream))
         finally:
+            self.ended = True
             self.take(None)
 
 

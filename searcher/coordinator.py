@@ -39,7 +39,7 @@ from searcher.executors.executor import (
 )
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import write_text
-from searcher.lock import hold
+from searcher.lock import InUse, hold
 from searcher.proposals import Proposals
 from searcher.pruning import comparable
 from searcher.records import EpochRecord, Outcome, TrialRecord
@@ -49,7 +49,8 @@ from searcher.study_mirror import StudyMirror, open_mirror
 from searcher.trial_table import SEARCH_PHASE, TrialTable
 
 CRASHES_ALLOWED = 3  # in a row
-DEATHS_ALLOWED = 5  # of a trial's workers in a row, without a new epoch in between
+DEATHS_ALLOWED = 5  # of a trial's workers in a row, without a new epoch in between, since the search was started
+LOCK_SECONDS = 1.0  # until a predecessor that was just killed is gone, or somebody who looked at the lock
 WAIT_SECONDS = 1.0  # for a message, between two looks at the executor's slots
 ENDING_ERRORS = {kind.__name__: kind for kind in (InvalidInput, outcomes.MissingData, outcomes.StorageFailed)}
 FAILURES = {
@@ -84,7 +85,7 @@ class SearchSummary:
 
 @dataclass
 class _Running:
-    """A trial under way: its curve in phase 2, and how many of its workers died since its last new epoch."""
+    """A trial under way: its curve in phase 2, whether it may be training its FP parent, and the last verdict."""
 
     record: TrialRecord
     curve: list[float] = field(default_factory=list)
@@ -118,7 +119,7 @@ def run_search(
             raise InvalidInput(f"{scope} configurations is within the budget, {space.budget}; raise it or add choices.")
         place = StudyFolder(Path(folder))
         place.prepare()
-        with hold(place.lock):
+        with hold(place.lock, patience=LOCK_SECONDS):
             place.claim(space)
             table = TrialTable(space, place)
             planned = space.search.trials if trials is None else trials
@@ -201,10 +202,14 @@ class Coordinator:
 
     def _dispatch(self) -> None:
         """Hand waiting trials to free workers, by number; one whose parent is being trained by another trial waits."""
-        for record in self.table.unfinished:
+        unfinished = self.table.unfinished
+        begun = self.table.trained + sum(record.attempts > 0 for record in unfinished)
+        for record in unfinished:
             if len(self.running) >= self.executor.slots:
                 return
-            if record.number not in self.running and not self._parent_is_busy(record):
+            wanted = record.attempts > 0 or begun < self.planned  # proposed by a run that was asked for more trials
+            if wanted and record.number not in self.running and not self._parent_is_busy(record):
+                begun += not record.attempts
                 self._start(record)
 
     def _parent_is_busy(self, record: TrialRecord) -> bool:
@@ -295,8 +300,12 @@ class Coordinator:
         if failed.kind == KeyboardInterrupt.__name__:
             self._interrupted(record, "")
             raise KeyboardInterrupt
+        if failed.kind == InUse.__name__:  # by a worker that only seemed to be dead
+            self._lose_worker(record, WorkerDied(record.number, failed.worker, failed.message))
+            return
         if failed.kind in ENDING_ERRORS:
-            self._interrupted(record, failed.message)
+            with suppress(OSError):  # a full disk, which is what is to be said
+                self._interrupted(record, failed.message)
             raise ENDING_ERRORS[failed.kind](failed.message)
         if failed.kind in FAILURES:
             self._finish(
@@ -319,10 +328,12 @@ class Coordinator:
 
     def _interrupt(self, message: str) -> None:
         """Note that the trials under way are left for the next start."""
-        self.executor.close()
-        with suppress(OSError):  # a full disk: the records say running, which is as good
-            for running in self.running.values():
-                self._interrupted(running.record, message)
+        try:
+            self.executor.close()
+        finally:
+            with suppress(OSError):  # a full disk: the records say running, which is as good
+                for running in self.running.values():
+                    self._interrupted(running.record, message)
 
     def _interrupted(self, record: TrialRecord, message: str) -> None:
         self.table.store(replace(record, outcome=Outcome.INTERRUPTED, message=message))

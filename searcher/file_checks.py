@@ -51,6 +51,14 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
         for finding in _damaged(f"trial {record.number}", place, damage, record.outcome.trained):
             found = True
             yield finding
+    known = {folder.trial(record) for record in records}
+    others = [p for p in sorted(folder.trials.glob("*/")) if p not in known]  # without a readable record
+    for place in others:
+        damage = {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
+        whole += sum(reason is None for reason in damage.values())
+        for finding in _damaged(place.name, place, damage, finished=False):
+            found = True
+            yield finding
     if missing:
         yield wrong(
             "weights",

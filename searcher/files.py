@@ -26,7 +26,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; delete or restore it.") from error
+        remedy = "restore it (in a study: `searcher doctor STUDY --fix` mends it)"
+        raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; {remedy}.") from error
 
 
 def _write(path: Path, text: str) -> None:

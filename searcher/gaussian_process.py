@@ -48,7 +48,7 @@ class GaussianProcess:
     """The process, given `values` (zero mean, unit variance) measured at `trained`.
 
     `pending` configurations will be measured, too: they make their surroundings more certain, not better or worse, so
-    that parallel proposals spread. At least one value.
+    that parallel proposals spread.
     """
 
     def __init__(self, variables: Sequence[Variable], trained: Points, values: Floats, pending: Points) -> None:

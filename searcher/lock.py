@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from typing import IO
 from bhvit.errors import InvalidInput
 
 POLL_SECONDS = 0.1
-_held: set[Path] = set()  # POSIX locks do not exclude their own process
+# POSIX locks do not exclude their own process, which loses one when it closes any descriptor of the file.
+_held: dict[Path, Holder] = {}
+_guard = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -31,40 +34,54 @@ class Holder:
         return f"process {self.pid} on {self.host}, started {_age(time.time() - self.started)} ago"
 
 
+class InUse(InvalidInput):
+    """Somebody else holds the lock."""
+
+
 @contextmanager
 def hold(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` for the duration of a `with` block.
 
-    Raises `InvalidInput` with host, process and age where somebody else holds it, for longer than `patience` seconds.
+    Raises `InUse` with host, process and age where somebody else holds it, for longer than `patience` seconds.
     A lock left by a killed process, and by its forked children, is free.
     """
     path = path.resolve()
     deadline = time.monotonic() + patience
-    with path.open("a+", encoding="utf-8") as file:
-        while path in _held or not _try(file):
-            if time.monotonic() >= deadline:
-                raise InvalidInput(
-                    f"{path.parent} is in use by {_read(file) or 'another process'}; wait until it ends, or stop it."
-                )
-            time.sleep(POLL_SECONDS)
-        _held.add(path)
-        try:
-            _write(file, json.dumps(asdict(Holder(socket.gethostname(), os.getpid(), time.time()))))
+    own = Holder(socket.gethostname(), os.getpid(), time.time())
+    while not _reserve(path, own):
+        _wait(path, deadline, _held.get(path))
+    try:
+        with path.open("a+", encoding="utf-8") as file:
+            while not _try(file):
+                _wait(path, deadline, _read(file))
+            _write(file, json.dumps(asdict(own)))
             yield
             _write(file, "")
-        finally:
-            _held.discard(path)
+    finally:
+        del _held[path]
 
 
 def holder_of(path: Path) -> Holder | None:
     """Who holds the lock file `path` now; None where it is free."""
     path = path.resolve()
     if path in _held:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+        return _held[path]
     if not path.exists():
         return None
     with path.open("a+", encoding="utf-8") as file:
         return None if _try(file) else _read(file)
+
+
+def _reserve(path: Path, own: Holder) -> bool:
+    """Whether no other thread of this process has `path`, which nobody else opens from now on."""
+    with _guard:
+        return _held.setdefault(path, own) is own
+
+
+def _wait(path: Path, deadline: float, holder: Holder | None) -> None:
+    if time.monotonic() >= deadline:
+        raise InUse(f"{path.parent} is in use by {holder or 'another process'}; wait until it ends, or stop it.")
+    time.sleep(POLL_SECONDS)
 
 
 def _try(file: IO[str]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, LAST, PARENT_MARK
-from searcher.checkpoints import TrainingState, peek_state
+from searcher.checkpoints import TrainingState, peek_state, stored_best
 from searcher.datasets.listing import Listing
 from searcher.files import read_json, write_json
 from searcher.recipe import TrainingRecipe, digest
@@ -71,13 +71,18 @@ def parent_of(
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder / "lock"):
         state = peek_state(folder / LAST) if (folder / LAST).exists() else TrainingState(key)
-        if state.key != key or len(state.history) < epochs or not (folder / BEST).exists():
+        if state.key != key or len(state.history) < epochs or _lacks_best(folder, state):
             if trial is not None:
                 write_json(trial / PARENT_MARK, {"key": key})
             state = train(folder)
     mark = None if trial is None else trial / PARENT_MARK
     trained_here = mark is not None and mark.exists() and read_json(mark) == {"key": key}
     return Parent(key, folder / BEST, state, trained_here)
+
+
+def _lacks_best(folder: Path, state: TrainingState) -> bool:
+    """Whether the weights of the best epoch are not on disk: a process may end between writing its two files."""
+    return state.best is None or stored_best(folder / BEST) != state.best.epoch
 
 
 def _content_digest(path: Path) -> str:

@@ -21,7 +21,7 @@ from bhvit.checkpoint import save_weights
 from bhvit.errors import InvalidInput
 from bhvit.quantizers.first_batch import all_done
 from searcher.checkpoint_files import BEST, LAST
-from searcher.checkpoints import TrainingState, load_state, read_tensors, save_state
+from searcher.checkpoints import TrainingState, load_state, save_state, stored_best
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.devices import memory_exhaustion_named, mixed_precision
 from searcher.evaluation import evaluate
@@ -146,7 +146,7 @@ def _resumed(model: nn.Module, optimizer: torch.optim.Optimizer, run: PhaseRun) 
         return TrainingState(run.key)
     state = load_state(path, model, optimizer, run.key)
     best = state.best
-    if best is not None and _stored_best(run.directory / BEST) != best.epoch:
+    if best is not None and stored_best(run.directory / BEST) != best.epoch:
         if best.epoch != len(state.history):
             raise InvalidInput(
                 f"{run.directory / BEST} must hold the weights of epoch {best.epoch}, but it does not; restore it, or "
@@ -188,10 +188,6 @@ def _copied(model: nn.Module) -> Weights:
 def _save_last(model: nn.Module, optimizer: torch.optim.Optimizer, run: PhaseRun, state: TrainingState) -> None:
     if run.ranks.first:
         save_state(run.directory / LAST, model, optimizer, state)
-
-
-def _stored_best(path: Path) -> int:
-    return int(read_tensors(path)[1].get("epoch", 0)) if path.exists() else 0
 
 
 def _save_best(model: nn.Module, run: PhaseRun, record: EpochRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 
+from bhvit.errors import InvalidInput
 from searcher.evidence import Digits, TrialResult
 from searcher.records import Outcome, TrialRecord, write_record
 from searcher.space import Space
@@ -27,6 +28,9 @@ class TrialTable:
         self._open: set[int] = set()
         self._results: list[TrialResult] = []  # by number
         for record in folder.records():
+            if record.number in self._records:
+                both = f"{self._records[record.number].name} and {record.name}"
+                raise InvalidInput(f"{folder.trials} must hold every trial once, but it has {both}; move one away.")
             self._remember(record)
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bhvit.errors import InvalidInput
 from searcher.candidate_trainer import CandidateTrainer
 from searcher.executors.executor import Executor
+from searcher.executors.placement import Placement
 from searcher.executors.processes import ProcessExecutor, WorkerPool
 from searcher.space import Space
 
@@ -98,6 +99,13 @@ def executor_for(
     places = [devices[i % len(devices)] for i in range(search.workers)]
     names = [f"worker {i + 1}" + (f" on {place}" if len(devices) > 1 else "") for i, place in enumerate(places)]
     return ProcessExecutor([replace(train, device=place) for place in places], names, pool)
+
+
+def check_executor(args: argparse.Namespace) -> None:
+    """Raise `InvalidInput` for options that contradict each other, before anything is printed or started."""
+    devices_from(args)
+    if _wants_ray(args) and args.gpus_per_trial is not None:
+        Placement(1.0, args.gpus_per_trial)
 
 
 def _wants_ray(args: argparse.Namespace) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import add_storage_argument, changed_budget
-from searcher.commands.executors import add_executor_arguments
+from searcher.commands.executors import add_executor_arguments, check_executor
 from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     space = _asked_for(load_space(args.file), args)
     if args.trials is not None and args.trials < 1:
         raise InvalidInput(f"--trials must be at least 1, but it is {args.trials}.")
+    check_executor(args)
     found = profile(space)
     out = console()
     out.print(space_view(space, found))
@@ -67,7 +68,13 @@ def run(args: argparse.Namespace) -> int:
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
         again = [args.file, *places(args)]
-        go_on = ["search", *again, *_options(args), "--trials", str(2 * summary.planned)]
+        go_on = [
+            "search",
+            *again,
+            *_options(args),
+            "--trials",
+            str(max(summary.planned, min(2 * summary.planned, summary.feasible))),
+        ]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)
 

@@ -120,6 +120,8 @@ class ProcessExecutor:
             process = ChildProcess(__name__, take)
         else:
             process.take = take
+            if process.ended:  # while it had nothing to do: nobody else will say so
+                take(None)
         process.tell((slot.name, slot.train))
         return process
 

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ class RayExecutor:
             if not calls:
                 time.sleep(left)
                 return None
-            ended, _ = ray.wait(list(calls), timeout=left)
+            try:
+                ended, _ = ray.wait(list(calls), timeout=left)
+            except ray.exceptions.RayError as error:
+                raise _gone(error) from error
             if not ended:
                 return None
             message = self._take(calls[ended[0]])
@@ -115,7 +119,8 @@ class RayExecutor:
     def close(self) -> None:
         """Kill all workers, leave the cluster, and end it if it was started here."""
         for worker in self._workers:
-            ray.kill(worker.actor)
+            with suppress(ray.exceptions.RayError):  # a cluster that is gone has no workers either
+                ray.kill(worker.actor)
         self._workers.clear()
         self._waiting.clear()
         if self._connected_here:
@@ -202,8 +207,16 @@ class RayExecutor:
     def _capacity(self) -> int:
         """How many trials the machines of the cluster have room for, as of a moment ago."""
         if time.monotonic() - self._looked_at >= LOOK_S:
-            self._room, self._looked_at = sum(map(self._placement.fits, machines())), time.monotonic()
+            try:
+                self._room, self._looked_at = sum(map(self._placement.fits, machines())), time.monotonic()
+            except ray.exceptions.RayError as error:
+                raise _gone(error) from error
         return self._room
+
+
+def _gone(error: ray.exceptions.RayError) -> InvalidInput:
+    reason = " ".join(str(error).split())[:200]
+    return InvalidInput(f"the Ray cluster does not answer any more ({reason}); start it, then the same command again.")
 
 
 def _is_hopeless(error: ray.exceptions.RayError) -> bool:

@@ -384,3 +384,17 @@ def test_optuna_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]
 def test_single_candidate_space_is_trained_once(tmp_path: Path) -> None:
     summary = run_search(small_space(widths={}, precision={}), tmp_path / "s", ThreadExecutor(fake_train))
     assert (summary.ended, summary.trained, summary.records[0].outcome) == (Ended.EXHAUSTED, 1, Outcome.COMPLETE)
+
+
+def test_trials_that_only_waited_are_not_begun_by_a_run_that_wants_fewer(tmp_path: Path) -> None:
+    def train(job: TrialJob, report: Report) -> Metrics:
+        if job.number == 2 and job.attempt == 1:
+            raise KeyboardInterrupt
+        return fake_train(job, report)
+
+    stopped = search(tmp_path / "s", executor=ThreadExecutor(train), workers=3)
+    waiting = [r.number for r in stopped.records if r.outcome is Outcome.WAITING]
+    assert waiting
+    fewer = search(tmp_path / "s", trials=2, workers=3)
+    assert [r.number for r in fewer.records if r.outcome is Outcome.WAITING] == waiting
+    assert table(search(tmp_path / "s", workers=3).records) == table(search(tmp_path / "calm", workers=3).records)

@@ -75,3 +75,15 @@ def test_orphaned_fork_of_a_killed_process_does_not_keep_the_lock(tmp_path: Path
             assert holder_of(tmp_path / "lock") is None
         finally:
             os.kill(orphan, signal.SIGKILL)
+
+
+def test_refused_second_hold_leaves_the_lock_with_the_first(tmp_path: Path) -> None:
+    """POSIX drops a lock when its process closes any descriptor of the file."""
+    path = tmp_path / "lock"
+    with hold(path):
+        with pytest.raises(InvalidInput, match="is in use by process"), hold(path):
+            pass
+        assert holder_of(path) is not None
+        script = f"from pathlib import Path; from searcher.lock import hold\nwith hold(Path({str(path)!r})): pass"
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert "is in use by process" in other.stderr

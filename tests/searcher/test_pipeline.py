@@ -263,7 +263,7 @@ def test_of_many_that_need_a_parent_one_trains_and_the_others_wait(tmp_path: Pat
 
             metadata = {"state": json.dumps(dataclasses.asdict(state))}
             save_file({"x": torch.ones(1)}, folder / LAST, metadata)
-            save_file({"x": torch.ones(1)}, folder / BEST)
+            save_file({"x": torch.ones(1)}, folder / BEST, {"epoch": "1"})
             return state
 
         parents[name] = parent_of("key", 1, tmp_path / "warm", tmp_path / name, train_it)
@@ -277,6 +277,28 @@ def test_of_many_that_need_a_parent_one_trains_and_the_others_wait(tmp_path: Pat
     assert len(trained) == 1
     assert {name for name, parent in parents.items() if parent.trained_here} == set(trained)
     assert {parent.accuracy for parent in parents.values()} == {0.5}
+
+
+def test_parent_killed_between_its_last_two_files_is_completed_before_anyone_starts_from_it(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    records = tuple(EpochRecord("fp", epoch, 2, 1.0, 1.0, epoch / 10, 1.0) for epoch in (1, 2))
+    state = TrainingState("key", records)  # the last epoch is the best
+    folder = tmp_path / "warm" / "key"
+    folder.mkdir(parents=True)
+    (tmp_path / "trial").mkdir()
+    save_file({"x": torch.ones(1)}, folder / LAST, {"state": json.dumps(dataclasses.asdict(state))})
+    save_file({"x": torch.ones(1)}, folder / BEST, {"epoch": "1"})
+    asked = []
+
+    def train_it(place: Path) -> TrainingState:
+        asked.append(place)
+        save_file({"x": torch.ones(1)}, place / BEST, {"epoch": "2"})
+        return state
+
+    for _ in range(2):
+        assert parent_of("key", 2, tmp_path / "warm", tmp_path / "trial", train_it).accuracy == 0.2
+    assert asked == [folder]
 
 
 def test_training_uses_the_threads_it_is_given(data: DataConfig, tmp_path: Path) -> None:
