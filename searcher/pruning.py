@@ -15,10 +15,14 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.evidence import TrialResult
 from searcher.records import Outcome
 from searcher.schema import from_mapping
+
+WITNESSES = 500  # complete trials that are asked whether an epoch tells who ends well
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Median(Pruning):
 
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
         epoch = len(curve)
-        complete = [o.curve for o in others if o.outcome is Outcome.COMPLETE and len(o.curve) >= epoch]
+        complete = [o.curve for o in others if _is_complete(o, epoch)]
         if epoch <= self.warmup_epochs or len(complete) < self.startup_trials:
             return False
         return max(curve) < statistics.median(other[epoch - 1] for other in complete)
@@ -66,31 +70,38 @@ class Median(Pruning):
 
 @dataclass(frozen=True)
 class Rank(Pruning):
-    """Keep the best of those that came as far, judged by their best accuracy so far; the default.
+    """Keep the best of those that came as far, where that has told who ends well; the default.
 
     With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a
-    trial goes on only if it is in the better half, rounded up, of all trials that reached this epoch. Nothing is
-    stopped before `startup_trials` have finished. This is asynchronous successive halving counted from the end of the
-    phase, because learning rates fall towards it however long it is, by the measure that the result is chosen by.
+    trial goes on only if its best accuracy so far is in the better half, rounded up, of all trials that reached this
+    epoch. Nothing is stopped before `startup_trials` are complete, nor where less than a share `concordance` of the
+    pairs of complete trials had the same order at this epoch as at their end: 0.5 is pure chance, 0 trusts every epoch.
+
+    This is asynchronous successive halving (`SuccessiveHalving`) counted from the end of the phase, because learning
+    rates fall towards it however long it is, by the measure that the result is chosen by.
     """
 
-    startup_trials: int = 1
+    startup_trials: int = 4
     reduction_factor: int = 2
     rungs: int = 3
+    concordance: float = 0.55
 
     def __post_init__(self) -> None:
         _at_least("startup_trials", self.startup_trials, 1)
         _at_least("reduction_factor", self.reduction_factor, 2)
         _at_least("rungs", self.rungs, 1)
+        if not 0 <= self.concordance <= 1:
+            raise InvalidInput(f"concordance must lie between 0 and 1, but it is {self.concordance}.")
 
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
         epoch, best = len(curve), max(curve)
-        rungs = {math.ceil(epochs / self.reduction_factor**k) for k in range(1, self.rungs + 1)}
-        if epoch not in rungs or sum(bool(o.curve) for o in others) < self.startup_trials:
+        if epoch not in {math.ceil(epochs / self.reduction_factor**k) for k in range(1, self.rungs + 1)}:
             return False
         seen = [max(o.curve[:epoch]) for o in others if len(o.curve) >= epoch]
-        better = sum(accuracy > best for accuracy in seen)
-        return better >= math.ceil((len(seen) + 1) / self.reduction_factor)
+        if sum(accuracy > best for accuracy in seen) < math.ceil((len(seen) + 1) / self.reduction_factor):
+            return False
+        complete = [(max(o.curve[:epoch]), max(o.curve)) for o in others if _is_complete(o, epoch)]
+        return len(complete) >= self.startup_trials and _concordance(complete[-WITNESSES:]) >= self.concordance
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,17 @@ def pruning_to_plain(rule: Pruning) -> dict[str, Any]:
     """The inverse of `pruning_from`."""
     name = next(name for name, kind in PRUNERS.items() if type(rule) is kind)
     return {"name": name, **asdict(rule)}
+
+
+def _is_complete(other: TrialResult, epoch: int) -> bool:
+    return other.outcome is Outcome.COMPLETE and len(other.curve) >= epoch
+
+
+def _concordance(pairs: Sequence[tuple[float, float]]) -> float:
+    """Share of the pairs of points that have the same order in both coordinates, ties as a half; 0.5 for one point."""
+    here, there = np.array(pairs).T
+    order = np.sign(here[:, None] - here) * np.sign(there[:, None] - there)
+    return float(0.5 + 0.5 * order.sum() / max(1, order.size - len(order)))
 
 
 def _at_least(name: str, value: int, least: int) -> None:

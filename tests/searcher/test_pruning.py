@@ -120,6 +120,7 @@ def test_trial_is_compared_with_cheaper_ones_alone_where_costs_are_objectives() 
     [
         ({"name": "median", "startup_trials": 0}, "startup_trials must be at least 1, but it is 0."),
         ({"name": "hyperband", "max_epochs": 2, "min_epochs": 3}, "max_epochs must be at least 3, but it is 2."),
+        ({"name": "rank", "concordance": 1.5}, "concordance must lie between 0 and 1, but it is 1.5."),
         ({"name": "successive_halving", "reduction_factor": 1}, "reduction_factor must be at least 2, but it is 1."),
     ],
 )
@@ -128,11 +129,16 @@ def test_wrong_options_are_named(plain: dict[str, object], message: str) -> None
         pruning_from(plain, "search.pruner")
 
 
+def levels(trials: int, epochs: int, least: float = 0.0) -> list[TrialResult]:
+    """Complete trials of constant accuracies `least`, `least` + 0.01, ...: every epoch tells who ends well."""
+    return [result(number, (least + 0.01 * number,) * epochs, epochs) for number in range(trials)]
+
+
 def test_rank_keeps_the_better_half_after_an_eighth_a_quarter_and_a_half_of_the_phase() -> None:
-    others = [result(number, (0.1 * number,) * 8, 8) for number in range(5)]  # 0, 0.1, 0.2, 0.3, 0.4
+    others = levels(5, 8)  # 0, 0.01, 0.02, 0.03, 0.04
     for epoch in range(1, 8):  # of six trials the best three go on
-        assert Rank().stops(5, [0.15] * epoch, 8, others) is (epoch in (1, 2, 4))
-        assert not Rank().stops(5, [0.25] * epoch, 8, others)
+        assert Rank().stops(5, [0.015] * epoch, 8, others) is (epoch in (1, 2, 4))
+        assert not Rank().stops(5, [0.025] * epoch, 8, others)
 
 
 @pytest.mark.parametrize(
@@ -142,33 +148,47 @@ def test_rank_keeps_the_better_half_after_an_eighth_a_quarter_and_a_half_of_the_
         (Rank(), 10, [2, 3, 5]),
         (Rank(), 2, [1]),
         (Rank(), 1, []),
-        (Rank(1, 3, 2), 1000, [112, 334]),
-        (Rank(1, 3, 2), 8, [1, 3]),
+        (Rank(reduction_factor=3, rungs=2), 1000, [112, 334]),
+        (Rank(reduction_factor=3, rungs=2), 8, [1, 3]),
     ],
 )
 def test_rank_looks_at_shares_of_the_phase(rule: Rank, epochs: int, rungs: list[int]) -> None:
-    others = [result(number, (0.9,) * epochs, epochs) for number in range(9)]
+    others = levels(9, epochs, 0.9)
     assert [epoch for epoch in range(1, epochs) if rule.stops(9, [0.5] * epoch, epochs, others)] == rungs
 
 
 def test_rank_counts_the_best_accuracy_so_far() -> None:
-    others = [result(number, (0.1, 0.4) + (0.5,) * 6, 8) for number in range(9)]
+    others = [result(number, (0.1, 0.4 + 0.01 * number, *[0.5 + 0.01 * number] * 6), 8) for number in range(9)]
     assert not Rank().stops(9, [0.5, 0.1], 8, others)
     assert Rank().stops(9, [0.3, 0.3], 8, others)
 
 
 def test_rank_compares_with_trials_that_came_as_far_stopped_ones_included() -> None:
-    stopped = [result(number, (0.2, 0.2), 8) for number in range(6)]
-    ahead = [result(number, (0.6,) * 8, 8) for number in range(6, 9)]
-    assert not Rank().stops(9, [0.5] * 2, 8, [*stopped, *ahead])  # fourth of ten
-    assert Rank().stops(9, [0.5] * 2, 8, [*stopped[:2], *ahead])  # fourth of six
+    stopped = [result(number, (0.2, 0.2), 8) for number in range(10, 16)]
+    ahead = levels(4, 8, 0.6)
+    assert not Rank().stops(20, [0.5] * 2, 8, [*stopped, *ahead])  # fifth of eleven
+    assert Rank().stops(20, [0.5] * 2, 8, [*stopped[:3], *ahead])  # fifth of eight
 
 
-def test_rank_spares_the_first_trials() -> None:
-    others = [result(number, (0.9,) * EPOCHS) for number in range(3)]
-    assert Rank(startup_trials=3).stops(3, [0.1] * 2, EPOCHS, others)
-    assert not Rank(startup_trials=4).stops(3, [0.1] * 2, EPOCHS, others)
-    assert not Rank().stops(0, [0.1] * 2, EPOCHS, [])
+def test_rank_stops_nothing_before_enough_trials_are_complete() -> None:
+    assert Rank().stops(4, [0.1] * 2, 8, levels(4, 8, 0.5))
+    assert not Rank().stops(4, [0.1] * 2, 8, [*levels(3, 8, 0.5), result(3, (0.5, 0.5, 0.5), 8)])
+    assert not Rank(startup_trials=5).stops(4, [0.1] * 2, 8, levels(4, 8, 0.5))
+
+
+def test_rank_stops_nothing_where_the_curves_have_told_nothing() -> None:
+    told = levels(6, 8, 0.5)
+    reversed_at_the_end = [result(r.number, (*r.curve[:7], 0.9 - 0.01 * r.number), 8) for r in told]
+    assert Rank().stops(6, [0.1] * 2, 8, told)
+    assert not Rank().stops(6, [0.1] * 2, 8, reversed_at_the_end)
+    assert Rank(concordance=0).stops(6, [0.1] * 2, 8, reversed_at_the_end)
+
+
+def test_concordance_is_the_share_of_pairs_in_the_same_order() -> None:
+    early, final = (0.1, 0.2, 0.3, 0.3), (0.5, 0.7, 0.6, 0.8)  # 4 pairs the same, 1 reversed, 1 tied: 4.5 of 6
+    others = [result(number, (*[a] * 4, *[b] * 4), 8) for number, (a, b) in enumerate(zip(early, final, strict=True))]
+    assert Rank(concordance=0.75).stops(4, [0.05] * 4, 8, others)
+    assert not Rank(concordance=0.76).stops(4, [0.05] * 4, 8, others)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -176,4 +196,4 @@ def test_trial_as_good_as_the_best_at_every_epoch_is_never_stopped_by_rank(seed:
     curves = random_curves(30, seed)
     others = [result(number, tuple(curve)) for number, curve in enumerate(curves)]
     best = list(np.maximum.accumulate(curves, axis=1).max(axis=0))
-    assert not any(Rank().stops(30, best[:epoch], EPOCHS, others) for epoch in range(1, EPOCHS))
+    assert not any(Rank(concordance=0).stops(30, best[:epoch], EPOCHS, others) for epoch in range(1, EPOCHS))
