@@ -36,7 +36,14 @@ from searcher.trial_table import SEARCH_PHASE
 
 Floats = NDArray[np.float64]
 Propose = Callable[[int, Sequence[TrialResult]], Digits | None]
-RULES = ("rank", "median", "successive_halving", "hyperband")
+RULES: dict[str, dict[str, object]] = {
+    "none": {},
+    "rank": {},
+    "rank, unguarded": {"name": "rank", "startup_trials": 1, "concordance": 0},
+    "median": {},
+    "successive_halving": {},
+    "hyperband": {"max_epochs": 8},
+}
 RESAMPLES = 1000
 PARENT_EPOCHS = 10  # of phase 1, once for every pair of widths
 
@@ -166,7 +173,7 @@ def compare(
     losses: dict[str, Floats] = {}
     table = []
     for name in ("none", *rules):
-        rule = rule_named(name, length)
+        rule = pruning_from({"name": name, **RULES[name]}, name)
         runs = [
             search(place, place.by_sampler(seed) if proposals == "sampler" else place.at_random(seed), rule, epochs)
             for place in landscapes
@@ -186,11 +193,6 @@ def compare(
 def unlimited(space: Space) -> Space:
     """The space without its budget."""
     return Space(space.name, replace(space.file, budget=BudgetSection()))
-
-
-def rule_named(name: str, epochs: int) -> Pruning:
-    """A rule with its default options, `none` included."""
-    return pruning_from({"name": name, "max_epochs": epochs} if name == "hyperband" else name, "rule")
 
 
 def compare_studies(with_rule: Path, without: Path) -> dict:
@@ -251,7 +253,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--proposals", nargs="+", choices=("random", "sampler"), default=["random", "sampler"])
-    parser.add_argument("--rules", nargs="+", default=list(RULES))
+    parser.add_argument("--rules", nargs="+", choices=list(RULES)[1:], default=list(RULES)[1:])
     parser.add_argument("--whole", action="store_true", help="search all configurations, whatever they cost")
     parser.add_argument("--with", dest="with_rule", type=Path)
     parser.add_argument("--without", type=Path)

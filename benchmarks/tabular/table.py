@@ -67,14 +67,17 @@ class Table:
 
     @cached_property
     def noise(self) -> float | None:
-        """Standard deviation of one training's accuracy between seeds; None with fewer than two complete seeds.
+        """Standard deviation of one training's accuracy between seeds; None with a single seed.
 
-        From the differences of the first two, whose variance is twice that of one; the seeds' common shift is left out.
+        From the differences where the first two seeds both trained, whose variance is twice that of one training; what
+        all trainings of a seed have in common is left out.
         """
-        if len(self.complete_seeds) < 2:
+        if len(self.by_seed) < 2:
             return None
-        first, second = (self.by_seed[seed] for seed in self.complete_seeds[:2])
-        differences: NDArray[np.float64] = np.array([first[d].accuracy - second[d].accuracy for d in first])
+        first, second = (self.by_seed[seed] for seed in sorted(self.by_seed)[:2])
+        differences: NDArray[np.float64] = np.array(
+            [first[digits].accuracy - second[digits].accuracy for digits in first.keys() & second.keys()]
+        )
         return float(differences.std(ddof=1) / np.sqrt(2))
 
 
