@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import InvalidInput
-from searcher.pruning import Hyperband
+from searcher.pruning import Hyperband, Median
 from searcher.space import Space, load_space, parse_space
 from searcher.yaml_file import parse_yaml
 from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
