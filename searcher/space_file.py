@@ -12,7 +12,7 @@ from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.budget import QUANTITIES, BudgetSection
 from searcher.families import family_named
-from searcher.pruning import Pruning, Rank, pruning_from, pruning_to_plain
+from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
 from searcher.schema import from_mapping
 from searcher.variables import PrecisionSection, WidthsSection
@@ -92,7 +92,7 @@ class SearchSection:
     threads: int | None = None
     processes: int = 1
     startup: int | None = None
-    pruner: Pruning = field(default_factory=Rank)
+    pruner: Pruning = field(default_factory=Median)
     objectives: tuple[str, ...] = ("accuracy",)
     lookahead: int | None = None
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import InvalidInput
-from searcher.pruning import Hyperband, Rank
+from searcher.pruning import Hyperband, Median
 from searcher.space import Space, load_space, parse_space
 from searcher.yaml_file import parse_yaml
 from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
@@ -150,7 +150,7 @@ def test_preset_and_the_same_lists_are_the_same_question() -> None:
 
 
 def test_pruner_is_a_name_or_a_mapping_with_options() -> None:
-    assert small_space().search.pruner == Rank()
+    assert small_space().search.pruner == Median()
     hyperband = {"name": "hyperband", "max_epochs": 9}
     assert small_space(search={"pruner": hyperband}).search.pruner == Hyperband(max_epochs=9)
 
