@@ -70,7 +70,7 @@ class Median(Pruning):
 
 @dataclass(frozen=True)
 class Rank(Pruning):
-    """Keep the best of those that came as far, where that has told who ends well; the default.
+    """Keep the best of those that came as far, where that has told who ends well.
 
     With `reduction_factor` 2 and 3 `rungs`: after an eighth, a quarter and a half of phase 2 (epochs rounded up) a
     trial goes on only if its best accuracy so far is in the better half, rounded up, of all trials that reached this
