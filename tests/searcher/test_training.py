@@ -341,7 +341,7 @@ def test_truncated_checkpoint_is_refused_with_its_name_and_kept(root: Path, tmp_
     train(root, tmp_path, lambda record: True)
     whole = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(whole[:keep])
-    with pytest.raises(InvalidInput, match=r"last\.safetensors must be a whole checkpoint, but .*; delete it to train"):
+    with pytest.raises(InvalidInput, match=r"last\.safetensors must be a whole checkpoint, but .*; `searcher doctor"):
         train(root, tmp_path)
     assert (tmp_path / LAST).read_bytes() == whole[:keep]
 
