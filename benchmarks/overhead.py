@@ -1,6 +1,6 @@
 """What a search costs beside its trainings: the coordinator's work, and the time that workers wait for it.
 
-Run `python benchmarks/overhead.py [--workers 8] [--trials 40] [--seconds 5]`. Trainings are sleeps in real worker
+Run `python benchmarks/overhead.py [--workers 8] [--trials 80] [--seconds 5] [--space FILE]`. Trainings are sleeps in real worker
 processes, so that any number of workers fits on any machine; everything else is the real thing: proposals, records,
 events, and the study's mirror in SQLite. Ends with one line of JSON.
 """
@@ -20,7 +20,7 @@ from searcher.executors.processes import ProcessExecutor
 from searcher.records import EpochRecord, Metrics
 from searcher.space import load_space, parse_space
 
-SPACE = Path(__file__).parent.parent / "search_spaces" / "demo_fp_budget.yaml"
+SPACE = Path(__file__).parent.parent / "search_spaces" / "demo.yaml"
 EPOCHS = 5
 
 
@@ -50,8 +50,9 @@ def main() -> None:
     arguments.add_argument("--workers", type=int, default=8)
     arguments.add_argument("--trials", type=int, default=80)
     arguments.add_argument("--seconds", type=float, default=5.0)
+    arguments.add_argument("--space", default=str(SPACE), help="its feasible configurations are what proposals cost")
     args = arguments.parse_args()
-    plain = load_space(SPACE).to_plain()
+    plain = load_space(args.space).to_plain()
     plain["search"] |= {"workers": args.workers, "trials": args.trials, "pruner": {"name": "none"}}
     plain["enqueue"] = []
     space = parse_space(plain, "overhead")
