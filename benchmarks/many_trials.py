@@ -22,7 +22,7 @@ from searcher.feasible import feasible_set
 from searcher.files import write_text
 from searcher.proposals import Proposals
 from searcher.records import EpochRecord, Metrics, Outcome, TrialRecord, write_record
-from searcher.space import Space, load_space
+from searcher.space import Space, load_space, parse_space
 from searcher.study_folder import StudyFolder
 from searcher.trial_table import TrialTable
 
@@ -37,7 +37,8 @@ def main() -> None:
     trials = arguments.parse_args().trials
     with tempfile.TemporaryDirectory() as name:
         folder = StudyFolder(Path(name) / "study")
-        space = load_space(SPACE)
+        plain = load_space(SPACE).to_plain()
+        space = parse_space({**plain, "enqueue": []}, SPACE.stem)
         write_study(space, folder, trials)
         print(f"{trials} trials of {space.name}, {space.size} configurations")
         figures = {
