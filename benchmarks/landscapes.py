@@ -67,7 +67,7 @@ class Landscape:
         radices = [len(v.choices) for v in self.space.variables]
         return np.ravel_multi_index(tuple(self.feasible.codes.T.astype(np.intp)), radices)
 
-    @property
+    @cached_property
     def log_costs(self) -> Floats:
         """Logarithms of memory and OPs of every configuration, `size x 2`."""
         return _log_costs(self.space.to_yaml())
