@@ -1,8 +1,8 @@
 """What a search costs beside its trainings: the coordinator's work, and the time that workers wait for it.
 
-Run `python benchmarks/overhead.py [--workers 8] [--trials 80] [--seconds 5] [--space FILE]`. Trainings are sleeps in real
-worker processes, so that any number of workers fits on any machine; everything else is the real thing: proposals, records,
-events, and the study's mirror in SQLite. Ends with one line of JSON.
+Run `python benchmarks/overhead.py [--workers 8] [--trials 80] [--seconds 5] [--space FILE]`. Trainings are sleeps in
+real worker processes, so that any number of workers fits on any machine; everything else is the real thing: proposals,
+records, events, and the study's mirror in SQLite. Ends with one line of JSON.
 """
 
 from __future__ import annotations
