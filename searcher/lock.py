@@ -68,8 +68,8 @@ def holder_of(path: Path) -> Holder | None:
         return _held[path]
     if not path.exists():
         return None
-    with path.open("a+", encoding="utf-8") as file:
-        return None if _try(file) else _read(file)
+    with path.open("r", encoding="utf-8") as file:  # a reader may have no right to write
+        return None if _try(file, fcntl.LOCK_SH) else _read(file)
 
 
 def _reserve(path: Path, own: Holder) -> bool:
@@ -84,9 +84,9 @@ def _wait(path: Path, deadline: float, holder: Holder | None) -> None:
     time.sleep(POLL_SECONDS)
 
 
-def _try(file: IO[str]) -> bool:
+def _try(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

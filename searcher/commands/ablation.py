@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.costs:
         records = folder.records()
         if args.json:
-            print_json(ablation_rows(space, records))
+            print_json("ablation", {"steps": ablation_rows(space, records)})
         else:
             out.print(ablation_view(space, records))
         return 0

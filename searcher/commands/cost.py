@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     candidate = _from_space(args) if args.file else _from_flags(args)
     report = candidate.cost(args.accounting)
     if args.json:
-        print_json(cost_json(candidate, report))
+        print_json("cost", cost_json(candidate, report))
     else:
         console().print(cost_view(candidate, report))
     return 0

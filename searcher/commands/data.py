@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the known data sets, or one of them."""
     if args.data is None:
         _refuse_flags(args, "no data set is named")
-        print_json(sources_json()) if args.json else console().print(sources_view())
+        print_json("data", {"sources": sources_json()}) if args.json else console().print(sources_view())
         return 0
     config = _config(args)
     found = describe(config, config.list_images())
-    print_json(found) if args.json else console().print(listing_view(found))
+    print_json("data", found) if args.json else console().print(listing_view(found))
     return 0
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 
 from searcher.commands.arguments import add_storage_argument
-from searcher.commands.studies import study_named
+from searcher.commands.studies import add_study_arguments, study_of
 from searcher.doctor import examine, mend
 from searcher.findings import Verdict
 from searcher.views.console import console, print_json
@@ -26,7 +26,7 @@ from searcher.views.doctor import doctor_view
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
+    add_study_arguments(parser)
     parser.add_argument("--fix", action="store_true", help="mend what can be mended")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
     add_storage_argument(parser)
@@ -34,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, mend where asked, and print."""
-    folder = study_named(args.study)
+    folder = study_of(args)
     findings = (mend if args.fix else examine)(folder, args.storage)
     healthy = all(finding.verdict is not Verdict.WRONG for finding in findings)
     if args.json:
-        print_json({"study": str(folder.path), "healthy": healthy, "findings": [f.to_json() for f in findings]})
+        print_json(
+            "doctor", {"study": str(folder.path), "healthy": healthy, "findings": [f.to_json() for f in findings]}
+        )
     else:
         console().print(doctor_view(folder.path, findings))
     return 0 if healthy else 1

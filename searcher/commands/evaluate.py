@@ -14,7 +14,7 @@ import dataclasses
 from typing import Any
 
 from bhvit.errors import InvalidInput
-from searcher.commands.studies import study_named
+from searcher.commands.studies import add_study_arguments, study_of
 from searcher.commands.testing import evaluated_once
 from searcher.records import TrialRecord
 from searcher.study_folder import StudyFolder
@@ -23,7 +23,7 @@ from searcher.views.console import console, print_json, table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
+    add_study_arguments(parser)
     parser.add_argument("trial", metavar="TRIAL", type=int, help="number of the trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate the trial's best weights, or recall what they scored."""
-    folder = study_named(args.study)
+    folder = study_of(args)
     record = _trial(folder, args.trial)
     evaluation, known = evaluated_once(folder, record, args.device)
     result = dataclasses.asdict(evaluation)
     if args.json:
-        print_json(result)
+        print_json("evaluate", result)
     else:
         _show(record, result, known)
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.executors import devices_from, executor_for
-from searcher.commands.studies import RUNS
+from searcher.commands.studies import RUNS, add_runs_argument
 from searcher.coordinator import Ended, SearchSummary, run_search
 from searcher.executors.processes import WorkerPool
 from searcher.preflight import check_trainable
@@ -25,7 +25,7 @@ from searcher.views.live import LiveSearch
 
 def add_run_arguments(parser: argparse.ArgumentParser, named_after: str = "the space file") -> None:
     """Declare where studies are kept and what they are trained on; without `--study` they are `named_after`."""
-    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
+    add_runs_argument(parser)
     parser.add_argument("--study", metavar="NAME", help=f"name of the study (default: from {named_after})")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(

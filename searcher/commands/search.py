@@ -26,10 +26,11 @@ from searcher.commands.executors import add_executor_arguments, check_executor
 from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
+from searcher.ranking import ranked
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console
-from searcher.views.leaderboard import leaderboard, ranked
+from searcher.views.leaderboard import leaderboard
 from searcher.views.space import space_view
 from searcher.views.study import next_commands, study_view
 

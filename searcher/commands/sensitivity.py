@@ -18,14 +18,13 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import WARM_STARTS
 from searcher.commands.arguments import add_settings, chosen
 from searcher.commands.running import check_device
-from searcher.commands.studies import RUNS
+from searcher.commands.studies import add_runs_argument
 from searcher.feasible import feasible_set
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.preflight import check_trainable
@@ -50,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"measure with up to N batches of 128 training and as many of validation images (default: {BATCHES})",
     )
-    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
+    add_runs_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput(f"the parent must be trained and measured, but {error}") from error
     first = most_promising(space, feasible_set(space), prior_of(space, sensitivity), choices)
     if args.json:
-        print_json(sensitivity_json(space, candidate, sensitivity, first))
+        print_json("sensitivity", sensitivity_json(space, candidate, sensitivity, first))
     else:
         console().print(sensitivity_view(space, candidate, sensitivity, first))
     return 0

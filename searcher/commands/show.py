@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 
 from bhvit.errors import InvalidInput
-from searcher.commands.studies import study_named
+from searcher.commands.studies import add_study_arguments, study_of
 from searcher.views.console import console, print_json
 from searcher.views.study import study_json, study_view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in runs/")
+    add_study_arguments(parser)
     parser.add_argument("--top", type=int, default=20, metavar="N", help="only the N best (default: 20)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -27,10 +27,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the study."""
     if args.top < 1:
         raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
-    folder = study_named(args.study)
+    folder = study_of(args)
     space, records = folder.space(), folder.records()
     if args.json:
-        print_json(study_json(folder, space, records))
+        print_json("show", study_json(folder, space, records))
     else:
         console().print(study_view(folder, space, records, args.top))
     return 0

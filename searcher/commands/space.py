@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     space = load_space(args.file)
     found = profile(space)
     if args.json:
-        print_json(space_json(space, found))
+        print_json("space", space_json(space, found))
     else:
         console().print(space_view(space, found))
     return 0 if found.satisfiable else 2

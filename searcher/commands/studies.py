@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
@@ -10,12 +11,28 @@ from searcher.study_folder import StudyFolder
 RUNS = Path("runs")
 
 
-def study_named(text: str) -> StudyFolder:
+def add_runs_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--runs DIR`."""
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="folder of all studies (default: runs)")
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `STUDY` and `--runs DIR`; `study_of` finds what they mean."""
+    parser.add_argument("study", metavar="STUDY", help="folder of the study, or its name in the folder of all studies")
+    add_runs_argument(parser)
+
+
+def study_of(args: argparse.Namespace) -> StudyFolder:
+    """The study that the arguments name."""
+    return study_named(args.study, args.runs)
+
+
+def study_named(text: str, runs: Path = RUNS) -> StudyFolder:
     """The study folder at path `text`, or `runs/<text>`; raises `InvalidInput` listing the studies there are."""
-    for path in (Path(text), RUNS / text):
+    for path in (Path(text), runs / text):
         folder = StudyFolder(path)
         if folder.space_file.exists():
             return folder
-    known = sorted(p.parent.name for p in RUNS.glob("*/space.yaml"))
-    there = f"studies in {RUNS}: {', '.join(known)}" if known else f"there is no study in {RUNS} yet"
-    raise InvalidInput(f"{text} must be the folder of a study, or its name in {RUNS}, but it is neither; {there}.")
+    known = sorted(p.parent.name for p in runs.glob("*/space.yaml"))
+    there = f"studies in {runs}: {', '.join(known)}" if known else f"there is no study in {runs} yet"
+    raise InvalidInput(f"{text} must be the folder of a study, or its name in {runs}, but it is neither; {there}.")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
 PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
 
 
@@ -64,6 +66,6 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
     return result
 
 
-def print_json(data: Any) -> None:
-    """Write `data` to standard output as indented JSON."""
-    print(json.dumps(data, indent=1, allow_nan=False))
+def print_json(view: str, data: Mapping[str, Any]) -> None:
+    """Write what the command `view` shows to standard output as indented JSON, with the version of its form."""
+    print(json.dumps({"view": view, "schema": JSON_SCHEMA, **data}, indent=1, allow_nan=False))

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from searcher.budget import Budget
-from searcher.records import Metrics, Outcome, TrialRecord
+from searcher.ranking import metrics_of, ranked
+from searcher.records import Outcome, TrialRecord
 from searcher.views.candidate import factor_text, precision_text
 from searcher.views.console import table
 from searcher.views.numbers import count_text, size_text
 
 STOPPED_MARK = "~"  # beside an accuracy of a trial that its learning curve stopped
-
-
-def ranked(records: Iterable[TrialRecord], budget: Budget) -> list[TrialRecord]:
-    """Trained trials within `budget`, best first: by accuracy, then cheaper memory, then earlier number."""
-    fitting = [r for r in records if r.outcome.trained and not budget.violations(r)]
-    return sorted(fitting, key=lambda r: (-metrics_of(r).accuracy, r.memory_bytes, r.number))
-
-
-def metrics_of(record: TrialRecord) -> Metrics:
-    """Metrics of a trained trial (`TrialRecord` makes sure that it has them)."""
-    assert record.metrics is not None
-    return record.metrics
 
 
 def leaderboard(records: Sequence[TrialRecord], budget: Budget, top: int | None = None) -> Table:
@@ -77,21 +66,6 @@ def leaderboard_notes(records: Sequence[TrialRecord], budget: Budget) -> list[st
     if over:
         notes.append(f"{len(over)} trained under an earlier budget and over this one: not listed.")
     return notes
-
-
-def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """Outcome -> number of trials, in the order of `Outcome`, without zeros."""
-    counts = dict.fromkeys(Outcome, 0)
-    for record in records:
-        counts[record.outcome] += 1
-    return {outcome.value: n for outcome, n in counts.items() if n}
-
-
-def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
-    """FP trainings that these trials ran, and those they were spared because a parent of equal widths existed."""
-    metrics = [r.metrics for r in records if r.metrics is not None]
-    run = sum(m.parent_trained for m in metrics)
-    return run, len(metrics) - run
 
 
 def record_json(record: TrialRecord, budget: Budget) -> Mapping[str, Any]:

@@ -12,17 +12,11 @@ from rich.text import Text
 
 from searcher.events import SearchStarted, last_start
 from searcher.front import pareto_front
+from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
-from searcher.views.leaderboard import (
-    leaderboard,
-    leaderboard_notes,
-    outcome_counts,
-    parents_saved,
-    ranked,
-    record_json,
-)
+from searcher.views.leaderboard import leaderboard, leaderboard_notes, record_json
 from searcher.views.numbers import duration_text
 
 _COST_NAMES = {"memory": "memory", "ops": "OPs"}

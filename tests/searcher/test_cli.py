@@ -164,7 +164,7 @@ def test_train_asks_for_one_candidate(space_file, capsys) -> None:
 
 def test_ablation_shows_its_costs_before_anything_is_trained(capsys) -> None:
     assert main(["ablation", "search_spaces/pets_tiny.yaml", "--costs", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["steps"]
     figures = [(r["step"], f"{r['memory_bytes'] / 2**20:.2f}", f"{r['ops'] / 1e6:.1f}") for r in rows]
     assert figures == [("base", "1.55", "49.3"), ("+ intermediate", "3.45", "100.7"), ("+ hidden", "13.68", "382.3")]
     assert {r["accuracy"] for r in rows} == {None}

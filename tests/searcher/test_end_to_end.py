@@ -189,7 +189,7 @@ def test_ablation_trains_three_models_each_from_its_own_parent(folder, capsys) -
     assert main([*arguments, "--intermediate", "2"]) == 0
     capsys.readouterr()
     assert main([*arguments, "--intermediate", "2", "--costs", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["steps"]
     assert [row["step"] for row in rows] == ["base", "+ intermediate", "+ hidden"]
     assert all(0 <= row["accuracy"] <= 1 and 0 <= row["parent_accuracy"] <= 1 for row in rows)
     assert len(list((folder / "abl" / "_warm_starts").iterdir())) == 3

@@ -10,11 +10,12 @@ from rich.console import Console
 from bhvit import TINY, PrecisionPlan
 from searcher.budget import Budget
 from searcher.candidate import Candidate
+from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
 from searcher.study_folder import StudyFolder
 from searcher.views.candidate import choices_text, factor_text, precision_text
 from searcher.views.console import plain_text
-from searcher.views.leaderboard import leaderboard, outcome_counts, parents_saved, ranked
+from searcher.views.leaderboard import leaderboard
 from searcher.views.study import study_view
 from tests.searcher.spaces import small_space
 

@@ -1,0 +1,35 @@
+"""Which trials of a study count, and in which order; no torch, no optuna, no rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from searcher.budget import Budget
+from searcher.records import Metrics, Outcome, TrialRecord
+
+
+def ranked(records: Iterable[TrialRecord], budget: Budget) -> list[TrialRecord]:
+    """Trained trials within `budget`, best first: by accuracy, then cheaper memory, then earlier number."""
+    fitting = [r for r in records if r.outcome.trained and not budget.violations(r)]
+    return sorted(fitting, key=lambda r: (-metrics_of(r).accuracy, r.memory_bytes, r.number))
+
+
+def metrics_of(record: TrialRecord) -> Metrics:
+    """Metrics of a trained trial (`TrialRecord` makes sure that it has them)."""
+    assert record.metrics is not None
+    return record.metrics
+
+
+def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Outcome -> number of trials, in the order of `Outcome`, without zeros."""
+    counts = dict.fromkeys(Outcome, 0)
+    for record in records:
+        counts[record.outcome] += 1
+    return {outcome.value: n for outcome, n in counts.items() if n}
+
+
+def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
+    """FP trainings that these trials ran, and those they were spared because a parent of equal widths existed."""
+    metrics = [r.metrics for r in records if r.metrics is not None]
+    run = sum(m.parent_trained for m in metrics)
+    return run, len(metrics) - run

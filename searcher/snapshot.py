@@ -1,0 +1,99 @@
+"""A study as it stands at one moment: what every view looks at, also while a search runs; no torch, no optuna."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from searcher.budget import Budget, BudgetSection
+from searcher.events import SearchStarted, last_start
+from searcher.lock import Holder, holder_of
+from searcher.ranking import ranked
+from searcher.records import TrialRecord
+from searcher.space import Space
+from searcher.status import SearchStatus, read_status
+from searcher.study_folder import StudyFolder
+
+
+class State(StrEnum):
+    """What a study as a whole is doing."""
+
+    EMPTY = "empty"  # no trial yet, nobody at work
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"  # the same command goes on
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class StudySnapshot:
+    """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
+
+    `space.budget` is another one than the study was run with where it is `resliced` (`under`). `status` is what is
+    being trained, None where nobody is at work.
+    """
+
+    folder: StudyFolder
+    space: Space
+    records: tuple[TrialRecord, ...]
+    started: SearchStarted | None = None
+    holder: Holder | None = None
+    status: SearchStatus | None = None
+    resliced: bool = False
+
+    @property
+    def budget(self) -> Budget:
+        """The limits that the trials are looked at under."""
+        return self.space.budget
+
+    @cached_property
+    def ranked(self) -> list[TrialRecord]:
+        """Trained trials within the budget, best first."""
+        return ranked(self.records, self.budget)
+
+    @cached_property
+    def trained_beyond(self) -> int:
+        """Trained trials that are over the budget."""
+        return sum(r.outcome.trained for r in self.records) - len(self.ranked)
+
+    @cached_property
+    def done(self) -> int:
+        """Trials that count against `planned`: trained within the budget, whatever came of it."""
+        return sum(r.outcome.finished and r.attempts > 0 and not self.budget.violations(r) for r in self.records)
+
+    @property
+    def planned(self) -> int:
+        """Trials that the last run was asked for (`--trials` may differ from the space file)."""
+        return self.space.search.trials if self.started is None else self.started.planned
+
+    @property
+    def feasible(self) -> int | None:
+        """Configurations within the budget of the last run, in a sample where the space is too large to enumerate."""
+        return None if self.started is None or self.resliced else self.started.feasible
+
+    @property
+    def state(self) -> State:
+        """What the study is doing."""
+        if self.holder is not None:
+            return State.RUNNING
+        if not self.records:
+            return State.EMPTY
+        return State.DONE if self.done >= self.planned else State.INTERRUPTED
+
+    def under(self, budget: BudgetSection) -> StudySnapshot:
+        """The same trials looked at under another budget, without training any; what is feasible is not known then."""
+        space = Space(self.space.name, replace(self.space.file, budget=budget))
+        return replace(self, space=space, resliced=True)
+
+
+def snapshot_of(folder: StudyFolder) -> StudySnapshot:
+    """Read a study; raises `InvalidInput` where the folder holds none, or a damaged one."""
+    holder = holder_of(folder.lock)
+    return StudySnapshot(
+        folder,
+        folder.space(),
+        tuple(folder.records()),
+        last_start(folder.events),
+        holder,
+        None if holder is None else read_status(folder.path),
+    )

@@ -1,0 +1,56 @@
+"""What a running search is doing now, written down by its coordinator for those who watch; no rich, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bhvit.errors import InvalidInput
+from searcher.files import read_json
+from searcher.schema import from_mapping
+
+STATUS_FILE = "status.json"
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker and the trial it trains: its last step and last epoch.
+
+    `epoch` and `step` count from 1 and are 0 before the first one; `accuracy` (validation Top-1, 0..1) and `loss`
+    (training) are the last epoch's; `memory_bytes` the peak use of the worker's device, or of its process on the CPU;
+    `heard` is when it last said something, in seconds since 1970.
+    """
+
+    worker: str
+    number: int
+    phase: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    heard: float
+    accuracy: float | None = None
+    loss: float | None = None
+    images_per_second: float | None = None
+    memory_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """`status.json` of a study: `time` it was written, seconds `remaining` as far as can be told, the busy workers."""
+
+    time: float
+    planned: int
+    trained: int
+    remaining: float | None = None
+    trouble: str = ""
+    workers: tuple[WorkerStatus, ...] = ()
+
+
+def read_status(study_folder: Path) -> SearchStatus | None:
+    """The last status that a coordinator wrote, maybe long ago; None where there is none that can be read."""
+    path = study_folder / STATUS_FILE
+    try:
+        return from_mapping(SearchStatus, read_json(path), str(path)) if path.exists() else None
+    except InvalidInput:  # another version's: what it would show is only of the moment
+        return None
