@@ -60,6 +60,15 @@ def _share(text: str, where: str) -> Value:
     return value
 
 
+def _amount(parse: Callable[[str, str], float]) -> Callable[[str, str], Value]:
+    def parsed(text: str, where: str) -> Value:
+        if text.endswith("%"):
+            raise InvalidInput(f"{where} must be compared with an amount, but it is {text!r}; see {where}_share.")
+        return parse(text, where)
+
+    return parsed
+
+
 def _seconds(text: str, where: str) -> Value:
     match = _NUMBER.fullmatch(text)
     if match is None or match[2] not in _SECONDS:
@@ -82,8 +91,8 @@ FACTOR = Measure("factor", "", _plain_number, lambda value: f"{value:g}")
 ACCURACY = Measure("accuracy", "%", _share, _percent)
 POINTS = Measure("difference", "points", _share, lambda value: f"{100 * float(value or 0):+.1f}")
 SHARE = Measure("share", "%", _share, lambda value: f"{100 * float(value or 0):.0f}")
-BYTES = Measure("memory", "bytes", parse_bytes, lambda value: size_text(float(value or 0)))
-OPS = Measure("OPs", "OPs", parse_ops, lambda value: count_text(float(value or 0)))
+BYTES = Measure("memory", "bytes", _amount(parse_bytes), lambda value: size_text(float(value or 0)))
+OPS = Measure("OPs", "OPs", _amount(parse_ops), lambda value: count_text(float(value or 0)))
 SECONDS = Measure("time", "s", _seconds, lambda value: duration_text(float(value or 0)))
 PRECISION = Measure("precision", "", _precision, str)
 WORD = Measure("word", "", lambda text, where: text, str, ordered=False)
