@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from bhvit.precision import Precision
 from searcher.candidate import Candidate
+
+T = TypeVar("T", bound=Hashable)
 
 
 def widths_text(candidate: Candidate) -> str:
@@ -43,29 +45,26 @@ def precision_text(layers: Mapping[str, Precision]) -> str:
     """
     counts = Counter(layers.values())
     default = max(counts, key=lambda p: (counts[p], -p.weight_bits))
-    kinds: dict[str, dict[str, Precision]] = {}
-    for address, precision in layers.items():
-        kind = "downsample" if address.startswith("downsample") else address.rsplit(".", 1)[1]
-        kinds.setdefault(kind, {})[address] = precision
-    return ", ".join(
-        [default.name, *(part for kind, members in kinds.items() for part in _parts(kind, members, default))]
-    )
+    groups = uniform_groups(layers)
+    return ", ".join([default.name, *(f"{name} {precision}" for name, precision in groups if precision != default)])
 
 
-def _parts(kind: str, members: Mapping[str, Precision], default: Precision) -> list[str]:
-    precisions = set(members.values())
-    if len(precisions) == 1:
-        only = precisions.pop()
-        return [] if only == default else [f"{kind} {only}"]
-    stages: dict[str, dict[str, Precision]] = {}
-    for address, precision in members.items():
-        stages.setdefault(address.split(".", 1)[0], {})[address] = precision
-    parts: list[str] = []
-    for stage, blocks in stages.items():
-        found = set(blocks.values())
-        if len(found) == 1:
-            name = stage if kind == "downsample" else f"{stage}.{kind}"
-            parts += [f"{name} {p}" for p in found if p != default]
-        else:
-            parts += [f"{address} {p}" for address, p in blocks.items() if p != default]
-    return parts
+def uniform_groups(layers: Mapping[str, T]) -> Iterator[tuple[str, T]]:
+    """The values of all layers by the largest groups that share one: a kind of layer, a kind in a stage, a layer.
+
+    `downsample`, `mlp`; `stage2.attention`; `stage2.block0.attention`.
+    """
+    kinds: dict[str, dict[str, T]] = {}
+    for address, value in layers.items():
+        kinds.setdefault(address.rsplit(".", 1)[-1].rstrip("0123456789"), {})[address] = value
+    for kind, members in kinds.items():
+        if len(set(members.values())) == 1:
+            yield kind, next(iter(members.values()))
+            continue
+        stages: dict[str, dict[str, T]] = {}
+        for address, value in members.items():
+            stage, inside, _ = address.partition(".")
+            stages.setdefault(f"{stage}.{kind}" if inside else stage, {})[address] = value
+        for name, blocks in stages.items():
+            same = len(set(blocks.values())) == 1
+            yield from [(name, next(iter(blocks.values())))] if same else blocks.items()
