@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
+from bhvit.errors import InvalidInput
 from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
 from searcher.lock import Holder, holder_of
@@ -79,6 +80,18 @@ class StudySnapshot:
         if not self.records:
             return State.EMPTY
         return State.DONE if self.done >= self.planned else State.INTERRUPTED
+
+    def trial(self, number: int) -> TrialRecord:
+        """The trial with this number; raises `InvalidInput` saying which numbers there are."""
+        for record in self.records:
+            if record.number == number:
+                return record
+        there = (
+            f"its trials are {self.records[0].number} to {self.records[-1].number}" if self.records else "it is empty"
+        )
+        raise InvalidInput(
+            f"{self.folder.path} must have the trial that is asked for, but it has no {number}; {there}."
+        )
 
     def under(self, budget: BudgetSection) -> StudySnapshot:
         """The same trials looked at under another budget, without training any; what is feasible is not known then."""
