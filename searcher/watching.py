@@ -10,6 +10,7 @@ from pathlib import Path
 
 from searcher.event_tail import EventTail, Timed
 from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
+from searcher.front import COSTS
 from searcher.lock import Holder, holder_of
 from searcher.records import RECORD_FILE, Outcome, TrialRecord, read_record
 from searcher.snapshot import State, StudySnapshot
@@ -17,14 +18,14 @@ from searcher.standing import Standing
 from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, read_status
 from searcher.study_folder import StudyFolder
 
+FAILURES = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
 LOSSES_KEPT = 100
-FRONT_OBJECTIVES = ("accuracy", "memory", "ops")  # where a search has one objective
 
 
 class WatchedStudy:
     """A study as of the last `refresh`, which costs next to nothing where nothing has happened.
 
-    `records` are by number; `finished` says when each trial ended, `epochs` has the last epoch of trials under way as
+    `records` are by number, `under_way` and `failed` are numbers; `finished` says when each trial ended, `epochs` has the last epoch of trials under way as
     far as the end of the log tells it, `losses` the workers lost of late. `started` and `ended` are the last run's;
     `version` changes with the records.
     """
@@ -95,8 +96,9 @@ class WatchedStudy:
             self.started, self.since = history.started.event, history.started.time
         self.records = {record.number: record for record in self.folder.records()}
         self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
+        self.failed = {n for n, record in self.records.items() if record.outcome in FAILURES}
         objectives = self.space.search.objectives
-        front = tuple(objectives) if len(objectives) > 1 else FRONT_OBJECTIVES
+        front = tuple(objectives) if len(objectives) > 1 else COSTS
         self.standing = Standing.of(self.records.values(), self.space.budget, front)
         self.finished = history.finished
         self.epochs: dict[int, tuple[float, EpochFinished]] = {}
@@ -160,6 +162,7 @@ class WatchedStudy:
         self.records[record.number] = record
         self.standing.put(record, before)
         (self.under_way.add if record.outcome is Outcome.RUNNING else self.under_way.discard)(record.number)
+        (self.failed.add if record.outcome in FAILURES else self.failed.discard)(record.number)
         self.version += 1
 
     def _worker(self, number: int, told: WorkerStatus | None) -> WorkerStatus:

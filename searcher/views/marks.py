@@ -49,6 +49,9 @@ STATES: dict[State, Mark] = {
 }
 FRONT = Mark("◆", "magenta")  # on the Pareto front
 BEST = Mark("★", "bold")  # the most accurate within the budget
+LOST = Mark("†", "yellow")  # a worker
+ALERT = Mark("▲", "bold red")  # something that should not be so
+CHOSEN = Mark(">", "reverse")  # by the keys
 WITHIN, BEYOND = Mark("✓", "green"), Mark("↑", "yellow")  # the budget
 
 _SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many

@@ -1,0 +1,130 @@
+"""The two tables of `searcher watch`: who is training what, and what the trials came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from searcher.alerts import QUIET_SECONDS, SILENT_SECONDS
+from searcher.records import TrialRecord
+from searcher.status import WorkerStatus
+from searcher.views.candidate import factor_text, precision_text
+from searcher.views.event_lines import PHASES
+from searcher.views.grid import Cell, Column, grid
+from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
+from searcher.views.numbers import age_text, count_text, size_text
+from searcher.watching import WatchedStudy
+
+WORKER_COLUMNS = (
+    Column("", least=1),
+    Column("worker", least=8, cut=True),
+    Column("trial", right=True),
+    Column("phase", rank=2, least=9),
+    Column("epoch", right=True),
+    Column("step", right=True, rank=4),
+    Column("Top-1 %", right=True),
+    Column("loss", right=True, least=5, rank=3),
+    Column("img/s", right=True, rank=1),
+    Column("memory", right=True, least=8, rank=1),
+    Column("heard", right=True, least=5),
+)
+TRIAL_COLUMNS = (
+    Column("", least=1),
+    Column("", least=3),
+    Column("trial", right=True),
+    Column("Top-1 %", right=True),
+    Column("FP %", right=True, rank=3),
+    Column("memory", right=True, least=9),
+    Column("OPs", right=True, least=7),
+    Column("hidden", right=True, rank=1),
+    Column("MLP", right=True, rank=1),
+    Column("precision", least=18, cut=True),
+    Column("outcome", least=13, rank=2),
+    Column("ended", right=True, least=6),
+    Column("worker", rank=4),
+)
+
+
+def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int) -> list[Text]:
+    """A heading and a line a worker."""
+    return _marked(grid(WORKER_COLUMNS, [_worker_row(w, chosen, now) for w in workers], width), workers, chosen, width)
+
+
+def trial_lines(
+    study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int
+) -> list[Text]:
+    """A heading and a line a trial."""
+    records = [study.records[number] for number in numbers]
+    front = {record.number for record in study.standing.front}
+    rows = [_trial_row(study, record, front, chosen, now) for record in records]
+    return _marked(grid(TRIAL_COLUMNS, rows, width), records, chosen, width)
+
+
+def percent(accuracy: float | None) -> str:
+    """Top-1 in %, one decimal, without its unit, which is the heading's."""
+    return "-" if accuracy is None else f"{100 * accuracy:.1f}"
+
+
+def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+    return [
+        CHOSEN.character if worker.number == chosen else "",
+        worker.worker or "starting",
+        str(worker.number),
+        PHASES.get(worker.phase, worker.phase or "-"),
+        f"{worker.epoch}/{worker.epochs}" if worker.epochs else "-",
+        f"{worker.step}/{worker.steps}" if worker.steps else "-",
+        percent(worker.accuracy),
+        "-" if worker.loss is None else f"{worker.loss:.3f}",
+        "-" if worker.images_per_second is None else f"{worker.images_per_second:,.0f}",
+        "-" if worker.memory_bytes is None else size_text(worker.memory_bytes),
+        _heard(worker, now),
+    ]
+
+
+def _heard(worker: WorkerStatus, now: float) -> Text:
+    """How long ago a worker said something; marked where that is long."""
+    if not worker.heard:
+        return Text("-")
+    silence = max(0.0, now - worker.heard)
+    if silence > SILENT_SECONDS:
+        return ALERT.text(age_text(silence))
+    return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
+
+
+def _trial_row(
+    study: WatchedStudy, record: TrialRecord, front: set[int], chosen: int | None, now: float
+) -> list[Cell]:
+    best = study.standing.best
+    marks = OUTCOMES[record.outcome].text()
+    if best is not None and record.number == best.number:
+        marks.append_text(BEST.text())
+    if record.number in front:
+        marks.append_text(FRONT.text())
+    ended = study.finished.get(record.number)
+    return [
+        CHOSEN.character if record.number == chosen else "",
+        marks,
+        str(record.number),
+        percent(record.metrics and record.metrics.accuracy),
+        percent(record.metrics and record.metrics.parent_accuracy),
+        size_text(record.memory_bytes),
+        count_text(record.ops),
+        factor_text(record.choices, "hidden"),
+        factor_text(record.choices, "intermediate"),
+        precision_text(record.candidate.layers),
+        OUTCOMES[record.outcome].words(record.outcome),
+        "-" if ended is None else age_text(max(0.0, now - ended)),
+        record.worker,
+    ]
+
+
+def _marked(
+    lines: list[Text], rows: Sequence[WorkerStatus] | Sequence[TrialRecord], chosen: int | None, width: int
+) -> list[Text]:
+    """The line of the chosen trial in the style of that."""
+    for line, row in zip(lines[1:], rows, strict=True):
+        if row.number == chosen:
+            line.pad_right(max(0, width - line.cell_len))
+            line.stylize(CHOSEN.style)
+    return lines
