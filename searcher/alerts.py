@@ -36,7 +36,7 @@ def _present(study: WatchedStudy, now: float) -> Iterator[Alert]:
     if study.abandoned:
         numbers = sorted(study.under_way)
         trials = f"trial {numbers[0]} is" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} are"
-        yield Alert(f"the search died without saying so: {trials} under way and nobody trains; the same command goes on")
+        yield Alert(f"the search died without saying so: {trials} under way, nobody trains")
     if study.trouble:
         yield Alert(study.trouble)
     if study.status is not None and now - study.status.time > QUIET_SECONDS:
@@ -54,5 +54,5 @@ def _happened(study: WatchedStudy) -> Iterator[Alert]:
         because = f": {record.message}" if record.message else ""
         yield Alert(f"trial {number} {record.outcome}{because}", study.finished.get(number, 0.0), record.outcome)
     for time, event in study.losses:
-        text = f"trial {event.number} lost its worker: {event.worker} {event.message}; it goes on from its last epoch"
+        text = f"trial {event.number} lost its worker, {event.worker} {event.message}"
         yield Alert(text, time, lost=True)

@@ -15,7 +15,7 @@ from bhvit.precision import PRECISIONS, Precision
 from searcher.records import Outcome
 from searcher.snapshot import State
 
-BAR = "█"
+BAR, UNFILLED = "█", "░"
 
 
 @dataclass(frozen=True)

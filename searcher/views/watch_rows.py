@@ -10,17 +10,15 @@ from searcher.alerts import QUIET_SECONDS, SILENT_SECONDS
 from searcher.records import TrialRecord
 from searcher.status import WorkerStatus
 from searcher.views.candidate import factor_text, precision_text
-from searcher.views.event_lines import PHASES
 from searcher.views.grid import Cell, Column, grid
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
 from searcher.views.numbers import age_text, count_text, size_text
 from searcher.watching import WatchedStudy
 
 WORKER_COLUMNS = (
-    Column("", least=1),
-    Column("worker", least=8, cut=True),
+    Column(" worker", least=9, cut=True),
     Column("trial", right=True),
-    Column("phase", rank=2, least=9),
+    Column("phase", rank=2),
     Column("epoch", right=True),
     Column("step", right=True, rank=4),
     Column("Top-1 %", right=True),
@@ -30,8 +28,7 @@ WORKER_COLUMNS = (
     Column("heard", right=True, least=5),
 )
 TRIAL_COLUMNS = (
-    Column("", least=1),
-    Column("", least=3),
+    Column("", least=4),
     Column("trial", right=True),
     Column("Top-1 %", right=True),
     Column("FP %", right=True, rank=3),
@@ -51,9 +48,7 @@ def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float
     return _marked(grid(WORKER_COLUMNS, [_worker_row(w, chosen, now) for w in workers], width), workers, chosen, width)
 
 
-def trial_lines(
-    study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int
-) -> list[Text]:
+def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a trial."""
     records = [study.records[number] for number in numbers]
     front = {record.number for record in study.standing.front}
@@ -68,10 +63,9 @@ def percent(accuracy: float | None) -> str:
 
 def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
     return [
-        CHOSEN.character if worker.number == chosen else "",
-        worker.worker or "starting",
+        f"{_sign(worker.number, chosen)}{worker.worker or 'starting'}",
         str(worker.number),
-        PHASES.get(worker.phase, worker.phase or "-"),
+        worker.phase.upper() or "-",
         f"{worker.epoch}/{worker.epochs}" if worker.epochs else "-",
         f"{worker.step}/{worker.steps}" if worker.steps else "-",
         percent(worker.accuracy),
@@ -80,6 +74,10 @@ def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Ce
         "-" if worker.memory_bytes is None else size_text(worker.memory_bytes),
         _heard(worker, now),
     ]
+
+
+def _sign(number: int, chosen: int | None) -> str:
+    return CHOSEN.character if number == chosen else " "
 
 
 def _heard(worker: WorkerStatus, now: float) -> Text:
@@ -92,18 +90,15 @@ def _heard(worker: WorkerStatus, now: float) -> Text:
     return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
 
 
-def _trial_row(
-    study: WatchedStudy, record: TrialRecord, front: set[int], chosen: int | None, now: float
-) -> list[Cell]:
+def _trial_row(study: WatchedStudy, record: TrialRecord, front: set[int], chosen: int | None, now: float) -> list[Cell]:
     best = study.standing.best
-    marks = OUTCOMES[record.outcome].text()
+    marks = Text(_sign(record.number, chosen)).append_text(OUTCOMES[record.outcome].text())
     if best is not None and record.number == best.number:
         marks.append_text(BEST.text())
     if record.number in front:
         marks.append_text(FRONT.text())
     ended = study.finished.get(record.number)
     return [
-        CHOSEN.character if record.number == chosen else "",
         marks,
         str(record.number),
         percent(record.metrics and record.metrics.accuracy),
@@ -113,7 +108,7 @@ def _trial_row(
         factor_text(record.choices, "hidden"),
         factor_text(record.choices, "intermediate"),
         precision_text(record.candidate.layers),
-        OUTCOMES[record.outcome].words(record.outcome),
+        Text(record.outcome, style=OUTCOMES[record.outcome].style),
         "-" if ended is None else age_text(max(0.0, now - ended)),
         record.worker,
     ]

@@ -14,7 +14,7 @@ KEYS = {
     "Enter": "open the chosen trial",
     "Esc": "back; forget the choice, then the filter",
     "s, r": "sort by the next of newest, accuracy, memory, ops, trial; reverse",
-    "/": "list only trials that satisfy a condition, such as hidden>=2 and downsample*==fp16",
+    "/": "list only trials with, say, hidden>=2 and downsample*==fp16",
     "p": "pause: the display stands still, the search goes on",
     "?": "this help",
     "q": "quit: the search goes on",
