@@ -29,7 +29,7 @@ class WatchedTrials:
         self._sorted: tuple[tuple[Any, ...], list[int]] | None = None
 
     def filter(self, where: str) -> None:
-        """List only trials that satisfy `where`; raises `InvalidInput`, and changes nothing, where it is no condition."""
+        """List only trials that satisfy `where`; raises `InvalidInput`, changing nothing, where it is none."""
         self._matches = condition(where, self._fields_of(self.study.space)) if where else None
         self.where = where
         self._verdicts.clear()
@@ -56,7 +56,8 @@ class WatchedTrials:
     def _listed(self) -> list[int]:
         if self._space is not self.study.space and self.where:  # another budget has other shares
             self.filter(self.where)
-        known, unknown = [], []  # the latter have no such value, and come last in either order
+        known: list[tuple[Any, int]] = []
+        unknown: list[tuple[Any, int]] = []  # they have no such value, and come last in either order
         for number, record in sorted(self.study.records.items()):
             if record.outcome not in (Outcome.WAITING, Outcome.RUNNING) and self._passes(record):
                 key = self._key(record)

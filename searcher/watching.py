@@ -25,9 +25,9 @@ LOSSES_KEPT = 100
 class WatchedStudy:
     """A study as of the last `refresh`, which costs next to nothing where nothing has happened.
 
-    `records` are by number, `under_way` and `failed` are numbers; `finished` says when each trial ended, `epochs` has the last epoch of trials under way as
-    far as the end of the log tells it, `losses` the workers lost of late. `started` and `ended` are the last run's;
-    `version` changes with the records.
+    `records` are by number, `under_way` and `failed` are numbers; `finished` says when each trial ended, `epochs` has
+    the last epoch of trials under way as far as the end of the log tells it, `losses` the workers lost of late. `since`
+    is when the last run `started`, `ended` when and how it ended; `version` changes with the records.
     """
 
     def __init__(self, folder: StudyFolder) -> None:
@@ -91,7 +91,7 @@ class WatchedStudy:
         self.space = self.folder.space()
         self.started: SearchStarted | None = None
         self.since: float | None = None
-        self.ended: Timed | None = None
+        self.ended: tuple[float, SearchEnded] | None = None
         if history.started is not None and isinstance(history.started.event, SearchStarted):
             self.started, self.since = history.started.event, history.started.time
         self.records = {record.number: record for record in self.folder.records()}
@@ -148,7 +148,7 @@ class WatchedStudy:
         elif isinstance(event, Trouble):
             self._trouble = event.message
         elif isinstance(event, SearchEnded):
-            self.ended = timed
+            self.ended = timed.time, event
         elif isinstance(event, SearchStarted):
             self.ended = None
 

@@ -15,7 +15,8 @@ Cell = str | Text
 class Column:
     """A column at least `least` wide (so that it keeps its place as figures change).
 
-    Where the width is too small, columns of the highest `rank` are left out first; then the `cut` one is cut.
+    Where the width is too small, the `cut` one is cut to that, then columns of the highest `rank` are left out, then it
+    is cut further.
     """
 
     heading: str
@@ -35,7 +36,7 @@ def grid(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) 
     free = width - sum(needed[i] + GAP for i in shown) + GAP
     for i in shown:
         if columns[i].cut:
-            widths[i] = max(needed[i], min(widths[i], needed[i] + free))
+            widths[i] = max(len(columns[i].heading), min(widths[i], needed[i] + free))
             free -= widths[i] - needed[i]
     lines = [_line([Text(c.heading, style="bold") for c in columns], columns, shown, widths)]
     return lines + [_line(row, columns, shown, widths) for row in rows]

@@ -143,7 +143,8 @@ class Terminal:
 
 def keys_in(text: str) -> tuple[list[str], str]:
     """The keys in what a terminal sent, and the beginning of a sequence whose rest has not come yet."""
-    keys, at = [], 0
+    keys: list[str] = []
+    at = 0
     while at < len(text):
         if text[at] == "\x1b" and text[at + 1 : at + 2] in ("", "[", "O"):
             end = at + 2

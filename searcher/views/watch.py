@@ -126,9 +126,7 @@ class WatchView:
         """The keys, or the line in which a filter is written and what is wrong with it."""
         prompt = self.ui.prompt
         if prompt is not None:
-            how = Text(
-                "such as hidden>=2 and accuracy>60%   Enter filters   Esc forgets it   Ctrl-U empties", style="dim"
-            )
+            how = Text("such as hidden>=2 and accuracy>60%   Enter filters   Esc forgets   Ctrl-U empties", style="dim")
             line = Text.assemble(("show only trials with: ", "bold"), prompt.text, (" ", "reverse"))
             return [ALERT.text(prompt.error) if prompt.error else how, line]
         return [Text("up down choose  Enter open  s sort  r reverse  / filter  p pause  ? help  q quit", style="dim")]

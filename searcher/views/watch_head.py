@@ -67,9 +67,10 @@ def times(study: WatchedStudy, now: float) -> Iterator[str]:
         remaining = None if study.status is None else study.status.remaining
         yield "time left not known yet" if remaining is None else f"about {duration_text(remaining)} left"
     elif study.ended is not None:
-        yield f"ended {age_text(max(0.0, now - study.ended.time))} ago ({study.ended.event.reason})"
+        at, end = study.ended
+        yield f"ended {age_text(max(0.0, now - at))} ago ({end.reason})"
         if study.since is not None:
-            yield f"the last run took {duration_text(max(0.0, study.ended.time - study.since))}"
+            yield f"the last run took {duration_text(max(0.0, at - study.since))}"
     else:
         yield "nobody is at work on it"
 

@@ -17,7 +17,7 @@ def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
     """The study as it stands: progress, who trains what, alerts, and the trials in their order on the screen."""
     study, standing = ui.study, ui.study.standing
     running = study.state is State.RUNNING
-    end = now if running else None if study.ended is None else study.ended.time
+    end = now if running else None if study.ended is None else study.ended[0]
     return {
         "study": str(study.folder.path),
         "time": now,

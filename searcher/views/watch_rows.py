@@ -34,9 +34,9 @@ TRIAL_COLUMNS = (
     Column("FP %", right=True, rank=3),
     Column("memory", right=True, least=9),
     Column("OPs", right=True, least=7),
-    Column("hidden", right=True, rank=1),
-    Column("MLP", right=True, rank=1),
-    Column("precision", least=18, cut=True),
+    Column("hidden", right=True),
+    Column("MLP", right=True),
+    Column("precision", least=32, cut=True),
     Column("outcome", least=13, rank=2),
     Column("ended", right=True, least=6),
     Column("worker", rank=4),
@@ -45,7 +45,8 @@ TRIAL_COLUMNS = (
 
 def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a worker."""
-    return _marked(grid(WORKER_COLUMNS, [_worker_row(w, chosen, now) for w in workers], width), workers, chosen, width)
+    lines = grid(WORKER_COLUMNS, [_worker_row(worker, chosen, now) for worker in workers], width)
+    return _marked(lines, [worker.number for worker in workers], chosen, width)
 
 
 def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
@@ -53,7 +54,7 @@ def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None,
     records = [study.records[number] for number in numbers]
     front = {record.number for record in study.standing.front}
     rows = [_trial_row(study, record, front, chosen, now) for record in records]
-    return _marked(grid(TRIAL_COLUMNS, rows, width), records, chosen, width)
+    return _marked(grid(TRIAL_COLUMNS, rows, width), numbers, chosen, width)
 
 
 def percent(accuracy: float | None) -> str:
@@ -97,12 +98,12 @@ def _trial_row(study: WatchedStudy, record: TrialRecord, front: set[int], chosen
         marks.append_text(BEST.text())
     if record.number in front:
         marks.append_text(FRONT.text())
-    ended = study.finished.get(record.number)
+    ended, metrics = study.finished.get(record.number), record.metrics
     return [
         marks,
         str(record.number),
-        percent(record.metrics and record.metrics.accuracy),
-        percent(record.metrics and record.metrics.parent_accuracy),
+        percent(None if metrics is None else metrics.accuracy),
+        percent(None if metrics is None else metrics.parent_accuracy),
         size_text(record.memory_bytes),
         count_text(record.ops),
         factor_text(record.choices, "hidden"),
@@ -114,12 +115,10 @@ def _trial_row(study: WatchedStudy, record: TrialRecord, front: set[int], chosen
     ]
 
 
-def _marked(
-    lines: list[Text], rows: Sequence[WorkerStatus] | Sequence[TrialRecord], chosen: int | None, width: int
-) -> list[Text]:
+def _marked(lines: list[Text], numbers: Sequence[int], chosen: int | None, width: int) -> list[Text]:
     """The line of the chosen trial in the style of that."""
-    for line, row in zip(lines[1:], rows, strict=True):
-        if row.number == chosen:
+    for line, number in zip(lines[1:], numbers, strict=True):
+        if number == chosen:
             line.pad_right(max(0, width - line.cell_len))
             line.stylize(CHOSEN.style)
     return lines
