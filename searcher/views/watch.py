@@ -85,7 +85,8 @@ class WatchView:
     def _trials(self, now: float, width: int, page: int) -> list[Text]:
         trials = self.ui.trials
         numbers, where = trials.numbers, trials.where
-        heading = Text(f"{len(numbers):,} trials" if not where else f"{len(numbers):,} of {trials.listable:,} trials")
+        counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
+        heading = Text(f"{counted} trial{'' if trials.listable == 1 else 's'}")
         heading.stylize("bold")
         heading.append(f"{f' with {where}' if where else ''}, {self._order()}", style="not bold")
         if not trials.listable:
