@@ -304,9 +304,11 @@ def test_parent_killed_between_its_last_two_files_is_completed_before_anyone_sta
 def test_training_uses_the_threads_it_is_given(data: DataConfig, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
+    peaks: list[float] = []
 
-    def progress(*step: object) -> None:
+    def progress(phase: str, epoch: int, step: int, steps: int, peak_bytes: float | None) -> None:
         seen.append(torch.get_num_threads())
+        peaks.append(peak_bytes or 0.0)
 
     try:
         train_candidate(
@@ -324,3 +326,5 @@ def test_training_uses_the_threads_it_is_given(data: DataConfig, tmp_path: Path)
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {before + 1}
+    assert 50e6 < peaks[0] <= peaks[-1] < 20e9  # torch alone takes as much
+    assert peaks == sorted(peaks)

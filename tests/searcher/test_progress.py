@@ -22,6 +22,32 @@ def epoch(number: int, phase: str, n: int, epochs: int, seconds: float) -> Epoch
     return EpochFinished(number, EpochRecord(phase, n, epochs, 1.0, 1.0, 0.5, seconds))
 
 
+def test_speed_is_that_of_the_epoch_without_its_validation() -> None:
+    progress, clock = searching()
+    speed = progress.running[0].speed
+    for n, now in ((1, 0.0), (3, 0.5)):
+        clock.now = now
+        progress.on_event(step(0, "fp", 1, n, 10))
+        assert speed.steps_per_second is None  # too short to tell
+    clock.now = 4.0
+    progress.on_event(step(0, "fp", 1, 9, 10))
+    assert speed.steps_per_second == 8 / 4
+    clock.now = 60.0  # after a long validation
+    progress.on_event(step(0, "fp", 2, 1, 10))
+    assert speed.steps_per_second == 8 / 4
+    clock.now = 62.0
+    progress.on_event(step(0, "fp", 2, 7, 10))
+    assert speed.steps_per_second == 6 / 2
+
+
+def test_an_epoch_that_is_begun_again_has_a_speed_of_its_own() -> None:
+    progress, clock = searching()
+    for n, now in ((1, 0.0), (5, 2.0), (1, 10.0), (2, 11.0)):
+        clock.now = now
+        progress.on_event(step(0, "fp", 1, n, 10))
+    assert progress.running[0].speed.steps_per_second == 1.0
+
+
 def step(number: int, phase: str, epoch: int, n: int, steps: int) -> Stepped:
     return Stepped(number, "worker 1", phase, epoch, n, steps)
 
