@@ -11,14 +11,13 @@ from rich.text import Text
 from searcher.trial_report import trial_report
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
 from searcher.views.trial import trial_view
-from searcher.views.watch_head import alert_lines, head_lines, title
+from searcher.views.watch_head import UNLIMITED, alert_lines, head_lines, title
 from searcher.views.watch_rows import trial_lines, worker_lines
 from searcher.views.watch_ui import KEYS, WatchUI
 from searcher.watched_trials import NEWEST, SORTS
 
 LOW, HIGH = 20, 40  # screens of so many lines show less, or more, beside the list
 LEAST_LIST = 7  # lines of the list of trials with what stands around it
-UNLIMITED = 10**6
 REREAD_SECONDS = 5.0  # a trial under way that is open is looked at again so often
 
 
@@ -56,7 +55,7 @@ class WatchView:
     def everything(self, now: float, width: int | None) -> list[Text]:
         """The overview without limit of height and without keys; without a `width` nothing is cut, and no bar drawn."""
         study, wide = self.study, width or UNLIMITED
-        head = [title(study, now, False, width or 0), *head_lines(study, now, bar=width is not None)]
+        head = [title(study, now, False, width), *head_lines(study, now, bar=width is not None)]
         workers, warnings = self._workers(now, wide, UNLIMITED), alert_lines(study, now, UNLIMITED)
         lines = [*head, *workers, *warnings, *self._trials(now, wide, UNLIMITED)]
         for line in lines:

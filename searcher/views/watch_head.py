@@ -15,17 +15,21 @@ from searcher.views.numbers import age_text, count_text, duration_text, percent_
 from searcher.watching import WatchedStudy
 
 BAR_WIDTH = 40
+UNLIMITED = 10**6
 NOT_ENDED = (Outcome.WAITING, Outcome.RUNNING)
 
 
-def title(study: WatchedStudy, now: float, paused: bool, width: int) -> Text:
-    """Which study, what it does, and what time it is, or was when the display was stopped."""
+def title(study: WatchedStudy, now: float, paused: bool, width: int | None) -> Text:
+    """Which study (the end of its path where that is long), what it does, and what time it is or was when paused."""
     clock = time.strftime("%H:%M:%S", time.localtime(now))
-    line = Text.assemble((str(study.folder.path), "bold"), "  ", STATES[study.state].text(study.state.value))
-    if paused:
-        return line.append("  ").append(f" PAUSED at {clock}, the search goes on (p) ", style="reverse")
-    line.append(" " * max(2, width - line.cell_len - len(clock)))
-    return line.append(clock, style="dim")
+    state = STATES[study.state].text(study.state.value)
+    note = Text(f" PAUSED at {clock}, the search goes on (p) ", style="reverse") if paused else Text(clock, style="dim")
+    name, room = str(study.folder.path), (width or UNLIMITED) - state.cell_len - note.cell_len - 4
+    line = Text.assemble(
+        (name if len(name) <= room else f"…{name[max(0, len(name) - room + 1) :]}", "bold"), "  ", state
+    )
+    space = 2 if paused or width is None else max(2, width - line.cell_len - note.cell_len)
+    return line.append(" " * space).append_text(note)
 
 
 def head_lines(study: WatchedStudy, now: float, bar: bool = True) -> Iterator[Text]:

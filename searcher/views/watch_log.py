@@ -16,7 +16,8 @@ from searcher.watching import WatchedStudy
 
 def state_line(study: WatchedStudy, now: float) -> str:
     """The study in one line, with the time."""
-    parts = [f"{study.standing.done} of {study.planned} trials", best_text(study).plain.replace("   ", ", "), *times(study, now)]
+    best = best_text(study).plain.replace("   ", ", ")
+    parts = [f"{study.standing.done} of {study.planned} trials", best, *times(study, now)]
     return f"{_clock(now)} {study.folder.path} {study.state}: {', '.join(parts)}"
 
 

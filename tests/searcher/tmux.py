@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -34,12 +35,21 @@ class Tmux:
         """What the terminal shows, without trailing spaces."""
         return "".join(f"{line.rstrip()}\n" for line in self._call("capture-pane", "-p").splitlines())
 
-    def wait_for(self, *texts: str, absent: str | None = None) -> str:
-        """The screen as soon as it shows all `texts`, and not `absent`; fails with the screen where it never does."""
+    def raw(self) -> str:
+        """What the terminal shows, with its colours as escape codes."""
+        return self._call("capture-pane", "-p", "-e")
+
+    def child(self) -> int:
+        """Process number of what the shell runs."""
+        shell = self._call("display-message", "-p", "#{pane_pid}").strip()
+        return int(Path(f"/proc/{shell}/task/{shell}/children").read_text().split()[-1])
+
+    def wait_for(self, *texts: str, absent: str = "(?!)") -> str:
+        """The screen as soon as all `texts`, and not `absent`, match a part of it; fails with it otherwise."""
         deadline = time.monotonic() + PATIENCE
         while True:
             screen = self.screen()
-            if all(text in screen for text in texts) and (absent is None or absent not in screen):
+            if all(re.search(text, screen, re.MULTILINE) for text in texts) and not re.search(absent, screen):
                 return screen
             assert time.monotonic() < deadline, f"waited for {texts}, without {absent!r}, but saw:\n{screen}"
             time.sleep(0.05)
