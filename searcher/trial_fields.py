@@ -17,6 +17,7 @@ from searcher import measures
 from searcher.budget import Budget
 from searcher.measures import Measure, Value
 from searcher.records import Metrics, TrialRecord
+from searcher.repeats import Repeats, candidate_id
 from searcher.space import Space
 from searcher.variables import Kind
 
@@ -59,11 +60,13 @@ class Field:
 
 
 class TrialFields:
-    """The fields of the trials of a space, under its budget."""
+    """The fields of the trials of a space, under its budget; with those of `repeats` where they are given."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, repeats: Repeats | None = None) -> None:
         self.space = space
-        self._fixed = {field.name: field for field in (*_of_records(), *_of_metrics(), *_of_budget(space.budget))}
+        seeds = () if repeats is None else _of_repeats(repeats)
+        fixed = (*_of_records(), *_of_metrics(), *seeds, *_of_budget(space.budget))
+        self._fixed = {field.name: field for field in fixed}
         self._parts = {**_layer_parts(space), **_variable_parts(space)}
         self._found: dict[str, Field] = {}
 
@@ -142,7 +145,7 @@ def _layer_parts(space: Space) -> dict[str, Field]:
 def _of_records() -> tuple[Field, ...]:
     read: Mapping[str, tuple[str, Measure, Callable[[TrialRecord], Value], str]] = {
         "trial": ("trial", measures.COUNT, lambda r: r.number, "number of the trial"),
-        "id": ("id", measures.WORD, lambda r: r.name.partition("-")[2], "hash of widths and precisions"),
+        "id": ("id", measures.WORD, candidate_id, "hash of widths and precisions"),
         "outcome": ("outcome", measures.WORD, lambda r: str(r.outcome), "how the trial stands or ended"),
         "memory": ("memory", measures.BYTES, lambda r: r.memory_bytes, "bytes, in the study's accounting"),
         "ops": ("OPs", measures.OPS, lambda r: r.ops, "operations, in the study's accounting"),
@@ -178,6 +181,19 @@ def _of_metrics() -> tuple[Field, ...]:
     )
 
 
+def _of_repeats(repeats: Repeats) -> tuple[Field, ...]:
+    """Mean, spread and number over the studies of other seeds."""
+    read: Mapping[str, tuple[str, Measure, Callable[[str], Value], str]] = {
+        "mean": ("mean %", measures.ACCURACY, repeats.mean, "mean accuracy of the candidate over seeds"),
+        "sd": ("± sd", measures.ACCURACY, repeats.spread, "standard deviation over seeds, in points"),
+        "seeds": ("n", measures.COUNT, repeats.count, "complete trials of the candidate over seeds"),
+    }
+    return tuple(
+        Field(name, heading, measure, lambda record, get=get: (get(candidate_id(record)),), about)  # type: ignore[misc]
+        for name, (heading, measure, get, about) in read.items()
+    )
+
+
 def _of_budget(budget: Budget) -> tuple[Field, ...]:
     """`memory_share` and `ops_share`: None without that limit."""
 
@@ -186,6 +202,6 @@ def _of_budget(budget: Budget) -> tuple[Field, ...]:
         return lambda record: (None if limit is None else budget.used(record)[quantity] / limit,)
 
     return tuple(
-        Field(f"{name}_share", f"{heading} %", measures.SHARE, share(name), f"share of the budget's {heading}")
+        Field(f"{name}_share", "share", measures.SHARE, share(name), f"share of the budget's {heading}")
         for name, heading in (("memory", "memory"), ("ops", "OPs"))
     )
