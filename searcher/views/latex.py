@@ -22,8 +22,9 @@ def escaped(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def tabular(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A tabular whose first column is words and whose others are figures."""
+def tabular(head: Sequence[str], rows: Sequence[Sequence[str]], alignment: str | None = None) -> str:
+    """A tabular; without an `alignment` (`lrr`) the first column is words and the others are figures."""
     lines = [" & ".join(map(escaped, row)) + r" \\" for row in (head, *rows)]
-    begin, end = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\end{tabular}"
+    alignment = alignment or f"l{'r' * (len(head) - 1)}"
+    begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
     return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end, ""])
