@@ -59,7 +59,7 @@ def repeats_of(snapshot: StudySnapshot) -> Repeats:
     for file in sorted(own.parent.glob("*/space.yaml")):
         if file.parent == own:
             continue
-        folder = StudyFolder(snapshot.folder.path.parent / file.parent.name)
+        folder = StudyFolder(file.parent)
         try:
             space = folder.space()
             if _unseeded(space) == _unseeded(snapshot.space):

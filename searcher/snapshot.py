@@ -30,7 +30,8 @@ class StudySnapshot:
     """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
 
     `space.budget` is another one than the study was run with where it is `resliced` (`under`). `status` is what is
-    being trained, None where nobody is at work.
+    being trained, None where nobody is at work. `counted` are the feasible configurations of a resliced budget, where
+    somebody counted them.
     """
 
     folder: StudyFolder
@@ -40,6 +41,7 @@ class StudySnapshot:
     holder: Holder | None = None
     status: SearchStatus | None = None
     resliced: bool = False
+    counted: int | None = None
 
     @property
     def budget(self) -> Budget:
@@ -68,8 +70,8 @@ class StudySnapshot:
 
     @property
     def feasible(self) -> int | None:
-        """Configurations within the budget of the last run, in a sample where the space is too large to enumerate."""
-        return None if self.started is None or self.resliced else self.started.feasible
+        """Configurations within the budget, in a sample where the space is too large to enumerate; None if unknown."""
+        return self.counted if self.resliced or self.started is None else self.started.feasible
 
     @property
     def state(self) -> State:
