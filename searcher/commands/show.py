@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.columns is not None:
         view = replace(view, columns=column_names(args.columns, view.fields))
-    listed = bool(view.rows())
+    listed = bool(view.rows)
     if args.json:
         print_json("show", study_json(view))
     else:

@@ -49,7 +49,7 @@ def importances_view(found: Importances | None) -> Iterator[RenderableType]:
         return
     yield Text("What accuracy depends on", style="bold")
     if found.explained <= 0:
-        yield f"  Nothing that an additive model could learn from {found.trials:,} complete trials: it foretells none."
+        yield _indented(Text(f"Nothing that an additive model can learn from {found.trials:,} complete trials."))
         return
     telling = [v for v in found.variables if v.share >= SLIGHT]
     grid = _grid("left", "left", "right", "left")

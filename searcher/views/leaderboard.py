@@ -12,7 +12,6 @@ from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.budget import Budget
-from searcher.listing import front_of
 from searcher.measures import WORD, Measure
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -124,8 +123,8 @@ class Leaderboard:
             yield f"{', '.join(said)}."
         told = {
             "accuracy": "Top-1 on the validation split",
-            "parent_accuracy": "FP: the full-precision parent of the same widths",
-            "memory_share": "share: of the budget's limit",
+            "parent_accuracy": "FP: full-precision parent of equal widths",
+            "memory_share": "share of the limit",
         }
         if parts := [text for name, text in told.items() if name in shown]:
             yield f"{'; '.join(parts)}."
@@ -163,7 +162,7 @@ def leaderboard(
 ) -> Leaderboard:
     """The table of `records` of a study, with its best trial and its Pareto front marked."""
     best = snapshot.ranked[0].number if snapshot.ranked else None
-    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in front_of(snapshot)), more, noted)
+    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in snapshot.front), more, noted)
 
 
 def column_names(text: str, fields: TrialFields) -> list[str]:

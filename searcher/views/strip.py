@@ -34,9 +34,9 @@ def strip_note(addresses: Iterable[str]) -> str:
     parts = _parts(dict.fromkeys(addresses))
     stages = [_letter(part) for part, kinds in parts.items() if len(kinds) > 1]
     singles = [_letter(part) for part, kinds in parts.items() if len(kinds) == 1]
-    said = [f"{_range(stages)} stages, each mixer or attention, then MLP"] if stages else []
+    said = [f"{_range(stages)} stages (mixer or attention, then MLP)"] if stages else []
     said += [f"{_range(singles)} downsampling"] if singles else []
-    return f"Bits of weights: {'; '.join([*said, f'{MIXED} blocks differ'])}."
+    return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
 
 
 def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precision | None]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from searcher.commonalities import commonalities
 from searcher.events import last_start
 from searcher.importances import importances
-from searcher.listing import front_of, ordered, selected
+from searcher.listing import ordered, selected
 from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import TrialRecord
 from searcher.repeats import Repeats
@@ -48,16 +49,17 @@ class StudyView:
     front_only: bool = False
     repeats: Repeats | None = None
 
-    @property
+    @cached_property
     def fields(self) -> TrialFields:
         """The fields of the study's trials."""
         return TrialFields(self.snapshot.space, self.repeats)
 
+    @cached_property
     def rows(self) -> list[TrialRecord]:
         """The trials that are asked for, in their order; raises `InvalidInput` for a wrong condition or order."""
         rows = selected(self.snapshot, self.fields, self.where, self.everything)
         if self.front_only:
-            front = {r.number for r in front_of(self.snapshot)}
+            front = {r.number for r in self.snapshot.front}
             rows = [r for r in rows if r.number in front]
         return ordered(rows, self.fields, self.sort)
 
@@ -103,9 +105,9 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "fp_trainings": trained,
         "fp_trainings_saved": saved,
         "objectives": list(space.search.objectives),
-        "front": [r.number for r in front_of(snapshot)],
+        "front": [r.number for r in snapshot.front],
         "ranking": [r.number for r in snapshot.ranked],
-        "listed": [r.number for r in view.rows()[: view.top]],
+        "listed": [r.number for r in view.rows[: view.top]],
         **insights_json(snapshot),
         **({} if view.repeats is None else {"repeats": _repeats_json(view.repeats)}),
         "trials": [record_json(r, budget) for r in records],
@@ -141,12 +143,12 @@ def next_commands(
 def _leaderboard(view: StudyView) -> Iterator[RenderableType]:
     """The rows that are asked for, the notes to read them, and the front where it is not among them."""
     snapshot, fields = view.snapshot, view.fields
-    rows = view.rows()
+    rows = view.rows
     if not rows:
         yield _nothing(view)
         return
     shown = rows[: view.top]
-    front = front_of(snapshot)
+    front = snapshot.front
     several = len(snapshot.space.search.objectives) > 1
     if several and view.sort is None:
         yield Text(f"{_front_words(snapshot, front)}; it is listed first.", style="bold")
@@ -197,15 +199,19 @@ def _nothing(view: StudyView) -> RenderableType:
 def _repeats(repeats: Repeats) -> Iterator[RenderableType]:
     """Which studies the means are over."""
     named = ", ".join(f"{s.path.name} (seed {s.seed}, {s.trials:,} complete)" for s in repeats.studies)
-    alone = " Only this study asks the question: copy its space file, with another seed." * (len(repeats.studies) == 1)
-    yield Text(f"mean and sd (n - 1) of complete trials of the same candidate in: {named}.{alone}", style="dim")
+    yield Text(f"mean and sd (n - 1) of complete trials of the same candidate in: {named}.", style="dim")
+    if len(repeats.studies) == 1:
+        yield "No study beside this one asks the same question with another seed."
+    if repeats.same_seed:
+        yield Text(f"Not counted, since their seed is one of these: {', '.join(repeats.same_seed)}.", style="dim")
     if repeats.unreadable:
-        yield Text(f"Not read, since they are damaged or of another version: {', '.join(repeats.unreadable)}.")
+        yield f"Not read, since they are damaged or of another version: {', '.join(repeats.unreadable)}."
 
 
 def _repeats_json(repeats: Repeats) -> dict[str, Any]:
     return {
         "studies": [{"study": str(s.path), "seed": s.seed, "complete": s.trials} for s in repeats.studies],
+        "same_seed": list(repeats.same_seed),
         "unreadable": list(repeats.unreadable),
         "accuracies": {candidate: list(found) for candidate, found in repeats.accuracies.items()},
     }

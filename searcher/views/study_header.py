@@ -24,13 +24,14 @@ SILENT = 60.0  # seconds without a word from a worker that are worth saying
 
 def study_header(snapshot: StudySnapshot) -> Iterator[RenderableType]:
     """Name, state and progress, then a line for each thing worth knowing, then the trials being trained."""
-    beyond = f", and {snapshot.trained_beyond} beyond this budget" if snapshot.trained_beyond else ""
+    beyond = f", {snapshot.trained_beyond:,} trained ones beyond this budget" if snapshot.trained_beyond else ""
     mark = marks.STATES[snapshot.state]
     yield Text.assemble(
         (f"{mark.character} ", mark.style),
         (str(snapshot.folder.path), "bold"),
-        f": {snapshot.done} of {snapshot.planned} trials{beyond}, ",
+        f": {snapshot.done:,} of {snapshot.planned:,} trials, ",
         (str(snapshot.state), mark.style),
+        beyond,
     )
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, style="dim")
@@ -82,7 +83,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     elif feasible is not None:
         text += f", {share_text(feasible / SAMPLE)} of a sample within the budget"
     yield "space", text
-    yield "budget", f"{snapshot.budget}{', instead of the one it was run with' if snapshot.resliced else ''}"
+    yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
 
 
 def _at_work(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
@@ -111,7 +112,7 @@ def _workers(snapshot: StudySnapshot) -> Iterator[RenderableType]:
             marks.OUTCOMES[Outcome.RUNNING].text(f"trial {worker.number}"),
             f"{worker.phase} epoch {worker.epoch} of {worker.epochs}",
             accuracy,
+            Text(quiet, style="yellow"),
             worker.worker,
-            quiet,
         )
     yield grid
