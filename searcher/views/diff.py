@@ -94,7 +94,9 @@ def _title(diff: TrialDiff) -> Text:
     title = Text.assemble((f"Trial {before.record.number}", "bold"))
     if before.snapshot.folder.path.resolve() != after.snapshot.folder.path.resolve():
         title.append(f" of {before.snapshot.folder.path}")
-    return title.append(" > ").append(f"trial {after.record.number}", "bold").append(f" of {after.snapshot.folder.path}")
+    return (
+        title.append(" > ").append(f"trial {after.record.number}", "bold").append(f" of {after.snapshot.folder.path}")
+    )
 
 
 def _figures(diff: TrialDiff) -> Table:

@@ -37,7 +37,9 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
         parts += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
     parts += section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
     parts += section("Budget", _budget(report))
-    parts += section(f"Cost by layer ({cost.accounting} accounting)", layer_table(cost), *footer(record.candidate, cost))
+    parts += section(
+        f"Cost by layer ({cost.accounting} accounting)", layer_table(cost), *footer(record.candidate, cost)
+    )
     parts += section("Starts", _attempts(report))
     parts += section("Files", _files(report))
     parts += section("Next", *_next(report, program))
