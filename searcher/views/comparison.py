@@ -12,7 +12,6 @@ from rich.text import Text
 from searcher.comparison import Comparison, training_seconds
 from searcher.ranking import metrics_of, outcome_counts
 from searcher.records import Outcome, TrialRecord
-from searcher.snapshot import StudySnapshot
 from searcher.views.console import table
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
