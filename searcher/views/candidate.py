@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from bhvit.precision import Precision
 from searcher.candidate import Candidate
+from searcher.precision_groups import grouped
 
 
 def widths_text(candidate: Candidate) -> str:
@@ -41,31 +41,5 @@ def precision_text(layers: Mapping[str, Precision]) -> str:
 
     `binary`, `binary, downsample fp16`, `binary, downsample1 int8, stage2.attention fp16`.
     """
-    counts = Counter(layers.values())
-    default = max(counts, key=lambda p: (counts[p], -p.weight_bits))
-    kinds: dict[str, dict[str, Precision]] = {}
-    for address, precision in layers.items():
-        kind = "downsample" if address.startswith("downsample") else address.rsplit(".", 1)[1]
-        kinds.setdefault(kind, {})[address] = precision
-    return ", ".join(
-        [default.name, *(part for kind, members in kinds.items() for part in _parts(kind, members, default))]
-    )
-
-
-def _parts(kind: str, members: Mapping[str, Precision], default: Precision) -> list[str]:
-    precisions = set(members.values())
-    if len(precisions) == 1:
-        only = precisions.pop()
-        return [] if only == default else [f"{kind} {only}"]
-    stages: dict[str, dict[str, Precision]] = {}
-    for address, precision in members.items():
-        stages.setdefault(address.split(".", 1)[0], {})[address] = precision
-    parts: list[str] = []
-    for stage, blocks in stages.items():
-        found = set(blocks.values())
-        if len(found) == 1:
-            name = stage if kind == "downsample" else f"{stage}.{kind}"
-            parts += [f"{name} {p}" for p in found if p != default]
-        else:
-            parts += [f"{address} {p}" for address, p in blocks.items() if p != default]
-    return parts
+    default, groups = grouped(layers)
+    return ", ".join([default.name, *(f"{group.name} {group.precision}" for group in groups)])
