@@ -31,8 +31,7 @@ class ChildProcess:
     """A process that runs `module.main()`, seen by its starter.
 
     `take` (which may be replaced) gets every message of it, in a thread of this process, and None at its end; `ended`
-    says that this has come. It leads
-    a process group of its own, so that Ctrl-C reaches its starter alone.
+    says that this has come. It leads a process group of its own, so that Ctrl-C reaches its starter alone.
     """
 
     def __init__(self, module: str, take: Callable[[Any], None]) -> None:

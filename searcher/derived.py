@@ -7,18 +7,45 @@ from collections.abc import Mapping
 
 from bhvit.errors import InvalidInput
 from searcher.budget import BudgetSection
+from searcher.candidate import Candidate
+from searcher.precision_groups import grouped
 from searcher.pruning import NoPruning
 from searcher.space import Space
-from searcher.variables import Choice, PrecisionSection, WidthSection, WidthsSection
+from searcher.space_file import LISTS, SearchSection
+from searcher.variables import Choice, GroupSection, PrecisionSection, WidthSection, WidthsSection
 
 ABLATION_STEPS = ("base", "+ intermediate", "+ hidden")
 
 
 def single(space: Space, choices: Mapping[str, Choice]) -> Space:
     """The search that trains just the candidate with these choices, whatever it costs, to the end."""
-    search = dataclasses.replace(space.search, trials=1, pruner=NoPruning())
-    file = dataclasses.replace(space.file, budget=_unlimited(space), search=search, enqueue=(dict(choices),))
+    file = dataclasses.replace(space.file, budget=_unlimited(space), search=_one_trial(space), enqueue=(dict(choices),))
     return Space(f"{space.name}-{space.candidate(choices).id}", file)
+
+
+def alone(space: Space, candidate: Candidate) -> Space:
+    """The space of this candidate alone, its widths and precisions written out: what `single` trains, to be kept."""
+    a = candidate.architecture
+    model = dataclasses.replace(
+        space.file.model,
+        preset=None,
+        window_size=a.window_size,
+        **{name: getattr(a, name) for name in LISTS},
+    )
+    default, groups = grouped(candidate.layers)
+    precision = PrecisionSection(
+        default.name, tuple(GroupSection(group.glob, (group.precision.name,)) for group in groups)
+    )
+    file = dataclasses.replace(
+        space.file,
+        model=model,
+        widths=WidthsSection(),
+        precision=precision,
+        budget=_unlimited(space),
+        search=_one_trial(space),
+        enqueue=(),
+    )
+    return Space(f"{space.name}-{candidate.id}", file)
 
 
 def ablation(space: Space, hidden: float, intermediate: float) -> Space:
@@ -43,6 +70,10 @@ def ablation(space: Space, hidden: float, intermediate: float) -> Space:
         enqueue=points,
     )
     return Space(f"{space.name}-ablation-{hidden:g}-{intermediate:g}", file)
+
+
+def _one_trial(space: Space) -> SearchSection:
+    return dataclasses.replace(space.search, trials=1, pruner=NoPruning())
 
 
 def _unlimited(space: Space) -> BudgetSection:

@@ -44,7 +44,7 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
     whole, missing, found = 0, [], False
     for record in records:
         place = folder.trial(record)
-        damage = {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
+        damage = _damage(place)
         whole += sum(reason is None for reason in damage.values())
         if record.outcome.trained and BEST not in damage:
             missing.append(record.number)
@@ -54,7 +54,7 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
     known = {folder.trial(record) for record in records}
     others = [p for p in sorted(folder.trials.glob("*/")) if p not in known]  # without a readable record
     for place in others:
-        damage = {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
+        damage = _damage(place)
         whole += sum(reason is None for reason in damage.values())
         for finding in _damaged(place.name, place, damage, finished=False):
             found = True
@@ -80,7 +80,7 @@ def check_parents(places: Sequence[Path]) -> Iterator[Finding]:
     """Torn checkpoints of FP parents; one that some process is training is left alone."""
     findings: list[Finding] = []
     for place in places:
-        damage = {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
+        damage = _damage(place)
         if not _is_free(place / "lock"):
             findings.append(note("parents", f"{place} is being trained by a process"))
         else:
@@ -125,6 +125,11 @@ def check_leftovers(folder: StudyFolder, parents: Sequence[Path], in_use: bool) 
         return f"removed {size}"
 
     return wrong("leftovers", f"{message}, left by processes that were killed", "remove them", remove)
+
+
+def _damage(place: Path) -> dict[str, str | None]:
+    """The checkpoints in a folder: name -> what is wrong with it, None where it is whole."""
+    return {name: torn(place / name) for name in (LAST, BEST) if (place / name).exists()}
 
 
 def _damaged(what: str, place: Path, damage: dict[str, str | None], finished: bool) -> Iterator[Finding]:

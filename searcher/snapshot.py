@@ -86,12 +86,9 @@ class StudySnapshot:
         for record in self.records:
             if record.number == number:
                 return record
-        there = (
-            f"its trials are {self.records[0].number} to {self.records[-1].number}" if self.records else "it is empty"
-        )
-        raise InvalidInput(
-            f"{self.folder.path} must have the trial that is asked for, but it has no {number}; {there}."
-        )
+        numbers = [record.number for record in self.records]
+        there = f"its trials are {numbers[0]} to {numbers[-1]}" if numbers else "it has none yet"
+        raise InvalidInput(f"a trial must be one of {self.folder.path}, but there is no trial {number}; {there}.")
 
     def under(self, budget: BudgetSection) -> StudySnapshot:
         """The same trials looked at under another budget, without training any; what is feasible is not known then."""

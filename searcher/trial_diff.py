@@ -111,4 +111,4 @@ class TrialDiff:
 
 
 def _facts(row: LayerCost | None) -> tuple[Any, ...] | None:
-    return row and (row.precision, row.memory_bytes, row.ops)
+    return None if row is None else (row.precision, row.memory_bytes, row.ops)

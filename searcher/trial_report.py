@@ -1,4 +1,4 @@
-"""All that is known of one trial: its place in the study, its curve, who trained it when, its files; no rich, no torch."""
+"""All that is known of one trial: place in the study, curve, who trained it when, files; no rich, no torch."""
 
 from __future__ import annotations
 

@@ -70,13 +70,8 @@ def run(args: argparse.Namespace) -> int:
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
         again = [args.file, *places(args)]
-        go_on = [
-            "search",
-            *again,
-            *_options(args),
-            "--trials",
-            str(max(summary.planned, min(2 * summary.planned, summary.feasible))),
-        ]
+        trials = max(summary.planned, min(2 * summary.planned, summary.feasible))
+        go_on = ["search", *again, *_options(args), "--trials", str(trials)]
         out.print(next_commands(program(), go_on, ["ablation", *again], folder.path, summary.records, space))
     return exit_code(summary)
 

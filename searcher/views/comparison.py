@@ -139,19 +139,14 @@ def _marked(values: Sequence[float | None], texts: Sequence[str]) -> list[Text |
 
 
 def _agreements(comparison: Comparison) -> RenderableType:
-    pairs = [pair for pair in comparison.agreements if pair.candidates]
-    if not pairs:
-        return "none"
-    right = [(name, "right") for name in ("candidates", "mean difference", "sd")]
-    result = table("study", "minus", *right)
-    for pair in pairs:
-        difference = pair.difference
-        mean = NOTHING if difference is None else f"{100 * difference.mean:+.1f} points"
-        known = difference is not None and difference.deviation is not None
-        deviation = f"{100 * difference.deviation:.1f} points" if known else NOTHING
-        names = comparison.names[pair.second], comparison.names[pair.first]
-        result.add_row(*names, f"{pair.candidates:,}", mean, deviation)
-    return result
+    result = table("study", "minus", *((name, "right") for name in ("candidates", "mean difference", "sd")))
+    for pair in comparison.agreements:
+        if pair.difference is not None:
+            names = comparison.names[pair.second], comparison.names[pair.first]
+            deviation = pair.difference.deviation
+            spread = NOTHING if deviation is None else f"{100 * deviation:.1f} points"
+            result.add_row(*names, f"{pair.candidates:,}", f"{100 * pair.difference.mean:+.1f} points", spread)
+    return result if result.row_count else "none"
 
 
 def _notes(comparison: Comparison) -> Iterator[Text]:
@@ -162,7 +157,7 @@ def _notes(comparison: Comparison) -> Iterator[Text]:
         text = f"Common budget, the tightest of each limit: {common}."
     yield Text(text, style="dim")
     yield Text(
-        "Front: of accuracy against memory and OPs, of all studies together; equal points count twice.", style="dim"
+        "Front: of accuracy against memory and OPs, of all studies together; equal points count for each.", style="dim"
     )
     yield Text(f"{BEST.character} the best of a row. Top-1 on the validation split.", style="dim")
 

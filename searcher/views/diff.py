@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import LayerCost
+from searcher.precision_groups import uniform_groups
 from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
-from searcher.views.candidate import uniform_groups
 from searcher.views.console import table
 from searcher.views.marks import OUTCOMES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
@@ -86,7 +86,7 @@ def _side_json(side: Side) -> dict[str, Any]:
 
 
 def _layer_json(row: LayerCost | None) -> dict[str, Any] | None:
-    return row and {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
+    return None if row is None else {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
 
 
 def _title(diff: TrialDiff) -> Text:
@@ -164,9 +164,9 @@ def _words(diff: TrialDiff) -> str:
     if not changed:
         return f"all {len(diff.precisions)} layers have the same precision"
     groups = [
-        f"{name} {pair[0] or 'absent'} > {pair[1] or 'absent'}"
-        for name, pair in uniform_groups(diff.precisions)
-        if pair[0] != pair[1]
+        f"{group.name} {group.precision[0] or 'absent'} > {group.precision[1] or 'absent'}"
+        for group in uniform_groups(diff.precisions)
+        if group.precision[0] != group.precision[1]
     ]
     return f"{changed} of {len(diff.precisions)} layers differ: {', '.join(groups)}"
 

@@ -1,4 +1,4 @@
-"""One trial: what it came to, its map of precisions, cost against the budget, curves, history, files, what to do next."""
+"""One trial: what it came to, map of precisions, curves, cost against the budget, history, files, what to do next."""
 
 from __future__ import annotations
 

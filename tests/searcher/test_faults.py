@@ -8,10 +8,8 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -24,14 +22,6 @@ from tests.searcher.fake_training import assert_every_epoch_once, fake_train, se
 from tests.searcher.postgresql import running_server
 
 WORKERS, TRIALS, EPOCH_SECONDS = 3, 24, 0.05
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where that exists: what takes time here is not the search but its synchronous writes."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
-        yield Path(name)
 
 
 def started(folder: Path) -> subprocess.Popen[str]:
@@ -101,12 +91,12 @@ def search_under_fire(folder: Path, draw: random.Random, kills_left: int) -> Cou
         pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(5400)]),
     ],
 )
-def test_searches_with_killed_workers_and_coordinators_end_like_an_undisturbed_one(kills: int, folder: Path) -> None:
-    search(folder / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
-    expected = table(read_records(folder / "undisturbed"))
+def test_searches_with_killed_workers_and_coordinators_end_like_an_undisturbed_one(kills: int, in_memory: Path) -> None:
+    search(in_memory / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
+    expected = table(read_records(in_memory / "undisturbed"))
     draw, done, studies = random.Random(kills), Counter[str](), 0
     while done.total() < kills:
-        study = folder / f"study{studies}"
+        study = in_memory / f"study{studies}"
         done += search_under_fire(study, draw, kills - done.total())
         records = read_records(study)
         assert table(records) == expected
@@ -116,8 +106,8 @@ def test_searches_with_killed_workers_and_coordinators_end_like_an_undisturbed_o
     assert min(done["worker"], done["coordinator"]) > 0
 
 
-def test_no_worker_outlives_a_killed_coordinator(folder: Path) -> None:
-    process = started(folder / "study")
+def test_no_worker_outlives_a_killed_coordinator(in_memory: Path) -> None:
+    process = started(in_memory / "study")
     deadline = time.monotonic() + 20
     while len(workers := children(process.pid)) < WORKERS and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -129,19 +119,21 @@ def test_no_worker_outlives_a_killed_coordinator(folder: Path) -> None:
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_of_two_coordinators_at_once_one_is_refused_and_the_study_is_whole(folder: Path) -> None:
-    rivals = [started(folder / "study") for _ in range(2)]
+def test_of_two_coordinators_at_once_one_is_refused_and_the_study_is_whole(in_memory: Path) -> None:
+    rivals = [started(in_memory / "study") for _ in range(2)]
     ends = [(process.communicate(timeout=60)[1], process.returncode) for process in rivals]
     refused = [errors for errors, code in ends if code]
     assert len(refused) == 1
     winner = next(process.pid for process, (_, code) in zip(rivals, ends, strict=True) if code == 0)
     assert f"is in use by process {winner} on " in refused[0]
     assert "started" in refused[0]
-    search(folder / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
-    assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
+    search(in_memory / "undisturbed", trials=TRIALS, executor=ThreadExecutor(fake_train, WORKERS), workers=WORKERS)
+    assert table(read_records(in_memory / "study")) == table(read_records(in_memory / "undisturbed"))
 
 
-def test_full_and_read_only_disks_end_the_search_with_a_reason_and_lose_nothing(tmp_path: Path, folder: Path) -> None:
+def test_full_and_read_only_disks_end_the_search_with_a_reason_and_lose_nothing(
+    tmp_path: Path, in_memory: Path
+) -> None:
     place, report = tmp_path / "disk", tmp_path / "report.json"
     place.mkdir()
     namespace = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-Urm"]
@@ -156,21 +148,21 @@ def test_full_and_read_only_disks_end_the_search_with_a_reason_and_lose_nothing(
     assert "No space left on device" in still_full
     assert "Read-only file system" in read_only
     assert "Read-only file system" in still_read_only
-    search(folder / "undisturbed")
-    expected = [[r.number, r.candidate.id, str(r.outcome), r.message] for r in read_records(folder / "undisturbed")]
+    search(in_memory / "undisturbed")
+    expected = [[r.number, r.candidate.id, str(r.outcome), r.message] for r in read_records(in_memory / "undisturbed")]
     assert found["records"] == expected
 
 
 @pytest.mark.parametrize("jump", [86400.0, -86400.0])
-def test_a_jump_of_the_clock_changes_nothing(jump: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search(folder / "undisturbed")
+def test_a_jump_of_the_clock_changes_nothing(jump: float, in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search(in_memory / "undisturbed")
     real, begun = time.time, time.monotonic()
     monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - begun > 0.05 else 0.0))
-    search(folder / "study")
-    assert table(read_records(folder / "study")) == table(read_records(folder / "undisturbed"))
+    search(in_memory / "study")
+    assert table(read_records(in_memory / "study")) == table(read_records(in_memory / "undisturbed"))
 
 
-def test_server_restarted_in_mid_study_is_brought_up_to_date_and_the_table_stays(folder: Path) -> None:
+def test_server_restarted_in_mid_study_is_brought_up_to_date_and_the_table_stays(in_memory: Path) -> None:
     with running_server() as server:
 
         def train(job: TrialJob, report: Report) -> Metrics:
@@ -180,13 +172,13 @@ def test_server_restarted_in_mid_study_is_brought_up_to_date_and_the_table_stays
                 server.start()
             return fake_train(job, report)
 
-        search(folder / "study", executor=ThreadExecutor(train), storage=server.url)
-        search(folder / "undisturbed")
-        records = read_records(folder / "study")
-        assert table(records) == table(read_records(folder / "undisturbed"))
+        search(in_memory / "study", executor=ThreadExecutor(train), storage=server.url)
+        search(in_memory / "undisturbed")
+        records = read_records(in_memory / "study")
+        assert table(records) == table(read_records(in_memory / "undisturbed"))
         url = server.url.replace("postgresql://", "postgresql+psycopg://")
         mirrored = optuna.load_study(study_name="study", storage=url).trials
     numbers = [r.number for r in records]
     assert [t.number for t in mirrored] == numbers
     assert [t.value for t in mirrored] == [None if r.metrics is None else r.metrics.accuracy for r in records]
-    assert not (folder / "study" / "study.db").exists()
+    assert not (in_memory / "study" / "study.db").exists()

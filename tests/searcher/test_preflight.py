@@ -28,7 +28,7 @@ def _hyperband(max_epochs: int) -> dict[str, Any]:
     return {"pruner": {"name": "hyperband", "max_epochs": max_epochs}}
 
 
-def test_trainable_space_passes(tmp_path: Path) -> None:
+def test_trainable_space_raises_nothing(tmp_path: Path) -> None:
     save_file({"weight": np.zeros(1)}, tmp_path / "teacher.safetensors")
     teacher = {"teacher": str(tmp_path / "teacher.safetensors"), "teacher_model": "deit_tiny_patch16_224"}
     check_trainable(_space())
