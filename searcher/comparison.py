@@ -10,7 +10,8 @@ from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES, Budget
-from searcher.front import pareto_front
+from searcher.charts.chart import ACCURACY, Axis, Chart, Form, Role, Series, Unit
+from searcher.front import COSTS, pareto_front
 from searcher.pruning import pruning_to_plain
 from searcher.ranking import metrics_of, ranked
 from searcher.records import Outcome, TrialRecord
@@ -18,7 +19,6 @@ from searcher.snapshot import StudySnapshot
 from searcher.statistics import Mean, mean_of
 
 STEPS = (5, 10, 20, 50)  # and these times 10, 100, ...: after how many trainings studies are compared
-FRONT = ("accuracy", *QUANTITIES)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Comparison:
         if self.common_budget is None:
             return None
         together = [record for ranking in self.common_rankings for record in ranking]
-        points = {_point(record) for record in pareto_front(together, self.common_budget, FRONT)}
-        own = (pareto_front(ranking, self.common_budget, FRONT) for ranking in self.common_rankings)
+        points = {_point(record) for record in pareto_front(together, self.common_budget, COSTS)}
+        own = (pareto_front(ranking, self.common_budget, COSTS) for ranking in self.common_rankings)
         return tuple([record for record in front if _point(record) in points] for front in own)
 
     @property
@@ -113,12 +113,28 @@ class Comparison:
 
         Trainings count in the order of their numbers, failed ones too; None where a study had fewer, or nothing within.
         """
-        curves = [self._best_so_far(place) for place in range(len(self.studies))]
+        curves = self.curves
         longest = max(map(len, curves))
         rows = []
         for count in _steps(longest):
             rows.append((count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves)))
         return tuple(rows)
+
+    @cached_property
+    def curves(self) -> tuple[list[float | None], ...]:
+        """The best accuracy of each study after each of its trainings; None before any is within the common budget."""
+        return tuple(self._best_so_far(place) for place in range(len(self.studies)))
+
+    @property
+    def chart(self) -> Chart | None:
+        """These curves; None where no study has anything to draw."""
+        series = []
+        for index, (name, curve) in enumerate(zip(self.names, self.curves, strict=True)):
+            points = [(float(n), value) for n, value in enumerate(curve, 1) if value is not None]
+            if points:
+                xs, ys = zip(*points, strict=True)
+                series.append(Series(name, Role.RANK, xs, ys, Form.STEPS, index=index))
+        return Chart("", Axis("trainings", Unit.COUNT), ACCURACY, tuple(series)) if series else None
 
     @cached_property
     def agreements(self) -> tuple[Agreement, ...]:

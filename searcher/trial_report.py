@@ -8,14 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 from bhvit.cost import CostReport
+from searcher.charts.chart import Chart
+from searcher.charts.curves import curves_chart, curves_figure
 from searcher.events import EpochFinished, TrialEvent, TrialFinished, TrialStarted, WorkerLost, events_of_trial
 from searcher.file_checks import parents_of
-from searcher.front import pareto_front
+from searcher.front import COSTS, pareto_front
 from searcher.records import EpochRecord, Evaluation, Outcome, TrialRecord
 from searcher.snapshot import State, StudySnapshot
 from searcher.status import WorkerStatus
 
-FRONT = ("accuracy", "memory", "ops")  # what a trial's place on the Pareto front is judged by
 CRASH_FILE = "crash.txt"
 
 
@@ -100,7 +101,15 @@ class TrialReport:
         if self.rank is None:
             return False
         better = self.snapshot.ranked[: self.rank]
-        return any(r is self.record for r in pareto_front(better, self.snapshot.budget, FRONT))
+        return any(r is self.record for r in pareto_front(better, self.snapshot.budget, COSTS))
+
+    @cached_property
+    def curves(self) -> Chart | None:
+        """Validation accuracy by epoch in both phases, so far where it is under way; None before the first epoch."""
+        if self.record.metrics is not None:
+            panels = curves_figure(self.snapshot, [self.record]).panels
+            return next((panel for panel in panels if isinstance(panel, Chart)), None)
+        return curves_chart(self.epochs, title="validation accuracy by epoch") if self.epochs else None
 
     @cached_property
     def parent_trial(self) -> int | None:

@@ -12,23 +12,28 @@ from rich.text import Text
 from searcher.comparison import Comparison, training_seconds
 from searcher.ranking import metrics_of, outcome_counts
 from searcher.records import Outcome, TrialRecord
+from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
-from searcher.views.trial import section
+from searcher.views.trial import Beside, section
 
 NOTHING = "-"
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
     """All of it."""
-    parts: list[RenderableType] = [Text(f"{len(comparison.studies)} studies", style="bold")]
-    parts += section("Asked differently", _asked(comparison))
-    parts += section("Results", _results(comparison))
-    parts += section("Best Top-1 (%) after so many trainings, within the common budget", _progress(comparison))
-    parts += section("Candidates that two studies trained to the end", _agreements(comparison))
-    parts += ["", *_notes(comparison)]
-    return Group(*parts)
+    progress = section("Best Top-1 (%) after so many trainings, within the common budget", _progress(comparison))
+    if comparison.chart is not None:
+        progress += ("", chart_text(comparison.chart, height=10))
+    return Group(
+        Text(f"{len(comparison.studies)} studies", style="bold"),
+        *section("Asked differently", _asked(comparison)),
+        Beside(section("Results", _results(comparison)), progress),
+        *section("Candidates that two studies trained to the end", _agreements(comparison)),
+        "",
+        *_notes(comparison),
+    )
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from bhvit.cost import LayerCost
 from searcher.precision_groups import uniform_groups
 from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
+from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.marks import OUTCOMES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import change_map, precision_legend
-from searcher.views.trial import section
+from searcher.views.trial import Beside, section
 
 SHAPE_NAMES = {
     "embed_dim": "C (embedding)",
@@ -30,13 +31,12 @@ SHAPE_NAMES = {
 
 def diff_view(diff: TrialDiff) -> RenderableType:
     """Everything that differs."""
+    curves = section("Learning curves of phase 2", chart_text(diff.curves, height=8)) if diff.curves else ()
+    heading = f"Cost of the layers that differ ({diff.accounting} accounting)"
     return Group(
         _title(diff),
-        "",
-        _figures(diff),
-        *section("Architecture", _shapes(diff)),
-        *section("Precision", _words(diff), *_map(diff)),
-        *section(f"Cost of the layers that differ ({diff.accounting} accounting)", _layers(diff)),
+        Beside(("", _figures(diff), *section("Architecture", _shapes(diff))), curves),
+        Beside(section("Precision", _words(diff), *_map(diff)), section(heading, _layers(diff))),
         "",
         Text("One training of each: another seed moves Top-1 as well.", style="dim"),
     )

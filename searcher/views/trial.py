@@ -17,6 +17,7 @@ from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
 from searcher.views.candidate import precision_text
+from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
 from searcher.views.live import PHASES
@@ -24,6 +25,7 @@ from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import precision_legend, precision_map
 
+WIDE = 170  # columns of a terminal from which on two parts stand side by side
 BAR_WIDTH = 20
 CRASH_LINES = 25  # of a crash's text, the last ones
 QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
@@ -32,18 +34,22 @@ QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
 def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType:
     """Everything of a trial; `program` is how the user calls us."""
     record, cost = report.record, report.cost
-    parts: list[RenderableType] = [_title(report), facts(_facts(report))]
+    head: list[RenderableType] = [_title(report), facts(_facts(report))]
     if report.crash:
-        parts += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
-    parts += section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
-    parts += section("Budget", _budget(report))
-    parts += section(
-        f"Cost by layer ({cost.accounting} accounting)", layer_table(cost), *footer(record.candidate, cost)
+        head += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
+    precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
+    budget = section("Budget", _budget(report))
+    curves = section(
+        "Learning curves", "no epoch yet" if report.curves is None else chart_text(report.curves, height=10)
     )
-    parts += section("Starts", _attempts(report))
-    parts += section("Files", _files(report))
-    parts += section("Next", *_next(report, program))
-    return Group(*parts)
+    heading = f"Cost by layer ({cost.accounting} accounting)"
+    layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost))
+    history = (*section("Starts", _attempts(report)), *section("Files", _files(report)))
+    return Group(
+        *head,
+        Beside((*precisions, *budget), curves),
+        Beside(layers, (*history, *section("Next", *_next(report, program)))),
+    )
 
 
 def trial_json(report: TrialReport) -> dict[str, Any]:
@@ -88,6 +94,25 @@ def trial_json(report: TrialReport) -> dict[str, Any]:
         "crash": report.crash,
         "again": report.again,
     }
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts side by side on a wide terminal, else the second ones below the first."""
+
+    left: Sequence[RenderableType]
+    right: Sequence[RenderableType]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """One or two columns."""
+        if not console.is_terminal or options.max_width < WIDE:
+            yield Group(*self.left, *self.right)
+            return
+        grid = Table.grid(expand=True, padding=(0, 4, 0, 0))
+        grid.add_column(ratio=1)
+        grid.add_column(ratio=1)
+        grid.add_row(Group(*self.left), Group(*self.right))
+        yield grid
 
 
 @dataclass(frozen=True)
