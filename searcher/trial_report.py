@@ -108,8 +108,8 @@ class TrialReport:
         """Validation accuracy by epoch in both phases, so far where it is under way; None before the first epoch."""
         if self.record.metrics is not None:
             panels = curves_figure(self.snapshot, [self.record]).panels
-            return next((panel for panel in panels if isinstance(panel, Chart)), None)
-        return curves_chart(self.epochs, title="validation accuracy by epoch") if self.epochs else None
+            return next((replace(panel, title="") for panel in panels if isinstance(panel, Chart)), None)
+        return curves_chart(self.epochs, title="") if self.epochs else None
 
     @cached_property
     def parent_trial(self) -> int | None:
@@ -157,7 +157,7 @@ def trial_report(snapshot: StudySnapshot, number: int) -> TrialReport:
         tuple(_attempts(events, running=snapshot.state is State.RUNNING and record.outcome is Outcome.RUNNING)),
         epochs,
         _files(place),
-        tuple(file for folder in parents_of(snapshot.folder, [record]) for file in _files(folder)),
+        tuple(file for folder in parents_of(snapshot.folder, [record]) for file in _files(_from_here(folder))),
         snapshot.folder.test_result(record),
         crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else "",
     )
@@ -183,6 +183,12 @@ def _attempts(events: Sequence[tuple[float, TrialEvent]], running: bool) -> Iter
         last = time
     if attempt is not None:
         yield attempt if running else replace(attempt, ended=last, end="the search was killed")
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder relative to where the user is, where it is below that."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _files(folder: Path) -> tuple[tuple[Path, int], ...]:

@@ -151,7 +151,7 @@ def _shapes(diff: TrialDiff) -> RenderableType:
     rows = [(name, before.get(name), after.get(name)) for name in factors if before.get(name) != after.get(name)]
     rows += [(SHAPE_NAMES.get(name, name), *values) for name, *values in diff.shapes]
     if not rows:
-        return "the same in everything but precision"
+        return "the same"
     result = table("", *(f"trial {side.record.number}" for side in diff.sides))
     for name, *values in rows:
         result.add_row(name, *map(_value_text, values))

@@ -26,7 +26,7 @@ from searcher.views.numbers import count_text, duration_text, percent_text, size
 from searcher.views.precision_map import precision_legend, precision_map
 
 WIDE = 170  # columns of a terminal from which on two parts stand side by side
-BAR_WIDTH = 20
+BAR_WIDTH = 16
 CRASH_LINES = 25  # of a crash's text, the last ones
 QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
 
@@ -40,7 +40,7 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
     precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
     budget = section("Budget", _budget(report))
     curves = section(
-        "Learning curves", "no epoch yet" if report.curves is None else chart_text(report.curves, height=10)
+        "Learning curves", "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
     )
     heading = f"Cost by layer ({cost.accounting} accounting)"
     layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost))
@@ -166,9 +166,11 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
         yield "because", record.message
     if report.worker is not None:
         yield "now", _now(report)
+    elif record.outcome in (Outcome.RUNNING, Outcome.INTERRUPTED) and report.snapshot.holder is None:
+        yield "now", "nobody is at work on the study; its search command goes on with this trial"
     if metrics is not None:
         qat = [epoch for epoch in metrics.epochs if epoch.phase == "qat"]
-        of = f" of {qat[-1].epochs}, {len(qat)} trained" if qat and len(qat) < qat[-1].epochs else ""
+        of = f" of {qat[-1].epochs}, stopped after {len(qat)}" if qat and len(qat) < qat[-1].epochs else ""
         of = of or (f" of {len(qat)}" if qat else "")
         last = f", last epoch {percent_text(metrics.final_accuracy)}"
         yield (
