@@ -159,16 +159,18 @@ def _shapes(diff: TrialDiff) -> RenderableType:
 
 
 def _words(diff: TrialDiff) -> str:
-    """How many layers differ, and which, by the largest groups that changed alike."""
-    changed = sum(before != after for before, after in diff.precisions.values())
-    if not changed:
-        return f"all {len(diff.precisions)} layers have the same precision"
-    groups = [
-        f"{group.name} {group.precision[0] or 'absent'} > {group.precision[1] or 'absent'}"
-        for group in uniform_groups(diff.precisions)
-        if group.precision[0] != group.precision[1]
+    """How many layers differ, which, by the largest groups that changed alike, and which only one network has."""
+    shared = {address: pair for address, pair in diff.precisions.items() if None not in pair}
+    changed = sum(before != after for before, after in shared.values())
+    groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
+    names = ", ".join(f"{name} {before}>{after}" for name, before, after in groups if before != after)
+    parts = [
+        f"{changed} of {len(shared)} layers differ: {names}" if changed else f"the same in all {len(shared)} layers"
     ]
-    return f"{changed} of {len(diff.precisions)} layers differ: {', '.join(groups)}"
+    for side, other in (diff.sides, diff.sides[::-1]):
+        alone = len(side.layers.keys() - other.layers.keys())
+        parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []
+    return "; ".join(parts)
 
 
 def _map(diff: TrialDiff) -> Iterator[RenderableType]:
@@ -206,7 +208,7 @@ def _cost_figures(change: LayerChange) -> tuple[str, str, str, str]:
 
 def _precisions_text(change: LayerChange) -> str:
     names = ["absent" if row is None else row.precision.name for row in (change.before, change.after)]
-    return names[0] if names[0] == names[1] else " > ".join(names)
+    return names[0] if names[0] == names[1] else ">".join(names)
 
 
 def _is_factor(choice: Any) -> bool:
