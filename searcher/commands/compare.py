@@ -1,7 +1,9 @@
-"""Studies side by side: what was asked differently, state, best within each budget and within the tightest one.
+"""Studies side by side: what was asked differently and what came of it.
 
-Also the Pareto front of all together and who holds it, the best accuracy after 5, 10, 20, ... trainings, and how the
-accuracies of candidates that two studies share agree. Reads only, also while a search runs.
+State, outcomes, the best within each one's budget and within the tightest one,
+who holds the Pareto front of all together, the best accuracy after 5, 10, 20,
+... trainings, and how the accuracies of candidates that two studies share
+agree. Reads only, also while a search runs.
 
 Examples:
   searcher compare runs/demo runs/demo-seed1
@@ -28,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the comparison."""
+    """Print the comparison; 1 where no study has a training that ended."""
     comparison = Comparison(tuple(snapshot_of(study_named(name, args.runs)) for name in args.studies))
     if args.json:
         print_json("compare", comparison_json(comparison))
     else:
         console().print(comparison_view(comparison))
-    return 0
+    return 0 if comparison.progress else 1

@@ -1,6 +1,7 @@
-"""One trial: its precisions layer by layer, cost and budget, curves, history, files, and how to train it again.
+"""One trial: precisions layer by layer, cost and budget, curves, history, files.
 
-Reads only, also while the search runs.
+Ends with the commands that train it again and that look at it further. Reads
+only, also while the search runs.
 
 Examples:
   searcher trial runs/demo 3
