@@ -164,9 +164,8 @@ def _words(diff: TrialDiff) -> str:
     changed = sum(before != after for before, after in shared.values())
     groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
     names = ", ".join(f"{name} {before}>{after}" for name, before, after in groups if before != after)
-    parts = [
-        f"{changed} of {len(shared)} layers differ: {names}" if changed else f"the same in all {len(shared)} layers"
-    ]
+    count = len(shared)
+    parts = [f"{changed} of {count} layers differ: {names}" if changed else f"the same in all {count} layers"]
     for side, other in (diff.sides, diff.sides[::-1]):
         alone = len(side.layers.keys() - other.layers.keys())
         parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []

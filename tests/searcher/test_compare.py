@@ -152,6 +152,11 @@ def test_json_has_an_entry_a_study_everywhere(capsys: pytest.CaptureFixture[str]
     assert [pair["studies"] for pair in data["shared_candidates"]] == [[0, 1], [0, 2], [1, 2]]
 
 
+def test_studies_without_a_training_leave_nothing_to_compare(tmp_path: Path) -> None:
+    other = empty_study(tmp_path / "runs")
+    assert main(["compare", "empty", str(other.path)]) == 1
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
