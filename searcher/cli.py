@@ -20,6 +20,9 @@ from searcher import __version__
 COMMANDS = {
     "search": "run or continue a budget-constrained search",
     "show": "leaderboard and state of a study",
+    "trial": "one trial: precisions layer by layer, cost, curves, history, files",
+    "diff": "two trials: what differs in architecture, precision, cost and accuracy",
+    "compare": "studies side by side",
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",
     "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",

@@ -92,6 +92,10 @@ class SearchEnded:
 
 
 Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | WorkerLost | TrialFinished | Trouble | SearchEnded
+TrialEvent: TypeAlias = TrialStarted | EpochFinished | WorkerLost | TrialFinished
+_TRIAL_EVENTS: dict[str, type[TrialEvent]] = {
+    kind.__name__: kind for kind in (TrialStarted, EpochFinished, WorkerLost, TrialFinished)
+}
 Listener: TypeAlias = Callable[[Event | Stepped], None]
 """Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
@@ -152,6 +156,20 @@ def events_of(kind: type[E], path: Path) -> Iterator[E]:
                 yield _event_from(kind, event)
 
 
+def events_of_trial(path: Path, number: int) -> Iterator[tuple[float, TrialEvent]]:
+    """The events of one trial in order, each with its time in seconds since 1970; the other lines are not parsed."""
+    text = path.read_bytes() if path.exists() else b""
+    at = 0
+    while (at := text.find(b'"number": %d,' % number, at)) >= 0:
+        begin, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        at = end if end >= 0 else len(text)
+        for event in _parsed(text[begin:at].decode("utf-8", "replace")):
+            kind = _TRIAL_EVENTS.get(event["event"])
+            if kind is not None and event.get("number") == number and isinstance(event.get("time"), float | int):
+                with suppress(InvalidInput):
+                    yield float(event["time"]), _event_from(kind, event)
+
+
 def last_start(path: Path) -> SearchStarted | None:
     """What the last run of a search was asked for; None where there was none. Looks for it from the end of the log."""
     text = path.read_bytes() if path.exists() else b""
@@ -176,4 +194,6 @@ def _parsed(line: str) -> Iterator[dict[str, Any]]:
 
 def _event_from(kind: type[E], event: dict[str, Any]) -> E:
     values = {key: value for key, value in event.items() if key not in ("event", "time")}
+    if values.get("outcome") in list(Outcome):
+        values["outcome"] = Outcome(values["outcome"])
     return from_mapping(kind, values, kind.__name__)

@@ -23,7 +23,8 @@ from dataclasses import replace
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import add_storage_argument, changed_budget
 from searcher.commands.executors import add_executor_arguments, check_executor
-from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
+from searcher.commands.program import program
+from searcher.commands.running import add_run_arguments, exit_code, places, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
 from searcher.snapshot import StudySnapshot
