@@ -20,6 +20,7 @@ from searcher import __version__
 COMMANDS = {
     "search": "run or continue a budget-constrained search",
     "show": "leaderboard and state of a study",
+    "plot": "draw a study: fronts, history, importances, curves, maps",
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",
     "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",

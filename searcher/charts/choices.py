@@ -57,10 +57,13 @@ def map_figure(snapshot: StudySnapshot, best: int) -> Figure:
     among = tuple(tuple(int(m[:best].sum()) for m in row) for row in masks)
     panels = (
         HeatMap("mean Top-1 (%)", rows, columns, means, counts),
-        HeatMap(f"share of the {best} best (%)", rows, columns, shares, among),
+        HeatMap("share of the best (%)", rows, columns, shares, among, 0),
     )
     fixed = len(snapshot.space.base.addresses) - len(rows)
-    notes = [f"Of the {len(accuracies):,} trained trials within the budget; stopped ones count as far as they came."]
+    notes = [
+        f"Of the {len(accuracies):,} trained trials within the budget; stopped ones count as far as they came.",
+        f"The best: the first {best} of them by accuracy. · no such trial.",
+    ]
     if fixed:
         notes.append(f"{fixed} other layers are always {snapshot.space.file.precision.default}.")
     return Figure("map", "Layers and precisions", panels, tuple(notes))
@@ -74,23 +77,23 @@ def parallel_figure(snapshot: StudySnapshot, best: int) -> Figure:
     codes = codes_of(snapshot.space, ranked)
     orders = [sorted(range(len(v.choices)), key=v.positions.__getitem__) for v in variables]
     places = np.stack([np.argsort(order)[codes[:, i]] for i, order in enumerate(orders)], axis=1)
+    choices = (_choices(v, orders[i], places[:, i], best) for i, v in enumerate(variables))
     panel = Parallel(
         "",
-        tuple(
-            _choices(v, order, places[:, i], best) for i, (v, order) in enumerate(zip(variables, orders, strict=True))
-        ),
+        tuple(choices),
         tuple(r.number for r in ranked),
         tuple(map(tuple, places.tolist())),
         tuple(float(a) for a in _accuracies(snapshot)),
         best,
     )
-    return Figure("parallel", f"What the {best} best of {len(ranked):,} trials chose", (panel,))
+    title = f"What the {best} best of {len(ranked):,} trials chose" if len(ranked) > 1 else "What the only trial chose"
+    return Figure("parallel", title, (panel,))
 
 
 def _effect(found: Importance) -> str:
     trend = {1: ", more is better", -1: ", less is better"}.get(found.direction, "")
     best, worst = (c if isinstance(c, str) else f"{c:g}" for c in (found.best, found.worst))
-    return f"{best} {100 * found.effect:+.1f} points over {worst}{trend}"
+    return f"{100 * found.effect:+.1f} points from {worst} to {best}{trend}"
 
 
 def _choices(variable: Variable, order: Sequence[int], places: Codes, best: int) -> Choices:
@@ -102,7 +105,8 @@ def _choices(variable: Variable, order: Sequence[int], places: Codes, best: int)
 def _has(snapshot: StudySnapshot, codes: Codes, variable: int, precision: str) -> NDArray[np.bool_]:
     """Which trials have this precision in the layers of the variable."""
     choices = snapshot.space.variables[variable].choices
-    return codes[:, variable] == (choices.index(precision) if precision in choices else -1)
+    digit = choices.index(precision) if precision in choices else -1
+    return np.equal(codes[:, variable], digit)
 
 
 def _accuracies(snapshot: StudySnapshot) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ def _levels(trained: Sequence[TrialRecord]) -> list[Series]:
     level = np.searchsorted(np.quantile(accuracies, np.arange(1, LEVELS) / LEVELS), accuracies, side="right")
     found = []
     for index in range(LEVELS):
-        members = [trained[i] for i in np.flatnonzero(level == index)]
+        members = [record for record, own in zip(trained, level, strict=True) if own == index]
         if members:
             low, high = accuracies[level == index].min(), accuracies[level == index].max()
             name = f"{100 * low:.1f} to {100 * high:.1f} %" if high > low else f"{100 * low:.1f} %"

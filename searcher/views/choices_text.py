@@ -13,6 +13,7 @@ from searcher.views.ticks import Scale, scale_of
 LONGEST_BAR = 40
 CELL = 8  # columns of a heat map's cell, with the space beside it
 BETWEEN = 2  # rows of lines between two variables
+LINES = 5  # trials that are drawn as lines: more are not told apart
 CHOICE_LINE, BEST_LINE = Style.parse("cyan"), Style.parse(BEST.style)
 
 
@@ -51,7 +52,7 @@ def heatmap_lines(heat: HeatMap) -> list[Text]:
     for name, row in zip(heat.rows, heat.values, strict=True):
         line = Text(f"{name:<{names}} ", no_wrap=True)
         for value in row:
-            text = "·" if value is None else f"{100 * value:.1f}"
+            text = "·" if value is None else f"{100 * value:.{heat.decimals}f}"
             style = Style.null() if value is None else heat_style((value - low) / (high - low) if high > low else 1.0)
             line.append(" ").append(f"{text:>{CELL - 2}} ", style)
         lines.append(line)
@@ -59,23 +60,22 @@ def heatmap_lines(heat: HeatMap) -> list[Text]:
 
 
 def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
-    """Variables below each other, their choices from left to right, and the best trials as lines through them.
+    """Variables below each other, their choices from left to right, the `LINES` best trials as lines through them.
 
-    Beside a choice stands how many of the best took it (of all trials, where there is room); a star marks the choice
-    of the most accurate one.
+    Beside a choice stands the share of the best trials that took it (and of all, where there is room); a star marks the
+    choice of the most accurate one.
     """
     margin = max(*(len(v.name) for v in parallel.variables), len("Top-1 (%)")) + 2
     room = max(24, width - margin)
-    best = parallel.digits[: parallel.best]
-    scale = scale_of(ACCURACY, parallel.accuracies[: parallel.best], max(2, room // 12))
+    best = parallel.digits[: min(parallel.best, LINES)]
+    scale = scale_of(ACCURACY, parallel.accuracies[: len(best)], max(2, room // 8))
     places = [[_place(v, d, room) for v, d in zip(parallel.variables, digits, strict=True)] for digits in best]
     for place, accuracy in zip(places, parallel.accuracies, strict=False):
         place.append(round(scale.share(accuracy) * (room - 1)))
     lines: list[Text] = []
-    for row, variable in enumerate(parallel.variables):
-        for i, text in enumerate(_axis(variable, parallel.digits[0][row], room, parallel.best)):
-            heading = variable.name if i == 0 else ""
-            lines.append(Text.assemble((f"{heading:<{margin}}", "bold"), text, no_wrap=True))
+    for row, (variable, axis) in enumerate(zip(parallel.variables, _axes(parallel, room), strict=True)):
+        for i, text in enumerate(axis):
+            lines.append(Text.assemble((f"{'' if i else variable.name:<{margin}}", "bold"), text, no_wrap=True))
         lines += [Text.assemble(" " * margin, text, no_wrap=True) for text in _links(places, row, room)]
     return [*lines, Text.assemble((f"{'Top-1 (%)':<{margin}}", "bold"), _accuracy_axis(scale, room), no_wrap=True)]
 
@@ -83,10 +83,12 @@ def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
 def parallel_note(parallel: Parallel) -> str:
     """How to read it."""
     high, low = parallel.accuracies[0], parallel.accuracies[parallel.best - 1]
+    many = f"{parallel.best} best ({100 * low:.1f} to {100 * high:.1f} %)" if parallel.best > 1 else "best trial"
+    drawn = f"{min(parallel.best, LINES)} best" if parallel.best > 1 else "best"
     return (
-        f"A line is a trial: the {parallel.best} best, {100 * low:.1f} to {100 * high:.1f} %. Beside a choice: the share "
-        f"of them that took it (in brackets: of all {len(parallel.trials):,}). {BEST.character} choices of the best one, "
-        f"trial {parallel.trials[0]}."
+        f"Beside a choice: the share of the {many} that took it; in brackets, where there is room, that of all "
+        f"{len(parallel.trials):,}. Lines: the {drawn}. {BEST.character} choices of the best one, trial "
+        f"{parallel.trials[0]}."
     )
 
 
@@ -96,20 +98,27 @@ def _place(variable: Choices, digit: int, room: int) -> int:
     return round(digit / last * (room - 1)) if last else (room - 1) // 2
 
 
-def _axis(variable: Choices, best: int, room: int, count: int) -> list[Text]:
-    """The choices with their shares: in full, or shorter, or on two rows, whatever fits."""
-    shares = [f"{n / count:.0%}" for n in variable.best]
-    everywhere = [f"({n / max(1, sum(variable.all)):.0%})" for n in variable.all]
-    names = [f"{BEST.character if i == best else ''}{name}" for i, name in enumerate(variable.choices)]
-    for texts in (
-        map(" ".join, zip(names, shares, everywhere, strict=True)),
-        map(" ".join, zip(names, shares, strict=True)),
-    ):
-        line = _spread(list(texts), variable, room, best)
-        if line is not None:
-            return [line]
-    rows = [_spread(texts, variable, room, best) for texts in (names, shares)]
-    return [row for row in rows if row is not None] or [Text(" ".join(names)[:room])]
+def _axes(parallel: Parallel, room: int) -> list[list[Text]]:
+    """The choices of every variable with their shares: in full, or shorter, or on two rows, whatever fits for all."""
+    forms = [(0, 1, 2)], [(0, 1)], [(0,), (1,)]  # which of a choice's words stand on each row
+    for form in forms:
+        axes = []
+        for variable, best in zip(parallel.variables, parallel.digits[0], strict=True):
+            words = _words(variable, best, parallel.best)
+            rows = [[" ".join(word[i] for i in row) for word in words] for row in form]
+            axes.append([_spread(texts, variable, room, best) for texts in rows])
+        if form is forms[-1] or all(line is not None for axis in axes for line in axis):
+            break
+    return [[line or Text("too many choices for this width", style="dim") for line in axis] for axis in axes]
+
+
+def _words(variable: Choices, best: int, count: int) -> list[tuple[str, str, str]]:
+    """Of each choice its name, the share of the best that took it, and that of all."""
+    every = max(1, sum(variable.all))
+    return [
+        (f"{BEST.character if i == best else ''}{name}", f"{n / count:.0%}", f"({m / every:.0%})")
+        for i, (name, n, m) in enumerate(zip(variable.choices, variable.best, variable.all, strict=True))
+    ]
 
 
 def _spread(texts: list[str], variable: Choices, room: int, best: int) -> Text | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -34,6 +34,7 @@ def figure_json(snapshot: StudySnapshot, figure: Figure) -> dict[str, Any]:
         "budget": {"accounting": snapshot.budget.accounting, **snapshot.budget.limits},
         "panels": [panel.to_json() for panel in figure.panels],
         "notes": list(figure.notes),
+        "nothing": figure.nothing,
         "trials": [
             {
                 "trial": t.number,
@@ -52,9 +53,9 @@ def heading(snapshot: StudySnapshot, figure: Figure) -> str:
     return f"{figure.title} ({snapshot.folder.path.resolve().name})"
 
 
-def notes(snapshot: StudySnapshot, figure: Figure) -> list[str]:
-    """What stands below the panels."""
-    found = [parallel_note(p) for p in figure.panels if isinstance(p, Parallel)]
+def notes(snapshot: StudySnapshot, figure: Figure, parallel: Callable[[Parallel], str] = parallel_note) -> list[str]:
+    """What stands below the panels; `parallel` says how parallel coordinates are to be read."""
+    found = [parallel(p) for p in figure.panels if isinstance(p, Parallel)]
     return [*found, *figure.notes, f"Budget: {snapshot.budget}."]
 
 
