@@ -23,6 +23,7 @@ COMMANDS = {
     "trial": "one trial: precisions layer by layer, cost, curves, history, files",
     "diff": "two trials: what differs in architecture, precision, cost and accuracy",
     "compare": "studies side by side",
+    "plot": "draw a study: fronts, history, importances, curves, maps",
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",
     "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",

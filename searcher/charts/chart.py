@@ -171,13 +171,17 @@ class Bars:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A number (0..1) for every row and column, None where no trial has it; `counts` are the trials behind it."""
+    """A number (0..1) for every row and column, None where no trial has it; `counts` are the trials behind it.
+
+    `decimals` are those of the percentages that are written.
+    """
 
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
     counts: tuple[tuple[int, ...], ...]
+    decimals: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

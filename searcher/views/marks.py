@@ -72,12 +72,13 @@ ROLES: dict[Role, Mark] = {
 FRAME = str.maketrans({"│": "|", "┤": "+", "└": "+", "─": "-", "┬": "+", "┊": ":", "╌": "-"})
 ASCII = FRAME | str.maketrans(
     {
-        **dict(zip("·▶●~↑∞!×‖◆★✓□░▒▓█", ".>o~^8!x=#*+F.o%@", strict=True)),
+        **dict(zip("·▶●~↑∞!×‖◆★✓□░▒▓█", ".>o~^8!x=D*+F.o%#", strict=True)),
         **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
     }
 )
 
 _SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many
+_HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
 
 
 def mark_of(role: Meaning, index: int = 0) -> Mark:
@@ -87,6 +88,11 @@ def mark_of(role: Meaning, index: int = 0) -> Mark:
     if role is Role.RANK:
         return RANKS[index % len(RANKS)]
     return LEVELS[index] if role is Role.LEVEL else ROLES[role]
+
+
+def heat_style(share: float) -> Style:
+    """The colours of a heat map's cell, from low (0) to high (1)."""
+    return Style.parse(_HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)])
 
 
 def precision_cell(precision: Precision) -> Text:
