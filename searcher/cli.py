@@ -20,6 +20,7 @@ from searcher import __version__
 COMMANDS = {
     "search": "run or continue a budget-constrained search",
     "show": "leaderboard and state of a study",
+    "watch": "a study live: workers, progress, newest results, alerts; keys to sort, filter, open a trial",
     "trial": "one trial: precisions layer by layer, cost, curves, history, files",
     "diff": "two trials: what differs in architecture, precision, cost and accuracy",
     "compare": "studies side by side",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from bhvit.errors import InvalidInput
 from searcher.executors.executor import Stepped
@@ -99,6 +99,7 @@ _TRIAL_EVENTS: dict[str, type[TrialEvent]] = {
 Listener: TypeAlias = Callable[[Event | Stepped], None]
 """Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 @dataclass
@@ -154,6 +155,16 @@ def events_of(kind: type[E], path: Path) -> Iterator[E]:
         if event["event"] == kind.__name__:
             with suppress(InvalidInput):
                 yield _event_from(kind, event)
+
+
+def timed_event(line: str) -> tuple[float, Event] | None:
+    """When the event of a line of the log happened, and the event; None for a line that is no event that we know."""
+    for event in _parsed(line):
+        kind, at = KINDS.get(event["event"]), event.get("time")
+        if kind is not None and isinstance(at, int | float):
+            with suppress(InvalidInput):
+                return float(at), _event_from(kind, event)
+    return None
 
 
 def events_of_trial(path: Path, number: int) -> Iterator[tuple[float, TrialEvent]]:

@@ -16,7 +16,7 @@ from searcher.charts.chart import Meaning, Role
 from searcher.records import Outcome
 from searcher.snapshot import State
 
-BAR = "█"
+BAR, UNFILLED = "█", "░"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ STATES: dict[State, Mark] = {
 FRONT = Mark("◆", "magenta")  # on the Pareto front
 BEST = Mark("★", "bold")  # the most accurate within the budget
 PARENT = Mark("□", "cyan")  # the full-precision network of the same widths
+LOST = Mark("†", "yellow")  # a worker
+ALERT = Mark("▲", "bold red")  # something that should not be so
+CHOSEN = Mark(">", "reverse")  # by the keys
 WITHIN, BEYOND = Mark("✓", "green"), Mark("↑", "yellow")  # the budget
 RANKS = tuple(
     Mark(c, s) for c, s in zip("123456789", ("bold", *("green", "cyan", "magenta", "yellow") * 2), strict=True)

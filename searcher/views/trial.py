@@ -20,7 +20,7 @@ from searcher.views.candidate import precision_text
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
-from searcher.views.live import PHASES
+from searcher.views.event_lines import PHASES
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import precision_legend, precision_map
