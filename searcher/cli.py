@@ -19,6 +19,7 @@ from searcher import __version__
 
 COMMANDS = {
     "search": "run or continue a budget-constrained search",
+    "ls": "the studies in a folder or a database, with state and best",
     "show": "leaderboard and state of a study",
     "space": "profile of a search space: size, share within the budget",
     "cost": "per-layer cost of a candidate",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from searcher.budget import Budget
 from searcher.records import TrialRecord
 
@@ -14,14 +16,23 @@ def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Seq
     `objectives` are accuracy and then quantities that are to be small (memory, ops). Of trials that are equal in every
     objective the earliest stands for all.
     """
-    front: list[TrialRecord] = []
-    points: list[tuple[float, ...]] = []
     trained = [r for r in records if r.outcome.trained and not budget.violations(r)]
-    for record in sorted(trained, key=lambda r: (*_point(r, objectives), r.number)):
-        point = _point(record, objectives)  # nothing later in this order can dominate it
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in points):
-            front.append(record)
-            points.append(point)
+    trained.sort(key=lambda r: r.number)
+    return [trained[i] for i in not_dominated([_point(r, objectives) for r in trained])]
+
+
+def not_dominated(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Indices of the points that none other dominates, where every coordinate is to be small.
+
+    In the order of the points' coordinates; of equal points the first one stands for all.
+    """
+    order = sorted(range(len(points)), key=points.__getitem__)
+    front: list[int] = []
+    best = np.empty((len(points), len(points[0]) if points else 0))
+    for i in order:  # nothing later in this order can dominate it
+        if not (best[: len(front)] <= points[i]).all(axis=1).any():
+            best[len(front)] = points[i]
+            front.append(i)
     return front
 
 
