@@ -57,7 +57,7 @@ def optuna_summary(study: OptunaStudy) -> dict[str, Any]:
         "study": study.name,
         "storage": study.place,
         "directions": list(_directions(study)),
-        "trials": study.counts,
+        "states": study.counts,
         "constrained": study.constrained,
         "feasible": len(study.feasible),
         "best": best and {"trial": best.number, "values": _finite(best.values)},
@@ -82,7 +82,7 @@ def optuna_json(study: OptunaStudy) -> dict[str, Any]:
         }
         for t in study.trials
     ]
-    return {**optuna_summary(study), "ranking": [t.number for t in study.ranked], "all_trials": trials}
+    return {**optuna_summary(study), "ranking": [t.number for t in study.ranked], "trials": trials}
 
 
 def optuna_view(study: OptunaStudy, top: int) -> RenderableType:
@@ -92,13 +92,12 @@ def optuna_view(study: OptunaStudy, top: int) -> RenderableType:
     shown = study.ranked[:top]
     if not shown:
         return Group(*parts, "No complete trial is feasible yet.")
-    front = {trial.number for trial in study.front} if several else set()
     parameters = [name for name in study.parameters if any(name in trial.params for trial in shown)]
     values = _value_names(study)
     result = table(("#", "right"), ("trial", "right"), *((name, "right") for name in values), *parameters)
     for rank, trial in enumerate(shown, 1):
         result.add_row(
-            FRONT.text() if trial.number in front else ("" if several else str(rank)),
+            _place(rank, trial, study),
             str(trial.number),
             *map(_number, trial.values),
             *(_parameter(trial, name) for name in parameters),
@@ -123,8 +122,17 @@ def _head(study: OptunaStudy) -> list[RenderableType]:
         lines.append(f"constraints: {len(study.feasible):,} of {len(study.complete):,} complete trials are feasible")
         names = {name for trial in study.complete for name in trial.constraints}
         often = {name: sum(name in trial.violated for trial in study.complete) for name in sorted(names)}
-        lines.append(BEYOND.text(f"violated: {', '.join(f'{name} {n:,} times' for name, n in often.items())}"))
+        said = [f"{f'constraint {name}' if name.isdigit() else name} in {n:,}" for name, n in often.items() if n]
+        if said:
+            lines.append(BEYOND.text(f"violated: {', '.join(said)}"))
     return lines
+
+
+def _place(rank: int, trial: OptunaTrial, study: OptunaStudy) -> Text:
+    """The rank, or with several objectives whether the trial is on the front."""
+    if len(study.maximize) == 1:
+        return Text(str(rank))
+    return FRONT.text() if trial in study.front else Text("" if sys.stdout.isatty() else NONE)
 
 
 def _plain_list(studies: Sequence[OptunaStudy]) -> RenderableType:
