@@ -76,7 +76,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         width = min(width, HELP_WIDTH)
         return "\n\n".join(
-            part if "\n " in part else textwrap.fill(" ".join(part.split()), width) for part in text.strip().split("\n\n")
+            part if "\n " in f"\n{part}" else textwrap.fill(" ".join(part.split()), width) for part in text.strip().split("\n\n")
         )
 
 

@@ -37,7 +37,7 @@ def complete(
         parser = parser_of(begun[0])
         for action in parser._actions:
             _teach(action)
-    else:
+    elif not begun:
         parser.add_argument("--version", action="store_true", help="print the version")
         commands = parser.add_subparsers()
         for name, summary in summaries.items():

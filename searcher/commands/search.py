@@ -9,10 +9,10 @@ Examples:
   searcher search search_spaces/demo.yaml --trials 20
   searcher search search_spaces/pets_tiny.yaml --device cuda --study pets-seed0
   searcher search search_spaces/pets_tiny.yaml --device cuda --processes 4
-  searcher search search_spaces/pets_tiny.yaml --workers 4 --devices cuda:0,cuda:1
+  searcher search search_spaces/demo.yaml --workers 2 --devices cuda:0,cuda:1
   searcher search search_spaces/demo.yaml --budget memory=0.2,ops=4M
-  searcher search search_spaces/pets_tiny.yaml --executor ray --address auto --workers 8 --gpus-per-trial 0.5
-  searcher search search_spaces/demo.yaml --storage postgresql://me@server/studies
+  searcher search search_spaces/demo.yaml --executor ray --address auto
+  searcher search search_spaces/demo.yaml --storage postgresql://me@host/nas
 """
 
 from __future__ import annotations
