@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from searcher.budget import Budget
+from searcher.ranking import metrics_of
 from searcher.records import TrialRecord
+
+COSTS = ("accuracy", "memory", "ops")  # what the front of a study with a single objective is drawn in
 
 
 def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Sequence[str]) -> list[TrialRecord]:
@@ -26,18 +29,16 @@ def not_dominated(points: Sequence[tuple[float, ...]]) -> list[int]:
 
     In the order of the points' coordinates; of equal points the first one stands for all.
     """
-    order = sorted(range(len(points)), key=points.__getitem__)
+    rows = np.array(sorted(range(len(points)), key=points.__getitem__), int)
+    table = np.array(points)
     front: list[int] = []
-    best = np.empty((len(points), len(points[0]) if points else 0))
-    for i in order:  # nothing later in this order can dominate it
-        if not (best[: len(front)] <= points[i]).all(axis=1).any():
-            best[len(front)] = points[i]
-            front.append(i)
+    while len(rows):  # nothing later in this order can dominate the first, which dominates or equals what it removes
+        front.append(int(rows[0]))
+        rows = rows[(table[rows] < table[rows[0]]).any(axis=1)]
     return front
 
 
 def _point(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, ...]:
     """The objectives of a trained trial, each to be small."""
-    assert record.metrics is not None
-    values = {"accuracy": -record.metrics.accuracy, "memory": record.memory_bytes, "ops": record.ops}
+    values = {"accuracy": -metrics_of(record).accuracy, "memory": record.memory_bytes, "ops": record.ops}
     return tuple(values[name] for name in objectives)

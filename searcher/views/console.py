@@ -67,5 +67,10 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
 
 
 def print_json(view: str, data: Mapping[str, Any]) -> None:
-    """Write what the command `view` shows to standard output as indented JSON, with the version of its form."""
-    print(json.dumps({"view": view, "schema": JSON_SCHEMA, **data}, indent=1, allow_nan=False))
+    """Write what the command `view` shows to standard output as indented JSON."""
+    print(json.dumps(stamped(view, data), indent=1, allow_nan=False))
+
+
+def stamped(view: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the view that it is of, and the version of its form."""
+    return {"view": view, "schema": JSON_SCHEMA, **data}

@@ -1,0 +1,207 @@
+"""Everything that trials can be sorted, filtered, listed and exported by; no torch, no optuna, no rich.
+
+A field is found by its name (`accuracy`, `memory_share`), by a variable of the space (`hidden`, `stage*.mlp`), by the
+address of a layer (`stage2.block0.mlp`), or by a glob over the names of variables and layers (`downsample*`), which
+stands for several values. Values are looked up in a record's choices: its candidate is never parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bhvit.errors import unknown_name
+from searcher import measures
+from searcher.budget import Budget
+from searcher.measures import Measure, Value
+from searcher.records import Metrics, TrialRecord
+from searcher.repeats import Repeats, candidate_id
+from searcher.space import Space
+from searcher.variables import Kind
+
+NOTHING = "-"  # a value that a trial does not have, such as the accuracy of one that failed
+
+
+@dataclass(frozen=True)
+class Field:
+    """One property of a trial. `heading` has the unit where `text` lacks it; `about` is a line for `--columns help`.
+
+    `values` has one entry, or several for a glob that covers several layers or variables.
+    """
+
+    name: str
+    heading: str
+    measure: Measure
+    values: Callable[[TrialRecord], tuple[Value, ...]]
+    about: str = ""
+
+    @property
+    def unit(self) -> str:
+        """Unit of `value`: bytes, OPs, s, % (of a share in 0..1), points (likewise), or none."""
+        return self.measure.unit
+
+    def value(self, record: TrialRecord) -> Value:
+        """The plain value; of several their common one, or all of them as `text`; None where there is none."""
+        values = self.values(record)
+        return values[0] if len(set(values)) == 1 else self.text(record)
+
+    def text(self, record: TrialRecord) -> str:
+        """As a table prints it: `64.7`, `138.0 KiB`, `fp16`; several that differ as `1/1/2/2`."""
+        values = self.values(record)
+        values = values[:1] if len(set(values)) == 1 else values
+        return "/".join(NOTHING if value is None else self.measure.text(value) for value in values) or NOTHING
+
+    def key(self, record: TrialRecord) -> tuple[Any, ...] | None:
+        """What trials are sorted by; None where the trial has no value."""
+        values = self.values(record)
+        return None if None in values else tuple(map(self.measure.key, values))
+
+
+class TrialFields:
+    """The fields of the trials of a space, under its budget; with those of `repeats` where they are given."""
+
+    def __init__(self, space: Space, repeats: Repeats | None = None) -> None:
+        self.space = space
+        seeds = () if repeats is None else _of_repeats(repeats)
+        fixed = (*_of_records(), *_of_metrics(), *seeds, *_of_budget(space.budget))
+        self._fixed = {field.name: field for field in fixed}
+        self._parts = {**_layer_parts(space), **_variable_parts(space)}
+        self._found: dict[str, Field] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name but those of layers and globs: what `--columns help` lists."""
+        return tuple(dict.fromkeys([*self._fixed, *map(str, _WIDTHS), *(v.name for v in self.space.variables)]))
+
+    def named(self, name: str, what: str = "field") -> Field:
+        """The field `name`; raises `InvalidInput` that begins with `unknown <what>` and lists `names`."""
+        if name not in self._found:
+            self._found[name] = self._find(name, what)
+        return self._found[name]
+
+    def _find(self, name: str, what: str) -> Field:
+        if name in self._fixed:
+            return self._fixed[name]
+        if name in self._parts:
+            covered = [name]
+        elif name in _WIDTHS:  # every stage its own, or not searched
+            covered = [part for part in self._parts if part.startswith(f"{name}.")]
+            if not covered:
+                return _width_field(name, lambda record: (1.0,))
+        else:
+            covered = self._covered(name)
+        if not covered:
+            raise unknown_name(what, name, self.names)
+        parts = [self._parts[part] for part in covered]
+        if parts[0].measure is measures.FACTOR:
+            return _width_field(name, _together([part.values for part in parts]))
+        return Field(name, name, measures.PRECISION, _together([part.values for part in parts]), "precision")
+
+    def _covered(self, pattern: str) -> list[str]:
+        """Layers that the glob matches; where there are none, widths; each layer's variable is looked up once."""
+        layers = [a for a in self.space.base.addresses if fnmatchcase(a, pattern)]
+        if layers:
+            return list({id(self._parts[a]): a for a in layers}.values())
+        return [v.name for v in self.space.variables if fnmatchcase(v.name, pattern) and not v.addresses]
+
+
+_WIDTHS = {str(Kind.HIDDEN): "hidden", str(Kind.INTERMEDIATE): "MLP"}
+
+
+def _width_field(name: str, values: Callable[[TrialRecord], tuple[Value, ...]]) -> Field:
+    return Field(name, _WIDTHS.get(name, name), measures.FACTOR, values, "width factor")
+
+
+def _together(parts: list[Callable[[TrialRecord], tuple[Value, ...]]]) -> Callable[[TrialRecord], tuple[Value, ...]]:
+    if len(parts) == 1:
+        return parts[0]
+    return lambda record: tuple(part(record)[0] for part in parts)
+
+
+def _variable_parts(space: Space) -> dict[str, Field]:
+    return {
+        v.name: Field(
+            v.name,
+            _WIDTHS.get(v.name, v.name),
+            measures.PRECISION if v.kind is Kind.PRECISION else measures.FACTOR,
+            lambda record, name=v.name: (record.choices.get(name),),  # type: ignore[misc]
+            "precision" if v.kind is Kind.PRECISION else "width factor",
+        )
+        for v in space.variables
+    }
+
+
+def _layer_parts(space: Space) -> dict[str, Field]:
+    """Layer address -> the field of the variable that sets it, or one of the default precision."""
+    default = (space.file.precision.default,)
+    fixed = Field("default", "default", measures.PRECISION, lambda record: default)
+    variables = _variable_parts(space)
+    owners = {address: variables[v.name] for v in space.variables for address in v.addresses}
+    return {address: owners.get(address, fixed) for address in space.base.addresses}
+
+
+def _of_records() -> tuple[Field, ...]:
+    read: Mapping[str, tuple[str, Measure, Callable[[TrialRecord], Value], str]] = {
+        "trial": ("trial", measures.COUNT, lambda r: r.number, "number of the trial"),
+        "id": ("id", measures.WORD, candidate_id, "hash of widths and precisions"),
+        "outcome": ("outcome", measures.WORD, lambda r: str(r.outcome), "how the trial stands or ended"),
+        "memory": ("memory", measures.BYTES, lambda r: r.memory_bytes, "bytes, in the study's accounting"),
+        "ops": ("OPs", measures.OPS, lambda r: r.ops, "operations, in the study's accounting"),
+        "attempts": ("attempts", measures.COUNT, lambda r: r.attempts, "how often it was started"),
+        "worker": ("worker", measures.WORD, lambda r: r.worker or None, "who trained it last"),
+        "message": ("message", measures.WORD, lambda r: r.message or None, "why it did not complete"),
+    }
+    return tuple(
+        Field(name, heading, measure, lambda record, get=get: (get(record),), about)  # type: ignore[misc]
+        for name, (heading, measure, get, about) in read.items()
+    )
+
+
+def _of_metrics() -> tuple[Field, ...]:
+    read: Mapping[str, tuple[str, Measure, Callable[[Metrics], Value], str]] = {
+        "accuracy": ("Top-1 %", measures.ACCURACY, lambda m: m.accuracy, "best epoch, on the validation split"),
+        "final_accuracy": ("last %", measures.ACCURACY, lambda m: m.final_accuracy, "last epoch"),
+        "parent_accuracy": ("FP %", measures.ACCURACY, lambda m: m.parent_accuracy, "full precision, equal widths"),
+        "drop": ("vs FP", measures.POINTS, lambda m: m.accuracy - m.parent_accuracy, "points above its FP parent"),
+        "best_epoch": ("epoch", measures.COUNT, lambda m: m.best_epoch, "epoch of the accuracy"),
+        "seconds": ("time", measures.SECONDS, lambda m: m.seconds, "of its training"),
+        "restarts": ("restarts", measures.COUNT, lambda m: m.restarts, "returns to the last good epoch"),
+    }
+    return tuple(
+        Field(
+            name,
+            heading,
+            measure,
+            lambda record, get=get: (None if record.metrics is None else get(record.metrics),),  # type: ignore[misc]
+            about,
+        )
+        for name, (heading, measure, get, about) in read.items()
+    )
+
+
+def _of_repeats(repeats: Repeats) -> tuple[Field, ...]:
+    """Mean, spread and number over the studies of other seeds."""
+    read: Mapping[str, tuple[str, Measure, Callable[[str], Value], str]] = {
+        "mean": ("mean %", measures.ACCURACY, repeats.mean, "mean accuracy of the candidate over seeds"),
+        "sd": ("± sd", measures.ACCURACY, repeats.spread, "standard deviation over seeds, in points"),
+        "seeds": ("n", measures.COUNT, repeats.count, "complete trials of the candidate over seeds"),
+    }
+    return tuple(
+        Field(name, heading, measure, lambda record, get=get: (get(candidate_id(record)),), about)  # type: ignore[misc]
+        for name, (heading, measure, get, about) in read.items()
+    )
+
+
+def _of_budget(budget: Budget) -> tuple[Field, ...]:
+    """`memory_share` and `ops_share`: None without that limit."""
+
+    def share(quantity: str) -> Callable[[TrialRecord], tuple[Value, ...]]:
+        limit = budget.limits.get(quantity)
+        return lambda record: (None if limit is None else budget.used(record)[quantity] / limit,)
+
+    return tuple(
+        Field(f"{name}_share", "share", measures.SHARE, share(name), f"share of the budget's {heading}")
+        for name, heading in (("memory", "memory"), ("ops", "OPs"))
+    )
