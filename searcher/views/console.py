@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
-PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
+PLAIN_WIDTH = 10_000  # a pipe has no width: nothing is cut or wrapped below this
 
 
 def console(error: bool = False) -> Console:

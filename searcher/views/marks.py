@@ -48,6 +48,7 @@ STATES: dict[State, Mark] = {
     State.INTERRUPTED: Mark("‖", "yellow"),
     State.DONE: Mark("●", "green"),
 }
+UNREADABLE = Mark("?", "yellow")  # a study that is damaged, or of a later version
 FRONT = Mark("◆", "magenta")  # on the Pareto front
 BEST = Mark("★", "bold")  # the most accurate within the budget
 PARENT = Mark("□", "cyan")  # the full-precision network of the same widths
