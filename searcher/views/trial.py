@@ -228,7 +228,7 @@ def _rank(report: TrialReport) -> Text:
     if report.rank == 1:
         text.append("  ").append_text(BEST.text("best"))
     if report.on_front:
-        text.append("  ").append_text(FRONT.text("on the Pareto front of accuracy, memory and OPs"))
+        text.append("  ").append_text(FRONT.text("on the Pareto front"))
     if report.better is not None:
         gap = 100 * (metrics_of(report.better).accuracy - metrics_of(report.record).accuracy)
         text.append(f"; next better: trial {report.better.number} ({gap:+.1f} points)")
