@@ -119,10 +119,10 @@ class Comparison:
         """
         curves = self.curves
         longest = max(map(len, curves))
-        rows = []
-        for count in _steps(longest):
-            rows.append((count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves)))
-        return tuple(rows)
+        return tuple(
+            (count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves))
+            for count in _steps(longest)
+        )
 
     @cached_property
     def curves(self) -> tuple[list[float | None], ...]:
