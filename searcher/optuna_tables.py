@@ -70,7 +70,7 @@ def _check_version(rows: Callable[[str], list[tuple[Any, ...]]], place: str) -> 
         return
     found = ", ".join(versions) or "none"
     remedy = (
-        f"`optuna storage upgrade --storage URL` with Optuna 3 or later makes it one"
+        "`optuna storage upgrade --storage URL` with Optuna 3 or later makes it one"
         if found < VERSIONS[0]
         else "update bhvit-searcher"
     )
