@@ -13,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bhvit.errors import InvalidInput
 from searcher import outcomes
 from searcher.events import (
     EpochFinished,
+    Event,
     EventLog,
     Listener,
     SearchEnded,
@@ -44,9 +46,12 @@ from searcher.proposals import Proposals
 from searcher.pruning import comparable
 from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
+from searcher.status_writer import StatusWriter
 from searcher.study_folder import StudyFolder
-from searcher.study_mirror import StudyMirror, open_mirror
 from searcher.trial_table import SEARCH_PHASE, TrialTable
+
+if TYPE_CHECKING:
+    from searcher.study_mirror import StudyMirror
 
 CRASHES_ALLOWED = 3  # in a row
 DEATHS_ALLOWED = 5  # of a trial's workers in a row, without a new epoch in between, since the search was started
@@ -112,6 +117,8 @@ def run_search(
     Raises `InvalidInput` where nothing is within the budget, the folder is in use or belongs to another space, or its
     database cannot be used. Ctrl-C returns a summary; the trials go on at the next start.
     """
+    from searcher.study_mirror import open_mirror  # loads optuna, a quarter second that `--help` need not wait for
+
     try:
         feasible = feasible_set(space)
         if not len(feasible):
@@ -146,7 +153,8 @@ class Coordinator:
         self.space, self.feasible, self.table, self.folder = space, feasible, table, table.folder
         self.proposals = Proposals(space, feasible, table)
         self.executor, self.mirror, self.planned, self.listener = executor, mirror, planned, listener
-        self.log = EventLog(self.folder.events, listener, {record.number for record in table.unfinished})
+        self.status = StatusWriter(self.folder.path, space)
+        self.log = EventLog(self.folder.events, self._tell, {record.number for record in table.unfinished})
         self.running: dict[int, _Running] = {}
         self.deaths: dict[int, int] = {}
         self.crashes = 0
@@ -164,6 +172,8 @@ class Coordinator:
             if not isinstance(error, KeyboardInterrupt):
                 raise
             ended = Ended.INTERRUPTED
+        finally:
+            self.status.remove()
         self.log.append(SearchEnded(str(ended), table.trained, self.planned))
         return SearchSummary(ended, self.planned, table.trained, len(feasible), tuple(table))
 
@@ -177,6 +187,7 @@ class Coordinator:
             if not self.running:
                 return Ended.EXHAUSTED if self.proposals.exhausted else Ended.DONE
             while True:
+                self.status.write()
                 message = self.executor.next_message(WAIT_SECONDS)
                 self._tell_trouble()
                 if message is None or self._take(message):
@@ -241,8 +252,7 @@ class Coordinator:
         if running is None:
             return False
         if isinstance(message, Stepped):
-            if self.listener is not None:
-                self.listener(message)
+            self._tell(message)
             return self._passed_parent(running, message.phase)
         if isinstance(message, EpochDone):
             return self._take_epoch(running, message)
@@ -348,6 +358,11 @@ class Coordinator:
                 f"{CRASHES_ALLOWED} trials in a row crashed, the last with {record.message}; see "
                 f"{self.folder.trial(record) / 'crash.txt'}, correct the cause and start again."
             )
+
+    def _tell(self, event: Event | Stepped) -> None:
+        self.status.take(event)
+        if self.listener is not None:
+            self.listener(event)
 
     def _tell_trouble(self) -> None:
         trouble = self.mirror.trouble or self.executor.trouble

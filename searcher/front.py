@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from searcher.budget import Budget
 from searcher.ranking import metrics_of
@@ -16,27 +17,28 @@ def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Seq
     """Trained trials within `budget` that none other dominates, most accurate first.
 
     `objectives` are accuracy and then quantities that are to be small (memory, ops). Of trials that are equal in every
-    objective the earliest stands for all. Takes n log n steps.
+    objective the earliest stands for all.
     """
-    trained = [(_point(r, objectives), r.number, r) for r in records if r.outcome.trained and not budget.violations(r)]
-    front: list[TrialRecord] = []
-    firsts: list[float] = []  # the costs that no trial so far undercuts in both: rising,
-    seconds: list[float] = []  # and falling
-    for (_, first, second), _, record in sorted(trained, key=lambda row: row[:2]):
-        place = bisect_right(firsts, first)
-        if place and seconds[place - 1] <= second:
-            continue  # an earlier one in this order is at least as accurate and as cheap; no later one can be
-        start = place - 1 if place and firsts[place - 1] == first else place
-        end = place
-        while end < len(seconds) and seconds[end] >= second:
-            end += 1
-        firsts[start:end], seconds[start:end] = [first], [second]
-        front.append(record)
+    trained = [r for r in records if r.outcome.trained and not budget.violations(r)]
+    trained.sort(key=lambda r: r.number)
+    return [trained[i] for i in not_dominated([_point(r, objectives) for r in trained])]
+
+
+def not_dominated(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Indices of the points that none other dominates, where every coordinate is to be small.
+
+    In the order of the points' coordinates; of equal points the first one stands for all.
+    """
+    rows = np.array(sorted(range(len(points)), key=points.__getitem__), int)
+    table = np.array(points)
+    front: list[int] = []
+    while len(rows):  # nothing later in this order can dominate the first, which dominates or equals what it removes
+        front.append(int(rows[0]))
+        rows = rows[(table[rows] < table[rows[0]]).any(axis=1)]
     return front
 
 
-def _point(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, float, float]:
-    """Accuracy and two costs of a trained trial, each to be small; 0 where there are fewer objectives."""
-    costs = {"memory": record.memory_bytes, "ops": record.ops}
-    first, second, *_ = *(costs[name] for name in objectives[1:]), 0.0, 0.0
-    return -metrics_of(record).accuracy, first, second
+def _point(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, ...]:
+    """The objectives of a trained trial, each to be small."""
+    values = {"accuracy": -metrics_of(record).accuracy, "memory": record.memory_bytes, "ops": record.ops}
+    return tuple(values[name] for name in objectives)

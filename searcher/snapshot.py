@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
+from bhvit.errors import InvalidInput
 from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
 from searcher.front import COSTS, pareto_front
@@ -95,6 +96,15 @@ class StudySnapshot:
         if not self.records:
             return State.EMPTY
         return State.DONE if self.done >= self.planned else State.INTERRUPTED
+
+    def trial(self, number: int) -> TrialRecord:
+        """The trial with this number; raises `InvalidInput` saying which numbers there are."""
+        for record in self.records:
+            if record.number == number:
+                return record
+        numbers = [record.number for record in self.records]
+        there = f"its trials are {numbers[0]} to {numbers[-1]}" if numbers else "it has none yet"
+        raise InvalidInput(f"a trial must be one of {self.folder.path}, but there is no trial {number}; {there}.")
 
     def under(self, budget: BudgetSection) -> StudySnapshot:
         """The same trials looked at under another budget, without training any; what is feasible is not known then."""

@@ -23,6 +23,7 @@ TORCH_FREE = [
 ]
 LIGHT = [
     *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
+    *(f"searcher.commands.{name}" for name in ("trial", "diff", "compare")),
     "searcher.preflight",
     "searcher.teacher_file",
 ]

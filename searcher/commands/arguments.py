@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
@@ -58,6 +58,22 @@ def changed_budget(section: BudgetSection, text: str) -> BudgetSection:
             raise InvalidInput(f"--budget takes each quantity once, but {name} is given twice; remove one.")
         limits[name] = None if value == "none" else parse_yaml(value, f"--budget {name}")
     return from_mapping(BudgetSection, {**asdict(section), **limits}, "--budget")
+
+
+def within_budget(space: Space, text: str | None) -> Space:
+    """`space` with the limits in `text` (`changed_budget`); itself without."""
+    if text is None:
+        return space
+    return Space(space.name, replace(space.file, budget=changed_budget(space.file.budget, text)))
+
+
+def add_budget_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--budget LIMITS`."""
+    parser.add_argument(
+        "--budget",
+        metavar="LIMITS",
+        help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
+    )
 
 
 def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:

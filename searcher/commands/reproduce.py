@@ -1,14 +1,16 @@
-"""The thesis' tables: train (or resume) every row with every seed, print the result beside the published figures.
+r"""The thesis' tables: train (or resume) every row with every seed, print the result beside the published figures.
 
 TABLE is table3 (width against precision), table4 (hidden against intermediate width, both orders of adding them, and
 hidden alone at the OPs of intermediate alone) or width-sweep. A model that several rows or tables have is trained once
 for the same setting and seed, and so is its full-precision parent. Runs are studies: the same command continues them.
 
 Examples:
-  searcher reproduce table3 --dry-run                          # the plan, and how long it takes here
-  searcher reproduce table3 --data oxford_iiit_pet:data --test # the published setting: a GPU and weeks
-  searcher reproduce table4 --data trashnet_mini --recipe demo --model search_spaces/demo.yaml --factor 2 --seeds 2
-  searcher reproduce table3 --recipe pets_short --model search_spaces/pets_short.yaml --epochs 12+8 --rows fp,w1,w2
+  searcher reproduce table3 --dry-run   # the plan, and how long it takes
+  searcher reproduce table3 --data oxford_iiit_pet:data --test  # GPU, weeks
+  searcher reproduce table4 --data trashnet_mini --recipe demo \
+      --model search_spaces/demo.yaml --factor 2 --seeds 2
+  searcher reproduce table3 --recipe pets_short --epochs 12+8 \
+      --model search_spaces/pets_short.yaml --rows fp,w1,w2
   searcher reproduce table4 --report --format latex --out table4.tex
 """
 

@@ -15,6 +15,7 @@ Examples:
   searcher show demo --all --where 'outcome==diverged' --columns trial,message
   searcher show demo-seed0 --seeds
   searcher show demo --json
+  searcher show optuna.db --study lr-search
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import replace
 
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import changed_budget
+from searcher.commands.optuna_study import add_name_argument, is_of_optuna, show_optuna
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.feasible import profile
 from searcher.repeats import repeats_of
@@ -36,6 +38,7 @@ from searcher.views.study import TOP, StudyView, study_json, study_view
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
+    add_name_argument(parser)
     parser.add_argument("--top", type=int, default=TOP, metavar="N", help=f"only the N first rows (default: {TOP})")
     parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
     parser.add_argument(
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the study; 1 where no trial is listed."""
     if args.top < 1:
         raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
+    if is_of_optuna(args):
+        return show_optuna(args)
     view = _asked_for(snapshot_of(study_of(args)), args)
     if args.columns == "help":
         console().print(columns_view(view.fields))

@@ -4,7 +4,7 @@ The candidate is trained whatever it costs, to its last epoch, from the full-pre
 Continues where it was interrupted.
 
 Examples:
-  searcher train search_spaces/demo.yaml --set hidden=2 --set 'downsample*=fp16'
+  searcher train search_spaces/demo.yaml --set hidden=2 --set 'down*=fp16'
   searcher train one_candidate.yaml --device cuda
 """
 

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
-PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
+PLAIN_WIDTH = 10_000  # a pipe has no width: nothing is cut or wrapped below this
 
 
 def console(error: bool = False) -> Console:
@@ -71,9 +71,13 @@ def print_json(view: str, data: Mapping[str, Any]) -> None:
 
     A line a key, and in lists of mappings, such as trials, a line an item: grep finds one, and thousands are fast.
     """
-    whole = {"view": view, "schema": JSON_SCHEMA, **data}
-    lines = [f" {json.dumps(key)}: {_json(value)}" for key, value in whole.items()]
+    lines = [f" {json.dumps(key)}: {_json(value)}" for key, value in stamped(view, data).items()]
     print("{\n" + ",\n".join(lines) + "\n}")
+
+
+def stamped(view: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the view that it is of, and the version of its form."""
+    return {"view": view, "schema": JSON_SCHEMA, **data}
 
 
 def _json(value: Any) -> str:

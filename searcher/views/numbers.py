@@ -30,6 +30,14 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 86400:,} d {whole % 86400 // 3600} h"
 
 
+def age_text(seconds: float) -> str:
+    """Seconds in one unit, of which there are at least two: `42 s`, `90 s`, `3 min`, `12 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size):,} {unit}"
+    return f"{max(0, round(seconds))} s"
+
+
 def percent_text(share: float) -> str:
     """A share in 0..1 as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
