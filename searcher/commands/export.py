@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the export, or write it to a file."""
     if args.out is not None:
         check_output(args.out)
+    if args.trial is not None:
+        _refuse_rows(args)
     folder = study_of(args)
     if args.columns == LISTED:
         console().print(columns_view(TrialFields(folder.space())))
@@ -66,6 +68,13 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.out, text)
         console(error=True).print(f"Written to {args.out}.")
     return 0
+
+
+def _refuse_rows(args: argparse.Namespace) -> None:
+    """Raise `InvalidInput` for options about rows beside `--trial`."""
+    for name in ("budget", "where", "all", "front", "sort", "top", "columns"):
+        if getattr(args, name):
+            raise InvalidInput(f"--trial writes a space file, for which --{name} has no meaning; leave it out.")
 
 
 def _rows(folder: StudyFolder, args: argparse.Namespace) -> str:

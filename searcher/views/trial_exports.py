@@ -26,7 +26,7 @@ class TrialRows:
         return FORMATS[name](self)
 
     def to_plain(self) -> list[dict[str, Value]]:
-        """A row a trial: plain values, their keys with `_bytes` where that is the unit; shares and accuracies in 0..1."""
+        """A row a trial of plain values, keys with `_bytes` where that is the unit; accuracies and shares in 0..1."""
         columns = [self._values(name) for name in self.names]
         keys = [self._key(name) for name in self.names]
         return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
