@@ -97,7 +97,6 @@ def test_every_command_explains_itself_with_examples(command: str, capsys) -> No
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=1", "--set", "hidden=2"], "'hidden' is given twice"),
         (["cost", "--hidden", "1e300"], "hidden factors must be positive numbers up to 64"),
         (["cost", "--classes", "9" * 30], "num_classes must be at most 1048576"),
-        (["show", "nowhere", "--top", "0"], "--top must be at least 1, but it is 0."),
         (["cost", "--presett", "tiny"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
