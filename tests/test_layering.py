@@ -44,6 +44,8 @@ def test_optuna_is_not_loaded_by_what_only_reads(module: str) -> None:
     assert "optuna" not in modules_after_importing(module)
 
 
-@pytest.mark.parametrize("module", ["bhvit", "searcher.space", "searcher.records", "searcher.coordinator"])
+@pytest.mark.parametrize(
+    "module", ["bhvit", "searcher.space", "searcher.records", "searcher.coordinator", "searcher.listing"]
+)
 def test_rich_stays_in_views_and_commands(module: str) -> None:
     assert "rich" not in modules_after_importing(module)

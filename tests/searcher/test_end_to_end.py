@@ -85,7 +85,7 @@ def test_a_search_in_a_pipe_ends_with_the_table_and_the_next_commands(undisturbe
     out = undisturbed.stdout
     assert "\x1b" not in out
     header = next(line for line in out.splitlines() if line.startswith("mark"))
-    assert " ".join(header.split()) == "mark rank trial hidden bits Top-1 % FP % memory share OPs share"
+    assert " ".join(header.split()) == "mark rank trial hidden bits Top-1% FP% memory share OPs share"
     assert "left" in out
     assert f"python -m searcher evaluate {folder / 'calm' / 'space'}" in out
     found = results(folder, "calm", capsys)
