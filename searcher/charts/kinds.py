@@ -78,6 +78,6 @@ def _numbered(records: Sequence[TrialRecord], numbers: Sequence[int]) -> list[Tr
     found = {r.number: r for r in records}
     for number in numbers:
         if number not in found:
-            there = f"trials {min(found)} to {max(found)}" if found else "no trial yet"
-            raise InvalidInput(f"--trial must be the number of a trial, but it is {number}; the study has {there}.")
+            there = f"{min(found)} to {max(found)}" if found else "none yet"
+            raise InvalidInput(f"--trial must be the number of a trial, but it is {number}; there are {there}.")
     return [found[number] for number in dict.fromkeys(numbers)]

@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 
 from searcher.budget import QUANTITIES
+from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
 from searcher.commands.arguments import changed_budget
 from searcher.commands.studies import add_study_arguments, study_of
@@ -57,8 +58,11 @@ def run(args: argparse.Namespace) -> int:
     request = Request(args.kind, args.x, args.top, None if args.trial is None else tuple(args.trial))
     if args.out is not None:
         check_output(args.out)
-    snapshot = _asked_for(snapshot_of(study_of(args)), args)
+    whole = snapshot_of(study_of(args))
+    snapshot = _asked_for(whole, args)
     figure = figure_of(snapshot, request)
+    if whole.records and not snapshot.records:
+        figure = Figure(args.kind, "", nothing=f"no trial satisfies --where {args.where!r}")
     if args.json:
         print_json("plot", figure_json(snapshot, figure))
     if figure.nothing:

@@ -21,7 +21,7 @@ def bars_lines(bars: Bars, width: int) -> list[Text]:
     """A row a bar: name, share, bar, what is said beside it (below it where there is no room)."""
     names = max(len(b.name) for b in bars.bars)
     notes = max(len(b.note) for b in bars.bars)
-    room = width - names - 11
+    room = width - names - 12  # two gaps, the share with its sign, a space before the note
     beside = room - notes >= 8
     longest = min(LONGEST_BAR, room - notes if beside else room)
     most = max(b.value for b in bars.bars) or 1.0
