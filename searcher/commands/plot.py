@@ -20,6 +20,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
@@ -56,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the study."""
     request = Request(args.kind, args.x, args.top, None if args.trial is None else tuple(args.trial))
+    if args.trial is not None and args.where is not None:
+        raise InvalidInput("--trial and --where both say which trials are drawn; leave one out.")
     if args.out is not None:
         check_output(args.out)
     whole = snapshot_of(study_of(args))
@@ -63,19 +66,16 @@ def run(args: argparse.Namespace) -> int:
     figure = figure_of(snapshot, request)
     if whole.records and not snapshot.records:
         figure = Figure(args.kind, "", nothing=f"no trial satisfies --where {args.where!r}")
+    written = "" if args.out is None or figure.nothing else write_figure(snapshot, figure, args.out)
     if args.json:
         print_json("plot", figure_json(snapshot, figure))
-    if figure.nothing:
-        if not args.json:
-            print(f"{snapshot.folder.path}: nothing to draw: {figure.nothing}.")
-        return 1
-    if args.out is not None:
-        done = write_figure(snapshot, figure, args.out)
-        if not args.json:
-            print(done)
-    elif not args.json:
+    elif figure.nothing:
+        print(f"{snapshot.folder.path}: nothing to draw: {figure.nothing}.")
+    elif written:
+        print(written)
+    else:
         console().print(figure_view(snapshot, figure, None if sys.stdout.isatty() else PIPE_WIDTH))
-    return 0
+    return 1 if figure.nothing else 0
 
 
 def _asked_for(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:

@@ -95,6 +95,14 @@ def test_an_empty_study_is_one_line_and_exit_code_1(kind: str, capsys: pytest.Ca
     assert out.count("\n") == 1
 
 
+def test_a_trial_that_failed_has_no_curve_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", "many", "--kind", "curves", "--trial", "43"]) == 1
+    assert capsys.readouterr().out == "many: nothing to draw: no learning curve of trial 43 (out of memory).\n"
+    assert "No learning curve: trial 43 (out of memory)." in screen(
+        "plot", "many", "--kind", "curves", "--trial", "43", "--trial", "421", width=80
+    )
+
+
 def test_a_condition_that_no_trial_meets_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", "many", "--where", "accuracy>99%"]) == 1
     assert capsys.readouterr().out == "many: nothing to draw: no trial satisfies --where 'accuracy>99%'.\n"
@@ -112,6 +120,7 @@ def test_a_condition_that_no_trial_meets_is_said(capsys: pytest.CaptureFixture[s
         (["many", "--kind", "curves", "--trial", "999"], "it is 999; there are 0 to 499"),
         (["many", "--kind", "curves", "--trial", "x"], "invalid int value: 'x'"),
         (["empty", "--kind", "curves", "--trial", "1"], "there are none yet"),
+        (["many", "--kind", "curves", "--trial", "3", "--where", "hidden==1"], "leave one out"),
         (["many", "--trial", "3"], "--trial is for --kind curves"),
         (["many", "--out", "front.pdf"], "--out must end in .png, .svg, .html, but it is 'front.pdf'"),
         (["many", "--out", "front"], "--out must end in"),
