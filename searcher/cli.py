@@ -11,7 +11,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol, cast
 
 from bhvit.errors import InvalidInput, unknown_name
@@ -112,7 +112,18 @@ def _dispatch(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
-    return command.run(parser.parse_args(argv[1:]))
+    return command.run(parser.parse_args(list(_with_dashed_values(argv[1:]))))
+
+
+def _with_dashed_values(words: Sequence[str]) -> Iterator[str]:
+    """`--sort -memory` as `--sort=-memory`: argparse would take the value for an option."""
+    left = iter(words)
+    for word in left:
+        value = next(left, None) if word == "--sort" else None
+        if value is None:
+            yield word
+        else:
+            yield from (f"{word}={value}",) if value[:1] == "-" != value[1:2] else (word, value)
 
 
 def _overview() -> str:
