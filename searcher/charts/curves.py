@@ -12,6 +12,7 @@ from searcher.snapshot import StudySnapshot
 
 EPOCHS = Axis("epoch", Unit.COUNT)
 TOP = 5
+MOST = 20  # curves that can be told apart
 
 
 def curves_chart(epochs: Sequence[EpochRecord], parent_accuracy: float | None = None, title: str = "") -> Chart:

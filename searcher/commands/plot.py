@@ -47,10 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
     parser.add_argument("--trial", type=int, action="append", metavar="N", help="curves: of trial N; repeatable")
-    parser.add_argument(
-        "--budget", metavar="LIMITS", help="look at the trials under another budget, such as memory=0.5,ops=300M"
-    )
-    parser.add_argument("--where", metavar="CONDITION", help="only trials such as 'hidden>=2 and downsample*==fp16'")
+    parser.add_argument("--budget", metavar="LIMITS", help="other limits: memory=0.5,ops=300M; memory=none lifts one")
+    parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
     parser.add_argument("--json", action="store_true", help="the data of the chart as JSON")
 
 

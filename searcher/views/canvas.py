@@ -48,7 +48,7 @@ class Canvas:
         return [self._row(row) for row in range(self.height)]
 
     def _row(self, row: int) -> Text:
-        text = Text(no_wrap=True, end="")
+        text = Text(no_wrap=True)
         for column in range(self.width):
             character, style = self._marks.get((row, column), ("", _NONE))
             if not character:

@@ -63,10 +63,10 @@ def chart_lines(chart: Chart, width: int, height: int = HEIGHT) -> list[Text]:
     tick_rows = {_row(canvas, y, value): text for value, text in y.ticks}
     for row, content in enumerate(canvas.rows()):
         text = tick_rows.get(row, "")
-        lines.append(Text.assemble((f"{text:>{margin}}{'┤' if text else '│'}", "dim"), content, no_wrap=True, end="\n"))
+        lines.append(Text.assemble((f"{text:>{margin}}{'┤' if text else '│'}", "dim"), content, no_wrap=True))
     if chart.missing:
         missing = _missing_row(chart, x, canvas.width)
-        lines.append(Text.assemble((f"{chart.y_missing:>{margin}}│", "dim"), missing, no_wrap=True, end="\n"))
+        lines.append(Text.assemble((f"{chart.y_missing:>{margin}}│", "dim"), missing, no_wrap=True))
     lines += _x_axis(x, canvas.width, margin)
     return [*lines, *_legend(chart, width)]
 

@@ -52,8 +52,9 @@ FRONT = Mark("◆", "magenta")  # on the Pareto front
 BEST = Mark("★", "bold")  # the most accurate within the budget
 PARENT = Mark("□", "cyan")  # the full-precision network of the same widths
 WITHIN, BEYOND = Mark("✓", "green"), Mark("↑", "yellow")  # the budget
-RANKS = tuple(
-    Mark(c, s) for c, s in zip("123456789", ("bold", *("green", "cyan", "magenta", "yellow") * 2), strict=True)
+RANKS = tuple(  # lines of several trials, best first
+    Mark(character, ("bold", "green", "cyan", "magenta", "yellow")[i % 5])
+    for i, character in enumerate("123456789abcdefghijk")
 )
 LEVELS = tuple(Mark(c, s) for c, s in zip("░▒▓█", ("blue", "cyan", "green", "yellow"), strict=True))  # low to high
 
@@ -86,7 +87,7 @@ def mark_of(role: Meaning, index: int = 0) -> Mark:
     if isinstance(role, Outcome):
         return OUTCOMES[role]
     if role is Role.RANK:
-        return RANKS[index % len(RANKS)]
+        return RANKS[index]
     return LEVELS[index] if role is Role.LEVEL else ROLES[role]
 
 

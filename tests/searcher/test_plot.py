@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from searcher.charts.kinds import KINDS
 from searcher.cli import main
+from searcher.records import EpochRecord, Outcome
 from tests.searcher import studies
 from tests.searcher.screens import assert_golden, screen
 
@@ -66,6 +68,28 @@ def test_no_line_is_wider_than_the_terminal() -> None:
             assert max(map(len, lines)) <= width, (kind, width)
 
 
+def test_a_space_with_a_single_candidate_is_drawn_or_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    epochs = tuple(EpochRecord(phase, 1, 1, 1.0, 1.0, 0.5, 1.0) for phase in ("fp", "qat"))
+    monkeypatch.setattr(studies.StudyWriter, "_epochs", lambda *_: epochs)
+    writer = studies.StudyWriter(tmp_path / "single", studies.study_space(precision={}, widths={}), 1)
+    writer.trial(Outcome.COMPLETE)
+    study = str(writer.end().path)
+    codes = {kind: main(["plot", study, "--kind", kind]) for kind in KINDS}
+    assert {kind for kind, code in codes.items() if code == 1} == {"importance", "parallel", "map"}
+    assert set(codes.values()) == {0, 1}
+    out = capsys.readouterr().out
+    assert "nothing to draw: the space has a single candidate." in out
+    assert "nothing to draw: the space chooses no precision." in out
+
+
+def test_twenty_curves_have_twenty_marks() -> None:
+    legend = screen("plot", "many", "--kind", "curves", "--top", "20", width=100).split("epoch\n")[1]
+    marks = re.findall(r"(\S) trial \d+", legend)
+    assert len(marks) == len(set(marks)) == 20
+
+
 def test_piped_drawing_has_neither_escape_codes_nor_box_drawing() -> None:
     for kind in KINDS:
         text = screen("plot", "many", "--kind", kind, width=80, tty=False, colour=True)
@@ -118,6 +142,7 @@ def test_a_condition_that_no_trial_meets_is_said(capsys: pytest.CaptureFixture[s
         (["many", "--kind", "curves", "--top", "0"], "--top must be at least 1, but it is 0"),
         (["many", "--kind", "curves", "--top", "2", "--trial", "3"], "leave one out"),
         (["many", "--kind", "curves", "--trial", "999"], "it is 999; there are 0 to 499"),
+        (["many", "--kind", "curves", "--top", "21"], "at most 20 trials, but 21 are asked for"),
         (["many", "--kind", "curves", "--trial", "x"], "invalid int value: 'x'"),
         (["empty", "--kind", "curves", "--trial", "1"], "there are none yet"),
         (["many", "--kind", "curves", "--trial", "3", "--where", "hidden==1"], "leave one out"),
