@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from searcher.cli import GROUPS
+
 TORCH_FREE = [
     "bhvit",
     "searcher.cli",
@@ -22,8 +24,8 @@ TORCH_FREE = [
     "searcher.commands.reproduce",
 ]
 LIGHT = [
-    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
-    *(f"searcher.commands.{name}" for name in ("trial", "diff", "compare")),
+    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "evaluate", "teacher")),
+    *(f"searcher.commands.{name}" for name in GROUPS["look"]),
     "searcher.preflight",
     "searcher.teacher_file",
 ]

@@ -24,7 +24,7 @@ from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
-from searcher.commands.arguments import changed_budget
+from searcher.commands.selecting import add_budget_argument, add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.trial_fields import TrialFields
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
     parser.add_argument("--trial", type=int, action="append", metavar="N", help="curves: of trial N; repeatable")
-    parser.add_argument("--budget", metavar="LIMITS", help="other limits: memory=0.5,ops=300M; memory=none lifts one")
-    parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
+    add_budget_argument(parser)
+    add_where_argument(parser)
     parser.add_argument("--json", action="store_true", help="the data of the chart as JSON")
 
 
@@ -78,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked_for(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
     """The study under `--budget`, with the trials of `--where` alone."""
-    if args.budget is not None:
-        snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
+    snapshot = sliced(snapshot, args)
     if args.where is not None:
         holds = condition(args.where, TrialFields(snapshot.space))
         snapshot = dataclasses.replace(snapshot, records=tuple(filter(holds, snapshot.records)))
