@@ -71,12 +71,13 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Fills paragraphs to the terminal's width, and leaves lists and examples, whose lines are indented, as they are."""
+    """Fills paragraphs to the terminal's width; lists and examples, which have indented lines, stay as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         width = min(width, HELP_WIDTH)
         return "\n\n".join(
-            part if "\n " in f"\n{part}" else textwrap.fill(" ".join(part.split()), width) for part in text.strip().split("\n\n")
+            part if "\n " in f"\n{part}" else textwrap.fill(" ".join(part.split()), width)
+            for part in text.strip().split("\n\n")
         )
 
 

@@ -23,7 +23,9 @@ SPACE_FILE = "space.yaml"  # that makes a folder a study (searcher.study_folder)
 
 
 def complete(
-    summaries: Mapping[str, str], parser_of: Callable[[str], argparse.ArgumentParser], finder: CompletionFinder | None = None
+    summaries: Mapping[str, str],
+    parser_of: Callable[[str], argparse.ArgumentParser],
+    finder: CompletionFinder | None = None,
 ) -> None:
     """Answer the shell that asks through the environment, by argcomplete's protocol, and exit.
 

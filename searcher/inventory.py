@@ -60,8 +60,7 @@ class StudyEntry:
             "path": str(self.path),
             "state": "unreadable" if self.state is None else self.state.value,
             "problem": self.problem,
-            "budget": budget
-            and {"accounting": budget.accounting, "memory_bytes": budget.memory, "ops": budget.ops},
+            "budget": budget and {"accounting": budget.accounting, "memory_bytes": budget.memory, "ops": budget.ops},
             "objectives": list(self.objectives),
             "done": self.done,
             "planned": self.planned,

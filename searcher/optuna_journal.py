@@ -33,9 +33,7 @@ class _Trial:
 
     def frozen(self) -> OptunaTrial:
         constraints = constraints_from(self.system)
-        return OptunaTrial(
-            self.number, self.state, self.values, constraints, self.params, self.started, self.ended
-        )
+        return OptunaTrial(self.number, self.state, self.values, constraints, self.params, self.started, self.ended)
 
 
 def is_journal(path: Path) -> bool:

@@ -66,7 +66,9 @@ def storage_named(text: str) -> OptunaStorage:
     if kind == "sqlite":
         path = rest.removeprefix("/").partition("?")[0]
         if path in ("", ":memory:"):
-            raise InvalidInput(f"a study in memory ends with its program, but {text} names no file; use sqlite:///FILE.")
+            raise InvalidInput(
+                f"a study in memory ends with its program, but {text} names no file; use sqlite:///FILE."
+            )
         return _file(Path(path))
     if kind in ("postgresql", "postgres"):
         return OptunaStorage(_without_password(text), None, f"postgresql://{rest}")
@@ -82,9 +84,13 @@ def files_in(folder: Path) -> list[Path]:
 def _file(path: Path) -> OptunaStorage:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "not there"
-        raise InvalidInput(f"{path} must be a file of Optuna's (SQLite or journal), but it is {found}; correct the path.")
+        raise InvalidInput(
+            f"{path} must be a file of Optuna's (SQLite or journal), but it is {found}; correct the path."
+        )
     if not (is_journal(path) or _is_sqlite(path)):
-        raise InvalidInput(f"{path} must be a file of Optuna's (SQLite or journal), but it is another; correct the path.")
+        raise InvalidInput(
+            f"{path} must be a file of Optuna's (SQLite or journal), but it is another; correct the path."
+        )
     return OptunaStorage(str(path), path)
 
 
@@ -112,6 +118,8 @@ def _sqlite(path: Path) -> Iterator[Rows]:
             connection.execute("BEGIN")
             yield lambda sql: connection.execute(sql).fetchall()
     except sqlite3.Error as error:
+        if "no such table" in str(error):
+            raise _without_tables(path) from error
         remedy = "open it once with the program that writes it, or try again"
         raise InvalidInput(f"{path} must be a readable SQLite file, but {error}; {remedy}.") from error
 
@@ -158,10 +166,16 @@ def _postgresql(storage: OptunaStorage) -> Iterator[Rows]:
         with psycopg.connect(storage.url, connect_timeout=CONNECT_SECONDS) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            yield lambda sql: connection.execute(sql).fetchall()  # type: ignore[call-overload]
+            yield lambda sql: connection.execute(sql).fetchall()
+    except psycopg.errors.UndefinedTable as error:
+        raise _without_tables(storage) from error
     except psycopg.Error as error:
         reason = _redacted(" ".join(str(error).split()), storage.url)
         raise InvalidInput(f"{storage} must be a readable database, but {reason}; correct that.") from error
+
+
+def _without_tables(place: object) -> InvalidInput:
+    return InvalidInput(f"{place} must hold studies of Optuna, but it has none of its tables; name another.")
 
 
 def _without_password(url: str) -> str:

@@ -22,7 +22,9 @@ def read_tables(
 ) -> list[OptunaStudy]:
     """All studies that the query function `rows` sees, or the one called `name`; with parameters where asked."""
     _check_version(rows, place)
-    studies = [row for row in rows("SELECT study_id, study_name FROM studies ORDER BY study_id") if name in (None, row[1])]
+    studies = [
+        row for row in rows("SELECT study_id, study_name FROM studies ORDER BY study_id") if name in (None, row[1])
+    ]
     within = f"study_id IN ({', '.join(str(int(study)) for study, _ in studies) or 'NULL'})"
     of_trials = f"JOIN trials t ON t.trial_id = x.trial_id WHERE t.{within}"
     maximize: dict[int, list[bool]] = defaultdict(list)
@@ -37,7 +39,9 @@ def read_tables(
     found = _params(rows, of_trials) if params else {}
     trials: dict[int, list[OptunaTrial]] = defaultdict(list)
     columns = "trial_id, study_id, number, state, datetime_start, datetime_complete"
-    for trial, study, number, state, start, end in rows(f"SELECT {columns} FROM trials WHERE {within} ORDER BY trial_id"):
+    for trial, study, number, state, start, end in rows(
+        f"SELECT {columns} FROM trials WHERE {within} ORDER BY trial_id"
+    ):
         trials[study].append(
             OptunaTrial(
                 len(trials[study]) if number is None else number,  # numbered a moment after it is created
@@ -56,15 +60,12 @@ def read_tables(
 
 
 def _check_version(rows: Callable[[str], list[tuple[Any, ...]]], place: str) -> None:
-    try:
-        versions = [version for (version,) in rows("SELECT version_num FROM alembic_version")]
-    except Exception as error:  # of whichever driver
-        raise InvalidInput(f"{place} must hold studies of Optuna, but it has none of its tables; name another.") from error
+    versions = [version for (version,) in rows("SELECT version_num FROM alembic_version")]
     if any(version in VERSIONS for version in versions):
         return
     found = ", ".join(versions) or "none"
     remedy = (
-        f"`optuna storage upgrade --storage URL` with Optuna 3 or later makes it one"
+        "`optuna storage upgrade --storage URL` with Optuna 3 or later makes it one"
         if found < VERSIONS[0]
         else "update bhvit-searcher"
     )

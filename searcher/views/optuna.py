@@ -107,7 +107,10 @@ def optuna_view(study: OptunaStudy, top: int) -> RenderableType:
     if len(study.ranked) > len(shown):
         parts.append(Text(f"... and {len(study.ranked) - top:,} more: --top {len(study.ranked)}", style="dim"))
     if several:
-        parts += ["", FRONT.text(f"on the Pareto front: {len(study.front):,} of {len(study.feasible):,} feasible trials")]
+        parts += [
+            "",
+            FRONT.text(f"on the Pareto front: {len(study.front):,} of {len(study.feasible):,} feasible trials"),
+        ]
     return Group(*parts)
 
 
