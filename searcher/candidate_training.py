@@ -17,7 +17,7 @@ from searcher.datasets.batches import EvaluationImages, TrainingBatches
 from searcher.datasets.images import ImageStore
 from searcher.datasets.listing import ImageList, Listing
 from searcher.datasets.on_device import DeviceImages
-from searcher.devices import memory_exhaustion_named
+from searcher.devices import memory_exhaustion_named, peak_bytes
 from searcher.families import family_named
 from searcher.parents import Parent, parent_key
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
@@ -49,6 +49,11 @@ class CandidateTraining:
         self.listing = data.list_images()
         self.listing.require_classes(candidate.architecture.num_classes)
         self.parent_key = parent_key(candidate, recipe, self.listing, seed)
+
+    @property
+    def peak_bytes(self) -> float:
+        """The most memory that this training has held at once (`searcher.devices.peak_bytes`)."""
+        return peak_bytes(self.device)
 
     def train_parent(self, folder: Path, report: Report, progress: Progress | None) -> TrainingState:
         """Phase 1, from random weights."""

@@ -12,33 +12,41 @@ import io
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol, cast
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher import __version__
 
-COMMANDS = {
-    "search": "run or continue a budget-constrained search",
-    "train": "train one given candidate",
-    "ablation": "base, + intermediate, + hidden: where width pays",
-    "reproduce": "the thesis' tables, beside the published figures",
-    "teacher": "fine-tune a teacher for distillation",
-    "ls": "the studies in a folder or database: state, trials, best",
-    "show": "leaderboard and state of a study",
-    "space": "profile of a search space: size, share within the budget",
-    "cost": "per-layer cost of a candidate",
-    "data": "known data sets; one of them, fetched where it is absent",
-    "sensitivity": "what quantizing each layer alone costs, without training",
-    "evaluate": "accuracy of a trial on the test split",
-    "doctor": "what is wrong with a study, and mending it",
-    "completion": "the script that lets your shell complete all this",
-}
 GROUPS = {
-    "run": ("search", "train", "ablation", "reproduce", "teacher"),
-    "look": ("ls", "show", "trial", "diff", "compare", "watch", "plot", "export"),
-    "check": ("space", "cost", "data", "sensitivity", "evaluate", "doctor", "completion"),
+    "run": {
+        "search": "run or continue a budget-constrained search",
+        "train": "train one given candidate",
+        "ablation": "base, + intermediate, + hidden: where width pays",
+        "reproduce": "the thesis' tables, beside the published figures",
+        "teacher": "fine-tune a teacher for distillation",
+    },
+    "look": {
+        "ls": "the studies in a folder or database: state, trials, best",
+        "show": "a study: leaderboard, front, what accuracy depends on",
+        "trial": "one trial: precisions layer by layer, cost, curves, history",
+        "diff": "two trials: what differs in precision, cost and accuracy",
+        "compare": "studies side by side",
+        "watch": "a study live: workers, newest results, alerts",
+        "plot": "a study drawn: front, history, importance, curves, map",
+        "export": "trials as CSV, JSON, Markdown, LaTeX, or as a space file",
+    },
+    "check": {
+        "space": "profile of a search space: size, share within the budget",
+        "cost": "per-layer cost of a candidate",
+        "data": "known data sets; one of them, fetched where it is absent",
+        "sensitivity": "what quantizing each layer alone costs, without training",
+        "evaluate": "accuracy of a trial on the test split",
+        "doctor": "what is wrong with a study, and mending it",
+        "completion": "the script that lets your shell complete all this",
+    },
 }
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 HELP_WIDTH = 100  # columns beyond which text is hard to read
 EPILOG = """examples:
   searcher space search_spaces/demo.yaml
@@ -129,7 +137,7 @@ def _dispatch(argv: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     command = _command(name)
-    return command.run(_parser(name, command).parse_args(argv[1:]))
+    return command.run(_parser(name, command).parse_args(list(_with_dashed_values(argv[1:]))))
 
 
 def _command(name: str) -> Command:
@@ -147,8 +155,18 @@ def _parser(name: str, command: Command) -> Parser:
     return parser
 
 
+def _with_dashed_values(words: Sequence[str]) -> Iterator[str]:
+    """`--sort -memory` as `--sort=-memory`: argparse would take the value for an option."""
+    left = iter(words)
+    for word in left:
+        value = next(left, None) if word == "--sort" else None
+        if value is None:
+            yield word
+        else:
+            yield from (f"{word}={value}",) if value[:1] == "-" != value[1:2] else (word, value)
+
+
 def _overview() -> str:
-    groups = {group: [name for name in names if name in COMMANDS] for group, names in GROUPS.items()}
-    parts = ["\n".join([f"{group}:", *(f"  {n:<12} {COMMANDS[n]}" for n in names)]) for group, names in groups.items()]
+    parts = ["\n".join([f"{group}:", *(f"  {n:<12} {about}" for n, about in c.items())]) for group, c in GROUPS.items()]
     head = "usage: searcher COMMAND ...\n\nMixed-precision layer search for binary hybrid vision transformers."
     return "\n\n".join([head, *parts, EPILOG])

@@ -19,6 +19,7 @@ from bhvit.errors import InvalidInput
 from searcher import outcomes
 from searcher.events import (
     EpochFinished,
+    Event,
     EventLog,
     Listener,
     SearchEnded,
@@ -45,6 +46,7 @@ from searcher.proposals import Proposals
 from searcher.pruning import comparable
 from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
+from searcher.status_writer import StatusWriter
 from searcher.study_folder import StudyFolder
 from searcher.trial_table import SEARCH_PHASE, TrialTable
 
@@ -151,7 +153,8 @@ class Coordinator:
         self.space, self.feasible, self.table, self.folder = space, feasible, table, table.folder
         self.proposals = Proposals(space, feasible, table)
         self.executor, self.mirror, self.planned, self.listener = executor, mirror, planned, listener
-        self.log = EventLog(self.folder.events, listener, {record.number for record in table.unfinished})
+        self.status = StatusWriter(self.folder.path, space)
+        self.log = EventLog(self.folder.events, self._tell, {record.number for record in table.unfinished})
         self.running: dict[int, _Running] = {}
         self.deaths: dict[int, int] = {}
         self.crashes = 0
@@ -169,6 +172,8 @@ class Coordinator:
             if not isinstance(error, KeyboardInterrupt):
                 raise
             ended = Ended.INTERRUPTED
+        finally:
+            self.status.remove()
         self.log.append(SearchEnded(str(ended), table.trained, self.planned))
         return SearchSummary(ended, self.planned, table.trained, len(feasible), tuple(table))
 
@@ -182,6 +187,7 @@ class Coordinator:
             if not self.running:
                 return Ended.EXHAUSTED if self.proposals.exhausted else Ended.DONE
             while True:
+                self.status.write()
                 message = self.executor.next_message(WAIT_SECONDS)
                 self._tell_trouble()
                 if message is None or self._take(message):
@@ -246,8 +252,7 @@ class Coordinator:
         if running is None:
             return False
         if isinstance(message, Stepped):
-            if self.listener is not None:
-                self.listener(message)
+            self._tell(message)
             return self._passed_parent(running, message.phase)
         if isinstance(message, EpochDone):
             return self._take_epoch(running, message)
@@ -353,6 +358,11 @@ class Coordinator:
                 f"{CRASHES_ALLOWED} trials in a row crashed, the last with {record.message}; see "
                 f"{self.folder.trial(record) / 'crash.txt'}, correct the cause and start again."
             )
+
+    def _tell(self, event: Event | Stepped) -> None:
+        self.status.take(event)
+        if self.listener is not None:
+            self.listener(event)
 
     def _tell_trouble(self) -> None:
         trouble = self.mirror.trouble or self.executor.trouble

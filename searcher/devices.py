@@ -77,18 +77,22 @@ def memory_exhaustion_named(device: torch.device, doing: str) -> Iterator[None]:
         raise _out_of_memory(device, doing) from error
 
 
+def peak_bytes(device: torch.device) -> float:
+    """The most memory held at once: allocated on `device` since `memory_exhaustion_named` began, or on the CPU ever."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0  # KiB on Linux
+
+
 def _is_about_memory(message: str) -> bool:
     text = message.lower()
     return any(sign in text for sign in MEMORY_SIGNS)
 
 
 def _out_of_memory(device: torch.device, doing: str) -> OutOfMemory:
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
+    peak = peak_bytes(device)
     return OutOfMemory(
         f"{device} ran out of memory while {doing}, with a peak of {peak / MIB:.0f} MiB; use a smaller batch_size or "
         "width.",
-        float(peak),
+        peak,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from bhvit.errors import InvalidInput
 from searcher.executors.executor import Stepped
@@ -92,9 +92,14 @@ class SearchEnded:
 
 
 Event: TypeAlias = SearchStarted | TrialStarted | EpochFinished | WorkerLost | TrialFinished | Trouble | SearchEnded
+TrialEvent: TypeAlias = TrialStarted | EpochFinished | WorkerLost | TrialFinished
+_TRIAL_EVENTS: dict[str, type[TrialEvent]] = {
+    kind.__name__: kind for kind in (TrialStarted, EpochFinished, WorkerLost, TrialFinished)
+}
 Listener: TypeAlias = Callable[[Event | Stepped], None]
 """Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 TAIL = 2**16  # bytes at the end of a log that hold its last event
 
 
@@ -153,6 +158,30 @@ def events_of(kind: type[E], path: Path) -> Iterator[E]:
                 yield _event_from(kind, event)
 
 
+def timed_event(line: str) -> tuple[float, Event] | None:
+    """When the event of a line of the log happened, and the event; None for a line that is no event that we know."""
+    for event in _parsed(line):
+        kind, at = KINDS.get(event["event"]), event.get("time")
+        if kind is not None and isinstance(at, int | float):
+            with suppress(InvalidInput):
+                return float(at), _event_from(kind, event)
+    return None
+
+
+def events_of_trial(path: Path, number: int) -> Iterator[tuple[float, TrialEvent]]:
+    """The events of one trial in order, each with its time in seconds since 1970; the other lines are not parsed."""
+    text = path.read_bytes() if path.exists() else b""
+    at = 0
+    while (at := text.find(b'"number": %d,' % number, at)) >= 0:
+        begin, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        at = end if end >= 0 else len(text)
+        for event in _parsed(text[begin:at].decode("utf-8", "replace")):
+            kind = _TRIAL_EVENTS.get(event["event"])
+            if kind is not None and event.get("number") == number and isinstance(event.get("time"), float | int):
+                with suppress(InvalidInput):
+                    yield float(event["time"]), _event_from(kind, event)
+
+
 def last_start(path: Path) -> SearchStarted | None:
     """What the last run of a search was asked for; None where there was none. Looks for it from the end of the log."""
     text = path.read_bytes() if path.exists() else b""
@@ -192,4 +221,6 @@ def _parsed(line: str) -> Iterator[dict[str, Any]]:
 
 def _event_from(kind: type[E], event: dict[str, Any]) -> E:
     values = {key: value for key, value in event.items() if key not in ("event", "time")}
+    if values.get("outcome") in list(Outcome):
+        values["outcome"] = Outcome(values["outcome"])
     return from_mapping(kind, values, kind.__name__)

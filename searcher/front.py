@@ -10,7 +10,7 @@ from searcher.budget import Budget
 from searcher.ranking import metrics_of
 from searcher.records import TrialRecord
 
-COSTS = ("accuracy", "memory", "ops")  # what the front of a study with a single objective is drawn in
+COSTS = ("accuracy", "memory", "ops")  # the objectives in which the front of a study with a single one is shown
 
 
 def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Sequence[str]) -> list[TrialRecord]:

@@ -91,7 +91,7 @@ def codes_of(space: Space, records: Sequence[TrialRecord]) -> NDArray[np.intp]:
 
 def _indicators(codes: NDArray[np.intp], choices: int) -> Floats:
     """`trials x choices`: 1 where the trial has the choice."""
-    return (codes[:, None] == np.arange(choices)).astype(np.float64)
+    return np.asarray(codes[:, None] == np.arange(choices), np.float64)
 
 
 def _ridge(columns: Floats, target: Floats) -> tuple[Floats, float]:

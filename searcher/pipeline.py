@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.records import Evaluation, Metrics
 from searcher.training import Progress, Report
 
+MeasuredProgress = Callable[[str, int, int, int, float | None], None]
+
 
 def train_candidate(
     candidate: Candidate,
@@ -33,14 +35,15 @@ def train_candidate(
     threads: int | None = None,
     processes: int = 1,
     report: Report,
-    progress: Progress | None = None,
+    progress: MeasuredProgress | None = None,
 ) -> Metrics:
     """Train `candidate` by both phases, or go on where an earlier call with the same arguments ended.
 
     `directory` gets the checkpoints of phase 2, `warm_starts` those of the parent, which is trained at most once.
     `report` gets every epoch of the phases trained here; its true ends phase 2 (phase 1 is never cut short, others
-    may need the parent). A full-precision candidate has the same two phases, so that effort is equal. `threads` is the
-    number of CPU threads (none: torch's default, shared by the processes). With several `processes` they train
+    may need the parent). `progress` gets every step, with the most memory held at once so far in bytes. A
+    full-precision candidate has the same two phases, so that effort is equal. `threads` is the number of CPU threads
+    (none: torch's default, shared by the processes). With several `processes` they train
     together (`searcher.processes`), each on its part of every batch; the result is that of one process up to rounding,
     and a training may go on with another number of them.
     Raises `InvalidInput`, `MissingData`, `Diverged`, `OutOfMemory`, or `ProcessDied` with several processes.
@@ -49,14 +52,19 @@ def train_candidate(
     check_compiler(recipe)
     training = CandidateTraining(candidate, recipe, data, seed, device_of_rank(device, 0, processes))
     with _carried_out(training, device, threads, processes) as phases:
+
+        def stepped(phase: str, epoch: int, step: int, steps: int) -> None:
+            if progress is not None:
+                progress(phase, epoch, step, steps, phases.peak_bytes)
+
         parent = parent_of(
             training.parent_key,
             recipe.fp.epochs,
             warm_starts,
             directory,
-            lambda folder: phases.train_parent(folder, report, progress),
+            lambda folder: phases.train_parent(folder, report, stepped),
         )
-        state = phases.train_from(parent, directory, report, progress)
+        state = phases.train_from(parent, directory, report, stepped)
     best = state.best
     assert best is not None
     phases_here = (parent.state, state) if parent.trained_here else (state,)

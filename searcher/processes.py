@@ -65,9 +65,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Step:
-    """The arguments of a call of `progress`."""
+    """The arguments of a call of `progress`, and the most memory that the process has held at once."""
 
     values: tuple[str, int, int, int]
+    peak_bytes: float
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,15 @@ class ProcessDied(Exception):
 class Team:
     """`count` processes that train together; it has the methods of `CandidateTraining` that train a phase.
 
+    `peak_bytes` is the most memory that the first of them has held at once, as of its last step.
+
     They are started by the first of these calls and killed at the end of the context. Errors of a process are raised
     here: `InvalidInput`, `MissingData`, `Diverged` and `OutOfMemory` as such, anything else as `ProcessDied`.
     """
 
     def __init__(self, assignment: Assignment, count: int) -> None:
         self._assignment, self._count = assignment, count
+        self.peak_bytes: float | None = None
         self._members: list[ChildProcess] = []
         self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._folder = Path(tempfile.mkdtemp(prefix="searcher-"))
@@ -139,6 +143,7 @@ class Team:
         while len(states) < self._count:
             rank, event = self._events.get()
             if isinstance(event, Step):
+                self.peak_bytes = event.peak_bytes
                 if progress is not None:
                     progress(*event.values)
             elif isinstance(event, EpochRecord):

@@ -10,18 +10,44 @@ from searcher.events import EpochFinished, Event, SearchStarted, TrialFinished, 
 from searcher.executors.executor import Stepped
 from searcher.records import EpochRecord
 
+LEAST_SECONDS = 1.0  # of an epoch from which its speed can be told
 UNKNOWN_RATIO = 1.3  # seconds of a quantized epoch over those of an FP one, until one has been measured
 
 
 @dataclass
+class Speed:
+    """Steps a second since the first step heard of in an epoch; until a second of it has passed, as it was before."""
+
+    steps_per_second: float | None = None
+    _first: tuple[Stepped, float] | None = None
+
+    def take(self, step: Stepped, now: float) -> None:
+        """Take a step that was heard of at `now`."""
+        if self._first is not None:
+            first, since = self._first
+            same = (step.phase, step.epoch) == (first.phase, first.epoch) and step.step > first.step
+            if same and now - since >= LEAST_SECONDS:
+                self.steps_per_second = (step.step - first.step) / (now - since)
+            if same:
+                return
+        self._first = step, now
+
+
+@dataclass
 class RunningTrial:
-    """A trial under way: how it started, at which time, its step (or none yet in this epoch) and its last epoch."""
+    """A trial under way: how it started, at which time, its step (or none yet in this epoch) and its last epoch.
+
+    `heard` is when its worker last said something, `memory_bytes` the peak that it last told.
+    """
 
     started: TrialStarted
     since: float
     now: Stepped | None = None
     last: EpochRecord | None = None
     worker: str = ""
+    heard: float = 0.0
+    memory_bytes: float | None = None
+    speed: Speed = field(default_factory=Speed)
 
     @property
     def position(self) -> tuple[str, float]:
@@ -60,7 +86,7 @@ class SearchProgress:
             self.planned, self.trained, self.feasible = event.planned, event.trained, event.feasible
             self._started = self.clock()
         elif isinstance(event, TrialStarted):
-            self.running[event.number] = RunningTrial(event, self.clock())
+            self.running[event.number] = RunningTrial(event, self.clock(), heard=self.clock())
         elif isinstance(event, TrialFinished):
             self._finish(event)
         elif isinstance(event, WorkerLost):
@@ -71,9 +97,10 @@ class SearchProgress:
             self._advance(self.running[event.number], event)
 
     def _advance(self, trial: RunningTrial, event: Stepped | EpochFinished) -> None:
-        trial.worker = event.worker
+        trial.worker, trial.heard = event.worker, self.clock()
         if isinstance(event, Stepped):
-            trial.now = event
+            trial.now, trial.memory_bytes = event, event.memory_bytes or trial.memory_bytes
+            trial.speed.take(event, trial.heard)
         else:
             trial.last, trial.now = event.record, None
             self._epoch_seconds[event.record.phase] = event.record.seconds

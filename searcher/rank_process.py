@@ -43,7 +43,7 @@ def _obey(starter: Starter) -> None:
         return answer
 
     def progress(*step: Any) -> None:
-        starter.tell(Step(step))
+        starter.tell(Step(step, training.peak_bytes))
 
     while True:
         order: Order = starter.hear()

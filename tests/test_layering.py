@@ -23,6 +23,7 @@ TORCH_FREE = [
 ]
 LIGHT = [
     *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
+    *(f"searcher.commands.{name}" for name in ("trial", "diff", "compare", "ls", "completion")),
     "searcher.preflight",
     "searcher.teacher_file",
 ]
@@ -38,8 +39,8 @@ def test_torch_is_not_loaded(module: str) -> None:
     assert not {"torch", "timm", "torchvision"} & modules_after_importing(module)
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_optuna_is_not_loaded_by_what_only_reads(module: str) -> None:
+@pytest.mark.parametrize("module", [*LIGHT, "searcher.commands.search", "searcher.commands.doctor"])
+def test_optuna_is_not_loaded_by_what_only_reads_nor_for_help(module: str) -> None:
     assert "optuna" not in modules_after_importing(module)
 
 

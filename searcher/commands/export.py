@@ -86,7 +86,9 @@ def _space_file(folder: StudyFolder, number: int) -> str:
         raise InvalidInput(f"--trial must be a trial of {folder.path}, but {number} is none; {there}.")
     record = records[number]
     cost = f"{size_text(record.memory_bytes)}, {count_text(record.ops)} OPs ({space.budget.accounting} accounting)"
-    accuracy = "" if record.metrics is None else f"; Top-1 {100 * record.metrics.accuracy:.1f} % on the validation split"
+    accuracy = (
+        "" if record.metrics is None else f"; Top-1 {100 * record.metrics.accuracy:.1f} % on the validation split"
+    )
     comments = (
         f"Trial {number} of {folder.path.name} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
         f"{widths_text(record.candidate)}; {precision_text(record.candidate.layers)}.",

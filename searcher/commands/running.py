@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,12 +102,3 @@ def exit_code(summary: SearchSummary) -> int:
         console().print("Interrupted; nothing is lost, the same command goes on.", style="bold")
         return 130
     return 0 if any(r.outcome.trained for r in summary.records) else 1
-
-
-def program() -> str:
-    """How the user can call us again: `searcher` where it is on the path, else as it was called."""
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return "python -m searcher"
-    on_path = shutil.which(called.name)
-    return called.name if on_path and Path(on_path).samefile(called) else os.path.relpath(called)

@@ -23,16 +23,20 @@ from dataclasses import replace
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import add_budget_argument, add_storage_argument, within_budget
 from searcher.commands.executors import add_executor_arguments, check_executor
-from searcher.commands.running import add_run_arguments, exit_code, places, program, run_study
+from searcher.commands.program import program
+from searcher.commands.running import add_run_arguments, exit_code, places, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
-from searcher.ranking import ranked
+from searcher.snapshot import StudySnapshot
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
+from searcher.trial_fields import TrialFields
 from searcher.views.console import console
 from searcher.views.leaderboard import leaderboard
 from searcher.views.space import space_view
-from searcher.views.study import next_commands, study_view
+from searcher.views.study import ended_view, next_commands
+
+ANSWERS = 5  # trials of an earlier budget that are shown before a search under another
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     folder = StudyFolder(args.runs / (args.study or space.name))
     _answer_first(folder, space)
     summary = run_study(space, folder.path, args.device, args.trials, processes=args.processes, args=args)
-    out.print(study_view(folder, space, summary.records, top=None))
+    out.print(ended_view(folder, space, summary.records))
     out.print()
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
@@ -94,9 +98,9 @@ def _answer_first(folder: StudyFolder, space: Space) -> None:
     stored = folder.stored_space()
     if stored is None or stored.budget == space.budget:
         return
-    known = ranked(folder.records(), space.budget)
-    if known:
+    known = StudySnapshot(folder, space, tuple(folder.records()))
+    if known.ranked:
         out = console()
         out.print("The best of the finished trials within this budget, before any training for it:", style="bold")
-        out.print(leaderboard(known, space.budget, top=5))
+        out.print(leaderboard(known, TrialFields(space), known.ranked[:ANSWERS]))
         out.print()

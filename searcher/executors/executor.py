@@ -30,8 +30,11 @@ class Report(Protocol):
     def __call__(self, record: EpochRecord) -> bool:
         """To be called after every epoch, replayed ones included; true asks to stop and return what there is."""
 
-    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """May be called after every training step (epoch and step from 1); costs nothing and needs no answer."""
+    def step(self, phase: str, epoch: int, step: int, steps: int, memory_bytes: float | None = None) -> None:
+        """May be called after every training step (epoch and step from 1); costs nothing and needs no answer.
+
+        `memory_bytes` is the peak use of the device so far, or of the process on the CPU, where it is measured.
+        """
 
 
 class Train(Protocol):
@@ -45,7 +48,10 @@ class Train(Protocol):
 
 @dataclass(frozen=True)
 class Stepped:
-    """A training step was made; `worker` names who trains (`worker 2 on gpu-node-3, cuda:1`)."""
+    """A training step was made; `worker` names who trains (`worker 2 on gpu-node-3, cuda:1`).
+
+    `memory_bytes` is as in `Report.step`.
+    """
 
     number: int
     worker: str
@@ -53,6 +59,7 @@ class Stepped:
     epoch: int
     step: int
     steps: int
+    memory_bytes: float | None = None
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ class WorkerReport:
         self._send(EpochDone(self._number, self._worker, record))
         return self._hear()
 
-    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
+    def step(self, phase: str, epoch: int, step: int, steps: int, memory_bytes: float | None = None) -> None:
         """Send the step, unless another one of the phase was sent just now."""
         now = time.monotonic()
         last_phase, last = self._stepped_at
         if phase != last_phase or now - last >= STEP_SECONDS:
             self._stepped_at = (phase, now)
-            self._send(Stepped(self._number, self._worker, phase, epoch, step, steps))
+            self._send(Stepped(self._number, self._worker, phase, epoch, step, steps, memory_bytes))
 
 
 def carry_out(

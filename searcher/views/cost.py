@@ -22,7 +22,7 @@ def cost_view(candidate: Candidate, report: CostReport) -> RenderableType:
     return Group(
         Text.assemble((widths_text(candidate), "bold"), f"  {precision_text(candidate.layers)}"),
         "",
-        _layers(report),
+        layer_table(report),
         "",
         _by_precision(report.total),
         "",
@@ -59,7 +59,8 @@ def cost_json(candidate: Candidate, report: CostReport) -> dict[str, Any]:
     }
 
 
-def _layers(report: CostReport) -> Table:
+def layer_table(report: CostReport) -> Table:
+    """A row a layer: weights, MACs, memory, OPs and their share; and the total."""
     right = [(name, "right") for name in ("weights", "MACs", "memory", "OPs", "OPs %")]
     result = table("layer", "precision", *right)
     for row in report.layers:
@@ -111,7 +112,7 @@ def footer(candidate: Candidate, report: CostReport) -> Iterator[str]:
     if report.accounting == "reported":
         yield (
             f"Not counted (accounting: reported): {size_text(total.complete_bytes - total.weight_bytes)} of other "
-            f"parameters, {count_text(total.elementwise_ops)} element-wise operations; see --accounting complete."
+            f"parameters, {count_text(total.elementwise_ops)} element-wise operations (complete accounting does)."
         )
     else:
         yield (

@@ -11,7 +11,6 @@ from searcher.views.latex import PACKAGES, escaped, tabular
 from searcher.views.reproduction import cells, columns, pair_cells, pair_columns, pair_label
 
 
-
 def as_csv(report: Report) -> str:
     """One line a model and one a comparison (column `kind`), units in the header, empty where there is no figure."""
     text = io.StringIO()

@@ -15,10 +15,9 @@ from rich.text import Text
 from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted, Trouble, WorkerLost
 from searcher.executors.executor import Stepped
 from searcher.progress import RunningTrial, SearchProgress
-from searcher.views.candidate import choices_text
-from searcher.views.numbers import count_text, duration_text, size_text
+from searcher.views.event_lines import PHASES, event_line
+from searcher.views.numbers import duration_text
 
-PHASES = {"fp": "FP parent", "qat": "QAT"}
 STATUS_SECONDS = 60  # between status lines in a log file
 
 
@@ -44,21 +43,13 @@ class LiveSearch:
         if not self.console.is_terminal:
             self._log(event)
         elif isinstance(event, TrialFinished):
-            self.console.print(_finished_line(event))
+            self.console.print(event_line(event))
         elif isinstance(event, WorkerLost):
-            self.console.print(_lost_line(event), style="yellow")
+            self.console.print(event_line(event), style="yellow")
 
     def _log(self, event: Event | Stepped) -> None:
-        if isinstance(event, TrialStarted):
-            self._print(_started_line(event))
-        elif isinstance(event, TrialFinished):
-            self._print(_finished_line(event).plain)
-        elif isinstance(event, WorkerLost):
-            self._print(_lost_line(event))
-        elif isinstance(event, Trouble):
-            self._print(event.message or "that is over")
-        elif isinstance(event, SearchEnded):
-            self._print(f"{event.reason}: {event.trained} of {event.planned} trials")
+        if isinstance(event, TrialStarted | TrialFinished | WorkerLost | Trouble | SearchEnded):
+            self._print(event_line(event).plain)
         elif time.monotonic() - self._status_at > STATUS_SECONDS:
             self._print("; ".join(map(_position_text, self.progress.running.values())))
 
@@ -78,7 +69,7 @@ class LiveSearch:
             rows.add_row(*self._row(trial))
         lines: list[RenderableType] = [rows, Text(_time_text(p), style="dim")]
         if len(p.running) == 1:
-            lines[:0] = [Text(_started_line(trial.started)) for trial in p.running.values()]
+            lines[:0] = [event_line(trial.started) for trial in p.running.values()]
         if p.trouble:
             lines.append(Text(p.trouble, style="yellow"))
         return Group(*lines)
@@ -93,25 +84,6 @@ class LiveSearch:
         alone = len(p.running) == 1
         name = PHASES[phase] if alone else f"trial {trial.started.number} {PHASES[phase]}"
         return name, ProgressBar(epochs, done), epoch + accuracy, "" if alone else trial.worker
-
-
-def _started_line(event: TrialStarted) -> str:
-    again = f" (start {event.attempt})" if event.attempt > 1 else ""
-    cost = f"{size_text(event.memory_bytes)}, {count_text(event.ops)} OPs"
-    return f"trial {event.number}{again}: {choices_text(event.choices)}; {cost}"
-
-
-def _finished_line(event: TrialFinished) -> Text:
-    text = Text(f"trial {event.number} {event.outcome}")
-    if event.accuracy is not None:
-        text.append(f", Top-1 {100 * event.accuracy:.1f} %", style="bold")
-    if event.message:
-        text.append(f": {event.message}")
-    return text
-
-
-def _lost_line(event: WorkerLost) -> str:
-    return f"trial {event.number} lost its worker, {event.worker} {event.message}; it goes on from its last epoch"
 
 
 def _position_text(trial: RunningTrial) -> str:

@@ -69,7 +69,7 @@ def train(
 ) -> Metrics:
     """Train a candidate of many precisions; at the step `kill_at` one of its processes is killed."""
 
-    def progress(phase: str, epoch: int, step: int, steps: int) -> None:
+    def progress(phase: str, epoch: int, step: int, steps: int, peak_bytes: float | None) -> None:
         if (phase, epoch, step) == kill_at:
             os.kill(children(os.getpid())[-1], signal.SIGKILL)
 

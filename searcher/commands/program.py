@@ -1,0 +1,17 @@
+"""How the user can call us again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def program() -> str:
+    """`searcher` where it is on the path, else as it was called."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m searcher"
+    on_path = shutil.which(called.name)
+    return called.name if on_path and Path(on_path).samefile(called) else os.path.relpath(called)

@@ -1,0 +1,98 @@
+"""Watch a study live: who trains what, how far it is, the newest results, and what goes wrong.
+
+In a terminal it fills the screen; `?` shows its keys: sort, filter, open a trial,
+pause, quit. Nothing that is pressed touches the search. Where output is no terminal,
+or input is none, it prints a line an event until the search ends. A study that nobody
+searches is shown as it stands. Reads only.
+
+Exit code 0, or 1 where the study has no trial yet; 130 after Ctrl-C.
+
+Examples:
+  searcher watch runs/demo
+  searcher watch demo --where 'hidden>=2 and accuracy>60%' --sort accuracy
+  searcher watch demo --once
+  searcher watch demo | tee watch.log
+  searcher watch demo --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from rich.text import Text
+
+from bhvit.errors import unknown_name
+from searcher.commands.program import program
+from searcher.commands.studies import add_study_arguments, study_of
+from searcher.views.console import console, print_json
+from searcher.views.terminal import Terminal
+from searcher.views.watch import WatchView
+from searcher.views.watch_json import watch_json
+from searcher.views.watch_log import follow
+from searcher.views.watch_ui import WatchUI
+from searcher.watched_trials import SORTS
+from searcher.watching import WatchedStudy
+
+REFRESH_SECONDS = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_study_arguments(parser)
+    parser.add_argument("--where", default="", metavar="CONDITION", help="list only trials that satisfy this")
+    parser.add_argument("--sort", default="newest", metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
+    parser.add_argument("--once", action="store_true", help="draw the screen once and end")
+    parser.add_argument("--json", action="store_true", help="the present state as JSON, and end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch."""
+    study = WatchedStudy(study_of(args))
+    ui = _chosen(study, args)
+    if args.json:
+        print_json("watch", watch_json(ui, time.time()))
+    elif args.once:
+        out = console()
+        lines = WatchView(ui).everything(out.width, time.time())
+        out.print(Text("\n").join(lines), soft_wrap=True)
+    elif _interactive():
+        return _live(ui)
+    else:
+        for line in follow(study, REFRESH_SECONDS):
+            print(line, flush=True)
+    return 0 if study.records else 1
+
+
+def _chosen(study: WatchedStudy, args: argparse.Namespace) -> WatchUI:
+    """The keys' state, with what the options choose."""
+    if args.sort not in SORTS:
+        raise unknown_name("field in --sort", args.sort, SORTS)
+    ui = WatchUI(study)
+    ui.trials.sort = args.sort
+    ui.trials.filter(args.where)
+    return ui
+
+
+def _interactive() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _live(ui: WatchUI) -> int:
+    """Draw and take keys until `q`; the study is looked at once a second, keys are answered at once."""
+    view, out = WatchView(ui, program()), console()
+    with Terminal(out) as terminal:
+        look_at = time.monotonic() + REFRESH_SECONDS
+        while True:
+            frame = view.frame(out, *terminal.size, time.time())
+            ui.page, ui.scroll_limit = frame.page, frame.scroll_limit
+            terminal.draw(frame.lines)
+            key = terminal.key(max(0.0, look_at - time.monotonic()))
+            if key is not None and not ui.press(key, time.time()):
+                return 0
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + REFRESH_SECONDS
+                if ui.paused is None:
+                    ui.study.refresh()

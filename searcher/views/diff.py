@@ -1,0 +1,234 @@
+"""Two trials beside each other: results, widths, precisions, cost, and the layers that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bhvit.cost import LayerCost
+from searcher.precision_groups import uniform_groups
+from searcher.records import Metrics
+from searcher.trial_diff import LayerChange, Side, TrialDiff
+from searcher.views.chart_text import chart_text
+from searcher.views.console import table
+from searcher.views.marks import OUTCOMES
+from searcher.views.numbers import count_text, duration_text, percent_text, size_text
+from searcher.views.precision_map import change_map, precision_legend
+from searcher.views.trial import Beside, section
+
+SHAPE_NAMES = {
+    "embed_dim": "C (embedding)",
+    "intermediate_dim": "I (MLP)",
+    "depth": "blocks",
+    "num_heads": "heads",
+    "num_classes": "classes",
+}
+
+
+def diff_view(diff: TrialDiff) -> RenderableType:
+    """Everything that differs."""
+    curves = section("Learning curves of phase 2", chart_text(diff.curves, height=8)) if diff.curves else ()
+    heading = f"Cost of the layers that differ ({diff.accounting} accounting)"
+    return Group(
+        _title(diff),
+        Beside(("", _figures(diff), *section("Architecture", _shapes(diff))), curves),
+        Beside(section("Precision", _words(diff), *_map(diff)), section(heading, _layers(diff))),
+        "",
+        Text("One training of each: another seed moves Top-1 as well.", style="dim"),
+    )
+
+
+def diff_json(diff: TrialDiff) -> dict[str, Any]:
+    """The same as plain data; differences are after minus before."""
+    totals = [report.total for report in diff.costs]
+    accuracies = diff.accuracies
+    return {
+        "before": _side_json(diff.before),
+        "after": _side_json(diff.after),
+        "same_candidate": diff.before.record.candidate.id == diff.after.record.candidate.id,
+        "accounting": diff.accounting,
+        "accuracy_difference": accuracies and accuracies[1] - accuracies[0],
+        "memory_bytes_difference": totals[1].memory_bytes - totals[0].memory_bytes,
+        "ops_difference": totals[1].ops - totals[0].ops,
+        "shapes": [{"name": name, "before": before, "after": after} for name, before, after in diff.shapes],
+        "precisions": [
+            {"address": address, "before": before and before.name, "after": after and after.name}
+            for address, (before, after) in diff.precisions.items()
+            if before != after
+        ],
+        "layers": [
+            {"address": c.address, "before": _layer_json(c.before), "after": _layer_json(c.after)} for c in diff.layers
+        ],
+    }
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    record, metrics = side.record, side.record.metrics
+    return {
+        "study": str(side.snapshot.folder.path),
+        "trial": record.number,
+        "name": record.name,
+        "outcome": record.outcome.value,
+        "choices": record.choices,
+        "accuracy": metrics and metrics.accuracy,
+        "parent_accuracy": metrics and metrics.parent_accuracy,
+        "best_epoch": metrics and metrics.best_epoch,
+        "seconds": metrics and metrics.seconds,
+        "memory_bytes": record.memory_bytes,
+        "ops": record.ops,
+        "budget_share": side.shares,
+        "attempts": record.attempts,
+    }
+
+
+def _layer_json(row: LayerCost | None) -> dict[str, Any] | None:
+    return None if row is None else {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
+
+
+def _title(diff: TrialDiff) -> Text:
+    before, after = diff.sides
+    title = Text.assemble((f"Trial {before.record.number}", "bold"))
+    if before.snapshot.folder.path.resolve() != after.snapshot.folder.path.resolve():
+        title.append(f" of {before.snapshot.folder.path}")
+    return (
+        title.append(" > ").append(f"trial {after.record.number}", "bold").append(f" of {after.snapshot.folder.path}")
+    )
+
+
+def _figures(diff: TrialDiff) -> Table:
+    """Results and totals, before, after and their difference."""
+    names = [f"trial {side.record.number}" for side in diff.sides]
+    result = table("", *((name, "right") for name in (*names, "difference", "ratio")))
+    result.add_row("outcome", *(OUTCOMES[s.record.outcome].text(s.record.outcome.value) for s in diff.sides), "", "")
+    for row in _metric_rows(diff):
+        result.add_row(*row)
+    before, after = (report.total for report in diff.costs)
+    for name, text, values in (
+        ("memory", size_text, (before.memory_bytes, after.memory_bytes)),
+        ("OPs", count_text, (before.ops, after.ops)),
+    ):
+        ratio = f"x {values[1] / values[0]:.2f}"
+        result.add_row(name, *map(text, values), _signed(text, values[1] - values[0]), ratio)
+    for quantity, name in (("memory", "of its budget: memory"), ("ops", "of its budget: OPs")):
+        shares = [side.shares.get(quantity) for side in diff.sides]
+        if any(share is not None for share in shares):
+            result.add_row(name, *("no limit" if share is None else percent_text(share) for share in shares), "", "")
+    return result
+
+
+def _metric_rows(diff: TrialDiff) -> Iterator[list[str]]:
+    metrics = [side.record.metrics for side in diff.sides]
+
+    def row(
+        name: str,
+        get: Callable[[Metrics], float],
+        text: Callable[[float], str],
+        difference: Callable[[float], str] | None = None,
+    ) -> list[str]:
+        before, after = (None if m is None else get(m) for m in metrics)
+        change = "" if before is None or after is None else _signed(difference or text, after - before)
+        return [name, *("-" if value is None else text(value) for value in (before, after)), change, ""]
+
+    if any(m is not None for m in metrics):
+        yield row("Top-1", lambda m: m.accuracy, percent_text, _points_text)
+        yield row("Top-1 of its FP parent", lambda m: m.parent_accuracy, percent_text, _points_text)
+        yield row("against its parent", lambda m: m.accuracy - m.parent_accuracy, _signed_points, _points_text)
+        yield row("best epoch", lambda m: m.best_epoch, lambda epoch: f"{epoch:.0f}")
+        yield row("training took", lambda m: m.seconds, duration_text)
+    starts = [side.record.attempts for side in diff.sides]
+    if set(starts) != {1}:
+        yield ["starts", *map(str, starts), "", ""]
+
+
+def _shapes(diff: TrialDiff) -> RenderableType:
+    """Width factors and facts of the architectures that differ."""
+    before, after = (side.record.choices for side in diff.sides)
+    factors = [name for name in dict.fromkeys([*before, *after]) if _is_factor(before.get(name, after.get(name)))]
+    rows = [(name, before.get(name), after.get(name)) for name in factors if before.get(name) != after.get(name)]
+    rows += [(SHAPE_NAMES.get(name, name), *values) for name, *values in diff.shapes]
+    if not rows:
+        return "the same"
+    result = table("", *(f"trial {side.record.number}" for side in diff.sides))
+    for name, *values in rows:
+        result.add_row(name, *map(_value_text, values))
+    return result
+
+
+def _words(diff: TrialDiff) -> str:
+    """How many layers differ, which, by the largest groups that changed alike, and which only one network has."""
+    shared = {address: pair for address, pair in diff.precisions.items() if None not in pair}
+    changed = sum(before != after for before, after in shared.values())
+    groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
+    names = ", ".join(f"{name} {before}>{after}" for name, before, after in groups if before != after)
+    count = len(shared)
+    parts = [f"{changed} of {count} layers differ: {names}" if changed else f"the same in all {count} layers"]
+    for side, other in (diff.sides, diff.sides[::-1]):
+        alone = len(side.layers.keys() - other.layers.keys())
+        parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []
+    return "; ".join(parts)
+
+
+def _map(diff: TrialDiff) -> Iterator[RenderableType]:
+    if any(before != after for before, after in diff.precisions.values()):
+        yield from ("", change_map(diff.before.layers, diff.after.layers), precision_legend(changes=True))
+
+
+def _layers(diff: TrialDiff) -> RenderableType:
+    if not diff.layers:
+        return "none"
+    right = [(name, "right") for name in ("memory", "change", "OPs", "change")]
+    result = table("layer", "precision", *right)
+    for change in diff.layers:
+        result.add_row(change.address, _precisions_text(change), *_cost_figures(change))
+    totals = [report.total for report in diff.costs]
+    memory = size_text(totals[1].memory_bytes), _signed(size_text, totals[1].memory_bytes - totals[0].memory_bytes)
+    ops = count_text(totals[1].ops), _signed(count_text, totals[1].ops - totals[0].ops)
+    result.add_section()
+    result.add_row("whole network", "", *memory, *ops, style="bold")
+    return result
+
+
+def _cost_figures(change: LayerChange) -> tuple[str, str, str, str]:
+    """What the layer costs after, and the differences."""
+    before, after = (
+        (0.0, 0.0) if row is None else (row.memory_bytes, row.ops) for row in (change.before, change.after)
+    )
+    return (
+        size_text(after[0]),
+        _signed(size_text, after[0] - before[0]),
+        count_text(after[1]),
+        _signed(count_text, after[1] - before[1]),
+    )
+
+
+def _precisions_text(change: LayerChange) -> str:
+    names = ["absent" if row is None else row.precision.name for row in (change.before, change.after)]
+    return names[0] if names[0] == names[1] else ">".join(names)
+
+
+def _is_factor(choice: Any) -> bool:
+    return not isinstance(choice, str)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value_text, value))
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _points_text(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
+def _signed_points(share: float) -> str:
+    return _signed(_points_text, share)
+
+
+def _signed(text: Callable[[float], str], difference: float) -> str:
+    """A difference with its sign; none where it is zero as it is printed."""
+    shown = text(abs(difference))
+    return shown if shown == text(0) else f"{'-' if difference < 0 else '+'}{shown}"

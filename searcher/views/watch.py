@@ -1,0 +1,168 @@
+"""A study on a screen of a given size, at a given moment: what `searcher watch` draws again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from searcher.trial_report import trial_report
+from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
+from searcher.views.trial import trial_view
+from searcher.views.watch_head import alert_lines, head_lines, title
+from searcher.views.watch_rows import trial_lines, worker_lines
+from searcher.views.watch_ui import KEYS, WatchUI
+from searcher.watched_trials import NEWEST, SORTS
+
+LOW, HIGH = 20, 40  # screens of so many lines show less, or more, beside the list
+LEAST_LIST = 7  # lines of the list of trials with what stands around it
+REREAD_SECONDS = 5.0  # a trial under way that is open is looked at again so often
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The lines of a screen; how many lines of a list it holds, and how far an open view can be scrolled."""
+
+    lines: list[Text]
+    page: int
+    scroll_limit: int = 0
+
+
+class WatchView:
+    """Draws a `WatchUI` and its study; `program` is how the user calls us, in the commands of an open trial."""
+
+    def __init__(self, ui: WatchUI, program: str = "searcher") -> None:
+        self.ui, self.study, self.program = ui, ui.study, program
+        self._opened: tuple[tuple[object, ...], list[Text]] | None = None
+
+    def frame(self, console: Console, width: int, height: int, now: float) -> Frame:
+        """At most `height` lines of at most `width` columns; `console` says how trials are rendered."""
+        ui, now = self.ui, now if self.ui.paused is None else self.ui.paused
+        head = [title(self.study, now, ui.paused is not None, width)]
+        if ui.help:
+            frame = self._scrolled(head, list(_help()), height)
+        elif ui.opened is not None:
+            frame = self._scrolled(head, self._trial(console, ui.opened, width, now), height)
+        else:
+            frame = self._overview(head, width, height, now)
+        lines = frame.lines[:height]
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+        return Frame(lines, frame.page, frame.scroll_limit)
+
+    def everything(self, width: int, now: float) -> list[Text]:
+        """The overview without limit of height and without keys, for `--once` and for pipes."""
+        study = self.study
+        above = [title(study, now, False, 0), *head_lines(study, now, width), *self._workers(now, width, most=10**9)]
+        return [*above, *alert_lines(study, now, 10**9), *self._trials(now, width, 10**9)]
+
+    def _overview(self, head: list[Text], width: int, height: int, now: float) -> Frame:
+        """Header, workers, alerts, as many trials as fit, keys."""
+        head += list(head_lines(self.study, now, width))[: 2 if height < LOW else None]
+        foot = self._foot()
+        room = height - len(head) - len(foot) - LEAST_LIST
+        workers = self._workers(now, width, most=max(1, (room - 2) // 2 if height < HIGH else room - 10))
+        room -= len(workers)
+        most = min(room - 1, 3 if height < HIGH else 8)
+        warnings = alert_lines(self.study, now, most) if most > 0 else []
+        above = [*head, *workers, *warnings]
+        page = max(1, height - len(above) - len(foot) - 3)
+        trials = self._trials(now, width, page)
+        return Frame([*above, *trials, *_filling(height - len(above) - len(trials) - len(foot)), *foot], page)
+
+    def _workers(self, now: float, width: int, most: int) -> list[Text]:
+        workers = self.study.workers
+        if not workers:
+            return []
+        chosen = self.ui.chosen
+        shown = set(_window([worker.number for worker in workers], chosen, most))
+        lines = worker_lines([worker for worker in workers if worker.number in shown], chosen, now, width)
+        hidden = len(workers) - len(shown)
+        return [Text(), *lines, *([Text(f"   and {hidden} more", style="dim")] if hidden else [])]
+
+    def _trials(self, now: float, width: int, page: int) -> list[Text]:
+        trials = self.ui.trials
+        numbers, where = trials.numbers, trials.where
+        heading = Text(f"{len(numbers):,} trials" if not where else f"{len(numbers):,} of {trials.listable:,} trials")
+        heading.stylize("bold")
+        heading.append(f"{f' with {where}' if where else ''}, {self._order()}", style="not bold")
+        if not trials.listable:
+            return [Text(), Text("no trial has ended yet", style="dim")]
+        if not numbers:
+            return [Text(), heading, Text("none satisfies the filter; Esc lists all again", style="dim")]
+        shown = _window(numbers, self.ui.chosen, page)
+        return [Text(), heading, *trial_lines(self.study, shown, self.ui.chosen, now, width)]
+
+    def _order(self) -> str:
+        trials = self.ui.trials
+        largest_first = SORTS[trials.sort] != trials.reverse
+        if trials.sort == NEWEST:
+            return "newest first" if largest_first else "oldest first"
+        return f"by {trials.sort}, {'largest' if largest_first else 'smallest'} first"
+
+    def _trial(self, console: Console, number: int, width: int, now: float) -> list[Text]:
+        """The view of a trial, rendered anew where something of it changed."""
+        study = self.study
+        running = number in study.under_way
+        key = (study.records[number], study.epochs.get(number), width, running and now // REREAD_SECONDS)
+        if self._opened is None or self._opened[0] != key:
+            view = trial_view(trial_report(study.snapshot(), number), self.program)
+            self._opened = key, _rendered(console, view, width)
+        return self._opened[1]
+
+    def _scrolled(self, head: list[Text], body: Sequence[Text], height: int) -> Frame:
+        """A part of `body` under the title and above the keys."""
+        page = max(1, height - 3)
+        limit = max(0, len(body) - page)
+        top = min(self.ui.scroll, limit)
+        shown = [line.copy() for line in body[top : top + page]]
+        place = f"   lines {top + 1} to {top + len(shown)} of {len(body)}" if limit else ""
+        foot = Text(f"{'up down scroll   ' if limit else ''}Esc back   p pause   q quit{place}", style="dim")
+        return Frame([*head, Text(), *shown, *_filling(page - len(shown)), foot], page, limit)
+
+    def _foot(self) -> list[Text]:
+        """The keys, or the line in which a filter is written and what is wrong with it."""
+        prompt = self.ui.prompt
+        if prompt is not None:
+            how = Text("such as hidden>=2 and accuracy>60%   Enter filters   Esc forgets   Ctrl-U empties", style="dim")
+            line = Text.assemble(("show only trials with: ", "bold"), prompt.text, (" ", "reverse"))
+            return [ALERT.text(prompt.error) if prompt.error else how, line]
+        return [Text("up down choose  Enter open  s sort  r reverse  / filter  p pause  ? help  q quit", style="dim")]
+
+
+def _help() -> Iterator[Text]:
+    """Keys, and the marks with their meaning."""
+    yield Text("Keys", style="bold")
+    width = max(map(len, KEYS)) + 3
+    for key, meaning in KEYS.items():
+        yield Text.assemble((f"{key:<{width}}", "cyan"), meaning)
+    yield Text()
+    yield Text("Marks", style="bold")
+    outcomes = [mark.text(str(outcome)) for outcome, mark in OUTCOMES.items()]
+    for some in (outcomes[:5], outcomes[5:]):
+        yield Text("   ").join(some)
+    yield BEST.text("the most accurate within the budget")
+    yield FRONT.text("on the Pareto front of accuracy and costs, within the budget")
+    yield LOST.text("a worker was lost; its trial goes on from its last epoch")
+    yield ALERT.text("something that should not be so")
+    yield CHOSEN.text("chosen")
+
+
+def _window(numbers: Sequence[int], chosen: int | None, count: int) -> Sequence[int]:
+    """At most `count` neighbours, with the chosen one in their middle where there is one."""
+    place = numbers.index(chosen) if chosen in numbers else 0
+    top = max(0, min(place - count // 2, len(numbers) - count))
+    return numbers[top : top + count]
+
+
+def _filling(count: int) -> list[Text]:
+    return [Text() for _ in range(count)]
+
+
+def _rendered(console: Console, renderable: RenderableType, width: int) -> list[Text]:
+    """The lines of anything that rich can draw."""
+    options = console.options.update(width=width, height=None)
+    lines = console.render_lines(renderable, options, pad=False)
+    return [Text.assemble(*((s.text, s.style or "") for s in line if not s.control)) for line in lines]

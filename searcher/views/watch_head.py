@@ -1,0 +1,80 @@
+"""The upper part of `searcher watch`: which study, how far it is, and what its watcher should know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from searcher.alerts import Alert, alerts
+from searcher.records import Outcome
+from searcher.snapshot import State
+from searcher.views.marks import ALERT, BAR, BEST, FRONT, LOST, OUTCOMES, STATES, UNFILLED
+from searcher.views.numbers import age_text, count_text, duration_text, percent_text, size_text
+from searcher.watching import WatchedStudy
+
+BAR_WIDTH = 40
+NOT_ENDED = (Outcome.WAITING, Outcome.RUNNING)
+
+
+def title(study: WatchedStudy, now: float, paused: bool, width: int) -> Text:
+    """Which study, what it does, and what time it is, or was when the display was stopped."""
+    clock = time.strftime("%H:%M:%S", time.localtime(now))
+    line = Text.assemble((str(study.folder.path), "bold"), "  ", STATES[study.state].text(study.state.value))
+    if paused:
+        return line.append("  ").append(f" PAUSED at {clock}, the search goes on (p) ", style="reverse")
+    line.append(" " * max(2, width - line.cell_len - len(clock)))
+    return line.append(clock, style="dim")
+
+
+def head_lines(study: WatchedStudy, now: float, width: int) -> Iterator[Text]:
+    """Progress, best so far, times, outcomes, the question: a line each."""
+    standing, started = study.standing, study.started
+    progress = f"{standing.done:,} of {study.planned:,} trials"
+    bar = max(10, min(BAR_WIDTH, width - len(progress) - 2))
+    filled = int(bar * min(1.0, standing.done / max(1, study.planned)))
+    yield Text.assemble((BAR * filled, "green"), (UNFILLED * (bar - filled), "dim"), "  ", progress)
+    yield best_text(study)
+    yield Text(", ".join(times(study, now)))
+    counted = [outcome for outcome in Outcome if standing.outcomes[outcome] and outcome not in NOT_ENDED]
+    yield Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
+    within = "" if started is None else f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
+    yield Text(f"{study.space.size:,} configurations, {within}{study.space.budget}", style="dim")
+
+
+def alert_lines(study: WatchedStudy, now: float, most: int) -> list[Text]:
+    """A blank line and at most `most` alerts; none where there is nothing to know."""
+    lines = [_alert_line(alert, now) for alert in alerts(study, now, most)]
+    return [Text(), *lines] if lines else []
+
+
+def best_text(study: WatchedStudy) -> Text:
+    """The best trial so far, and how many are on the Pareto front."""
+    best, front = study.standing.best, study.standing.front
+    if best is None or best.metrics is None:
+        return Text("no trained trial is within the budget yet", style="dim")
+    cost = f"trial {best.number}, {size_text(best.memory_bytes)}, {count_text(best.ops)} OPs"
+    line = Text.assemble(BEST.text(f"{percent_text(best.metrics.accuracy)}"), f" best Top-1: {cost}   ")
+    return line.append_text(FRONT.text(f"{len(front)} on the Pareto front"))
+
+
+def times(study: WatchedStudy, now: float) -> Iterator[str]:
+    """Elapsed and left while the search runs, else when it ended, and how."""
+    if study.state is State.RUNNING:
+        since = study.since if study.since is not None else now
+        yield f"{duration_text(max(0.0, now - since))} elapsed"
+        remaining = None if study.status is None else study.status.remaining
+        yield "time left not known yet" if remaining is None else f"about {duration_text(remaining)} left"
+    elif study.ended is not None:
+        at, end = study.ended
+        yield f"ended {age_text(max(0.0, now - at))} ago ({end.reason})"
+        if study.since is not None:
+            yield f"the last run took {duration_text(max(0.0, at - study.since))}"
+    else:
+        yield "nobody is at work on it"
+
+
+def _alert_line(alert: Alert, now: float) -> Text:
+    mark = LOST if alert.lost else ALERT if alert.outcome is None else OUTCOMES[alert.outcome]
+    return mark.text(f"{age_text(max(0.0, now - alert.time))} ago: {alert.text}" if alert.time else alert.text)

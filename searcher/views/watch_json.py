@@ -1,0 +1,64 @@
+"""What `searcher watch` shows, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from searcher.alerts import alerts
+from searcher.records import TrialRecord
+from searcher.snapshot import State
+from searcher.status import WorkerStatus
+from searcher.views.watch_ui import WatchUI
+from searcher.watching import WatchedStudy
+
+
+def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
+    """The study as it stands: progress, who trains what, alerts, and the trials in their order on the screen."""
+    study, standing = ui.study, ui.study.standing
+    running = study.state is State.RUNNING
+    end = now if running else None if study.ended is None else study.ended[0]
+    return {
+        "study": str(study.folder.path),
+        "time": now,
+        "state": study.state.value,
+        "space_size": study.space.size,
+        "feasible": study.started and study.started.feasible,
+        "budget": {"accounting": study.space.budget.accounting, **study.space.budget.limits},
+        "planned": study.planned,
+        "done": standing.done,
+        "outcomes": {outcome.value: count for outcome, count in sorted(standing.outcomes.items()) if count},
+        "best": None if standing.best is None else standing.best.number,
+        "front": [record.number for record in standing.front],
+        "started": study.since,
+        "ended": None if running else end,
+        "seconds": None if study.since is None or end is None else end - study.since,
+        "remaining_seconds": None if study.status is None else study.status.remaining,
+        "coordinator": study.holder and asdict(study.holder),
+        "workers": [_worker_json(worker) for worker in study.workers],
+        "alerts": [asdict(alert) for alert in alerts(study, now)],
+        "where": ui.trials.where,
+        "sort": ui.trials.sort,
+        "trials": [_trial_json(study, study.records[number]) for number in ui.trials.numbers],
+    }
+
+
+def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
+    data = asdict(worker)
+    return {"worker": data.pop("worker"), "trial": data.pop("number"), **data}
+
+
+def _trial_json(study: WatchedStudy, record: TrialRecord) -> dict[str, Any]:
+    metrics = record.metrics
+    return {
+        "trial": record.number,
+        "outcome": record.outcome.value,
+        "message": record.message,
+        "accuracy": metrics and metrics.accuracy,
+        "parent_accuracy": metrics and metrics.parent_accuracy,
+        "memory_bytes": record.memory_bytes,
+        "ops": record.ops,
+        "choices": record.choices,
+        "ended": study.finished.get(record.number),
+        "worker": record.worker,
+    }

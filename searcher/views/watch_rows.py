@@ -1,0 +1,124 @@
+"""The two tables of `searcher watch`: who is training what, and what the trials came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from searcher.alerts import QUIET_SECONDS, SILENT_SECONDS
+from searcher.records import TrialRecord
+from searcher.status import WorkerStatus
+from searcher.views.candidate import factor_text, precision_text
+from searcher.views.grid import Cell, Column, grid
+from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
+from searcher.views.numbers import age_text, count_text, size_text
+from searcher.watching import WatchedStudy
+
+WORKER_COLUMNS = (
+    Column(" worker", least=9, cut=True),
+    Column("trial", right=True),
+    Column("phase", rank=2),
+    Column("epoch", right=True),
+    Column("step", right=True, rank=4),
+    Column("Top-1 %", right=True),
+    Column("loss", right=True, least=5, rank=3),
+    Column("img/s", right=True, rank=1),
+    Column("memory", right=True, least=8, rank=1),
+    Column("heard", right=True, least=5),
+)
+TRIAL_COLUMNS = (
+    Column("", least=4),
+    Column("trial", right=True),
+    Column("Top-1 %", right=True),
+    Column("FP %", right=True, rank=3),
+    Column("memory", right=True, least=9),
+    Column("OPs", right=True, least=7),
+    Column("hidden", right=True),
+    Column("MLP", right=True),
+    Column("precision", least=32, cut=True),
+    Column("outcome", least=13, rank=2),
+    Column("ended", right=True, least=6),
+    Column("worker", rank=4),
+)
+
+
+def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int) -> list[Text]:
+    """A heading and a line a worker."""
+    lines = grid(WORKER_COLUMNS, [_worker_row(worker, chosen, now) for worker in workers], width)
+    return _marked(lines, [worker.number for worker in workers], chosen, width)
+
+
+def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
+    """A heading and a line a trial."""
+    records = [study.records[number] for number in numbers]
+    front = {record.number for record in study.standing.front}
+    rows = [_trial_row(study, record, front, chosen, now) for record in records]
+    return _marked(grid(TRIAL_COLUMNS, rows, width), numbers, chosen, width)
+
+
+def percent(accuracy: float | None) -> str:
+    """Top-1 in %, one decimal, without its unit, which is the heading's."""
+    return "-" if accuracy is None else f"{100 * accuracy:.1f}"
+
+
+def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+    return [
+        f"{_sign(worker.number, chosen)}{worker.worker or 'starting'}",
+        str(worker.number),
+        worker.phase.upper() or "-",
+        f"{worker.epoch}/{worker.epochs}" if worker.epochs else "-",
+        f"{worker.step}/{worker.steps}" if worker.steps else "-",
+        percent(worker.accuracy),
+        "-" if worker.loss is None else f"{worker.loss:.3f}",
+        "-" if worker.images_per_second is None else f"{worker.images_per_second:,.0f}",
+        "-" if worker.memory_bytes is None else size_text(worker.memory_bytes),
+        _heard(worker, now),
+    ]
+
+
+def _sign(number: int, chosen: int | None) -> str:
+    return CHOSEN.character if number == chosen else " "
+
+
+def _heard(worker: WorkerStatus, now: float) -> Text:
+    """How long ago a worker said something; marked where that is long."""
+    if not worker.heard:
+        return Text("-")
+    silence = max(0.0, now - worker.heard)
+    if silence > SILENT_SECONDS:
+        return ALERT.text(age_text(silence))
+    return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
+
+
+def _trial_row(study: WatchedStudy, record: TrialRecord, front: set[int], chosen: int | None, now: float) -> list[Cell]:
+    best = study.standing.best
+    marks = Text(_sign(record.number, chosen)).append_text(OUTCOMES[record.outcome].text())
+    if best is not None and record.number == best.number:
+        marks.append_text(BEST.text())
+    if record.number in front:
+        marks.append_text(FRONT.text())
+    ended, metrics = study.finished.get(record.number), record.metrics
+    return [
+        marks,
+        str(record.number),
+        percent(None if metrics is None else metrics.accuracy),
+        percent(None if metrics is None else metrics.parent_accuracy),
+        size_text(record.memory_bytes),
+        count_text(record.ops),
+        factor_text(record.choices, "hidden"),
+        factor_text(record.choices, "intermediate"),
+        precision_text(record.candidate.layers),
+        Text(record.outcome, style=OUTCOMES[record.outcome].style),
+        "-" if ended is None else age_text(max(0.0, now - ended)),
+        record.worker,
+    ]
+
+
+def _marked(lines: list[Text], numbers: Sequence[int], chosen: int | None, width: int) -> list[Text]:
+    """The line of the chosen trial in the style of that."""
+    for line, number in zip(lines[1:], numbers, strict=True):
+        if number == chosen:
+            line.pad_right(max(0, width - line.cell_len))
+            line.stylize(CHOSEN.style)
+    return lines

@@ -1,0 +1,180 @@
+"""A study that is looked at again and again: only what has changed is read anew; no rich, no torch."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from searcher.event_tail import EventTail, Timed
+from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
+from searcher.front import COSTS
+from searcher.lock import Holder, holder_of
+from searcher.records import RECORD_FILE, Outcome, TrialRecord, read_record
+from searcher.snapshot import State, StudySnapshot
+from searcher.standing import Standing
+from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, read_status
+from searcher.study_folder import StudyFolder
+
+FAILURES = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
+LOSSES_KEPT = 100
+
+
+class WatchedStudy:
+    """A study as of the last `refresh`, which costs next to nothing where nothing has happened.
+
+    `records` are by number, `under_way` and `failed` are numbers; `finished` says when each trial ended, `epochs` has
+    the last epoch of trials under way as far as the end of the log tells it, `losses` the workers lost of late. `since`
+    is when the last run `started`, `ended` when and how it ended; `version` changes with the records.
+    """
+
+    def __init__(self, folder: StudyFolder) -> None:
+        self.folder = folder
+        self.version = 0
+        self._status: tuple[tuple[int, int], SearchStatus | None] | None = None
+        self._read()
+
+    def refresh(self) -> list[Timed]:
+        """Look again; what has happened since the last look."""
+        self._look()
+        events = self._tail.new()
+        if self._tail.restarted or any(isinstance(timed.event, SearchStarted) for timed in events):
+            self._read()  # another run may have another budget, and have mended the study before
+            return events
+        for timed in events:
+            self._take(timed)
+        return events
+
+    @property
+    def state(self) -> State:
+        """As that of a snapshot, without counting."""
+        if self.holder is not None:
+            return State.RUNNING
+        if not self.records:
+            return State.EMPTY
+        return State.DONE if self.standing.done >= self.planned else State.INTERRUPTED
+
+    @property
+    def planned(self) -> int:
+        """Trials that the last run was asked for."""
+        return self.space.search.trials if self.started is None else self.started.planned
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a coordinator died without saying so: trials are under way, and nobody is at work on them."""
+        return self.holder is None and self.standing.outcomes[Outcome.RUNNING] > 0
+
+    @property
+    def trouble(self) -> str:
+        """What the coordinator wants the user to know now."""
+        if self.holder is None:
+            return ""
+        return self._trouble if self.status is None else self.status.trouble
+
+    @property
+    def workers(self) -> list[WorkerStatus]:
+        """The trials under way, each with what its worker last said: by the status, else by the log."""
+        told = {} if self.status is None else {worker.number: worker for worker in self.status.workers}
+        return [self._worker(number, told.get(number)) for number in sorted(self.under_way)]
+
+    def snapshot(self) -> StudySnapshot:
+        """The same as what other views look at."""
+        records = tuple(self.records[number] for number in sorted(self.records))
+        return StudySnapshot(self.folder, self.space, records, self.started, self.holder, self.status)
+
+    def _read(self) -> None:
+        """Read everything; the log first, so that nothing is missed that happens meanwhile."""
+        self._tail = EventTail(self.folder.events)
+        events, history = self._tail.new(), self._tail.history()
+        self.space = self.folder.space()
+        self.started: SearchStarted | None = None
+        self.since: float | None = None
+        self.ended: tuple[float, SearchEnded] | None = None
+        if history.started is not None and isinstance(history.started.event, SearchStarted):
+            self.started, self.since = history.started.event, history.started.time
+        self.records = {record.number: record for record in self.folder.records()}
+        self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
+        self.failed = {n for n, record in self.records.items() if record.outcome in FAILURES}
+        objectives = self.space.search.objectives
+        front = tuple(objectives) if len(objectives) > 1 else COSTS
+        self.standing = Standing.of(self.records.values(), self.space.budget, front)
+        self.finished = history.finished
+        self.epochs: dict[int, tuple[float, EpochFinished]] = {}
+        self.losses: deque[tuple[float, WorkerLost]] = deque(maxlen=LOSSES_KEPT)
+        self._trouble = ""
+        for timed in events:
+            self._note(timed)
+        self.version += 1
+        self._look()
+
+    def _look(self) -> None:
+        """Who is at work, and what the coordinator wrote down."""
+        self.holder: Holder | None = holder_of(self.folder.lock)
+        self.status = None if self.holder is None else self._read_status()
+
+    def _read_status(self) -> SearchStatus | None:
+        try:
+            stat = os.stat(self.folder.path / STATUS_FILE)
+        except OSError:
+            return None
+        key = stat.st_mtime_ns, stat.st_ino
+        if self._status is None or self._status[0] != key:
+            self._status = key, read_status(self.folder.path)
+        return self._status[1]
+
+    def _take(self, timed: Timed) -> None:
+        """Take a new event, and read the record that it changed."""
+        self._note(timed)
+        event = timed.event
+        if isinstance(event, TrialStarted):
+            self._reread(event.number, [self.folder.trials / f"{event.number:04d}-{event.candidate}"])
+        elif isinstance(event, TrialFinished | WorkerLost):
+            known = self.records.get(event.number)
+            folders = self.folder.trials.glob(f"{event.number:04d}-*") if known is None else [self.folder.trial(known)]
+            self._reread(event.number, folders)
+
+    def _note(self, timed: Timed) -> None:
+        """Keep what an event itself says."""
+        event = timed.event
+        if isinstance(event, EpochFinished):
+            self.epochs[event.number] = timed.time, event
+        elif isinstance(event, TrialFinished):
+            self.finished[event.number] = timed.time
+            self.epochs.pop(event.number, None)
+        elif isinstance(event, WorkerLost):
+            self.losses.append((timed.time, event))
+        elif isinstance(event, Trouble):
+            self._trouble = event.message
+        elif isinstance(event, SearchEnded):
+            self.ended = timed.time, event
+        elif isinstance(event, SearchStarted):
+            self.ended = None
+
+    def _reread(self, number: int, folders: Iterable[Path]) -> None:
+        for folder in folders:
+            if (folder / RECORD_FILE).exists():
+                self._put(read_record(folder))
+
+    def _put(self, record: TrialRecord) -> None:
+        before = self.records.get(record.number)
+        self.records[record.number] = record
+        self.standing.put(record, before)
+        (self.under_way.add if record.outcome is Outcome.RUNNING else self.under_way.discard)(record.number)
+        (self.failed.add if record.outcome in FAILURES else self.failed.discard)(record.number)
+        self.version += 1
+
+    def _worker(self, number: int, told: WorkerStatus | None) -> WorkerStatus:
+        """What is known of a trial under way."""
+        at, epoch = self.epochs.get(number, (None, None))
+        if told is None:
+            told = WorkerStatus("" if epoch is None else epoch.worker, number, "", 0, 0, 0, 0, at or 0.0)
+        if epoch is None or told.accuracy is not None:
+            return told
+        record = epoch.record
+        if told.phase in ("", record.phase):  # the accuracy of an FP parent says little of the candidate
+            told = replace(told, accuracy=record.accuracy, loss=record.train_loss)
+        if not told.phase:
+            told = replace(told, phase=record.phase, epoch=record.epoch, epochs=record.epochs)
+        return told
