@@ -87,7 +87,11 @@ class Comparison:
     @cached_property
     def common_rankings(self) -> tuple[list[TrialRecord], ...]:
         """The trained trials of each study within the common budget (its own one where there is none), best first."""
-        return tuple(ranked(study.records, self.common_budget or study.budget) for study in self.studies)
+        common = self.common_budget
+        return tuple(
+            study.ranked if common is None or common == study.budget else ranked(study.records, common)
+            for study in self.studies
+        )
 
     @cached_property
     def fronts(self) -> tuple[list[TrialRecord], ...] | None:
@@ -97,9 +101,9 @@ class Comparison:
         """
         if self.common_budget is None:
             return None
-        together = [record for ranking in self.common_rankings for record in ranking]
-        points = {_point(record) for record in pareto_front(together, self.common_budget, COSTS)}
-        own = (pareto_front(ranking, self.common_budget, COSTS) for ranking in self.common_rankings)
+        own = [pareto_front(ranking, self.common_budget, COSTS) for ranking in self.common_rankings]
+        together = pareto_front([record for front in own for record in front], self.common_budget, COSTS)
+        points = {_point(record) for record in together}
         return tuple([record for record in front if _point(record) in points] for front in own)
 
     @property
@@ -115,10 +119,10 @@ class Comparison:
         """
         curves = self.curves
         longest = max(map(len, curves))
-        rows = []
-        for count in _steps(longest):
-            rows.append((count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves)))
-        return tuple(rows)
+        return tuple(
+            (count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves))
+            for count in _steps(longest)
+        )
 
     @cached_property
     def curves(self) -> tuple[list[float | None], ...]:
@@ -130,7 +134,12 @@ class Comparison:
         """These curves; None where no study has anything to draw."""
         series = []
         for index, (name, curve) in enumerate(zip(self.names, self.curves, strict=True)):
-            points = [(float(n), value) for n, value in enumerate(curve, 1) if value is not None]
+            ends = zip(curve, [None, *curve], strict=False)  # where the best changes, and the last training
+            points = [
+                (float(n), best)
+                for n, (best, before) in enumerate(ends, 1)
+                if best is not None and (best != before or n == len(curve))
+            ]
             if points:
                 xs, ys = zip(*points, strict=True)
                 series.append(Series(name, Role.RANK, xs, ys, Form.STEPS, index=index))

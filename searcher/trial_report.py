@@ -12,7 +12,6 @@ from searcher.charts.chart import Chart
 from searcher.charts.curves import curves_chart, curves_figure
 from searcher.events import EpochFinished, TrialEvent, TrialFinished, TrialStarted, WorkerLost, events_of_trial
 from searcher.file_checks import parents_of
-from searcher.front import COSTS, pareto_front
 from searcher.records import EpochRecord, Evaluation, Outcome, TrialRecord
 from searcher.snapshot import State, StudySnapshot
 from searcher.status import WorkerStatus
@@ -95,13 +94,10 @@ class TrialReport:
         """The trial that is ranked just before it."""
         return None if self.rank is None or self.rank == 1 else self.snapshot.ranked[self.rank - 2]
 
-    @cached_property
+    @property
     def on_front(self) -> bool:
-        """Whether no trial within the budget is as accurate, as small and as fast, and better in one of these."""
-        if self.rank is None:
-            return False
-        better = self.snapshot.ranked[: self.rank]
-        return any(r is self.record for r in pareto_front(better, self.snapshot.budget, COSTS))
+        """Whether it is on the study's Pareto front."""
+        return any(record is self.record for record in self.snapshot.front)
 
     @cached_property
     def curves(self) -> Chart | None:

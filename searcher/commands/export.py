@@ -27,7 +27,7 @@ from searcher.files import write_text
 from searcher.study_folder import StudyFolder
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
-from searcher.views.leaderboard import SPECIAL, leaderboard, leaderboard_notes
+from searcher.views.leaderboard import leaderboard, leaderboard_notes
 from searcher.views.numbers import count_text, size_text
 from searcher.views.trial_exports import FORMATS, TrialRows
 

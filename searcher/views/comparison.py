@@ -14,9 +14,9 @@ from searcher.ranking import metrics_of, outcome_counts
 from searcher.records import Outcome, TrialRecord
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
+from searcher.views.layout import Beside, section
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
-from searcher.views.trial import Beside, section
 
 NOTHING = "-"
 

@@ -15,10 +15,10 @@ from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
+from searcher.views.layout import Beside, section
 from searcher.views.marks import OUTCOMES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import change_map, precision_legend
-from searcher.views.trial import Beside, section
 
 SHAPE_NAMES = {
     "embed_dim": "C (embedding)",

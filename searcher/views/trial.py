@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from searcher.ranking import metrics_of
@@ -21,11 +20,11 @@ from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
 from searcher.views.event_lines import PHASES
+from searcher.views.layout import Beside, Command, facts, section
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import precision_legend, precision_map
 
-WIDE = 170  # columns of a terminal from which on two parts stand side by side
 BAR_WIDTH = 16
 CRASH_LINES = 25  # of a crash's text, the last ones
 QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
@@ -39,9 +38,8 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
         head += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
     precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
     budget = section("Budget", _budget(report))
-    curves = section(
-        "Learning curves", "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
-    )
+    chart = "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
+    curves = section("Learning curves", chart)
     heading = f"Cost by layer ({cost.accounting} accounting)"
     layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost))
     history = (*section("Starts", _attempts(report)), *section("Files", _files(report)))
@@ -96,61 +94,8 @@ def trial_json(report: TrialReport) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Parts side by side on a wide terminal, else the second ones below the first."""
-
-    left: Sequence[RenderableType]
-    right: Sequence[RenderableType]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """One or two columns."""
-        if not console.is_terminal or options.max_width < WIDE:
-            yield Group(*self.left, *self.right)
-            return
-        grid = Table.grid(expand=True, padding=(0, 4, 0, 0))
-        grid.add_column(ratio=1)
-        grid.add_column(ratio=1)
-        grid.add_row(Group(*self.left), Group(*self.right))
-        yield grid
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of these (quoted) words, to be pasted: in a narrow terminal on several lines that the shell joins."""
-
-    words: Sequence[str]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """As many words a line as fit; all of them in a pipe."""
-        line = "  "
-        for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
-            # An option stays on the line of its value.
-            needed = f"{word} {following}" if word.startswith("--") else word
-            if console.is_terminal and line.strip() and len(f"{line} {needed} \\") > options.max_width:
-                yield Text(f"{line} \\", no_wrap=True, overflow="ignore")
-                line = "     "
-            line += f" {word}" if line.strip() else word
-        yield Text(line, no_wrap=True, overflow="ignore")
-
-
-def section(heading: str, *parts: RenderableType) -> tuple[RenderableType, ...]:
-    """A blank line, a bold heading, and what stands under it."""
-    return ("", Text(heading, style="bold"), *parts)
-
-
-def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Names and what is to be said of them, one below the other."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(name, value)
-    return grid
-
-
-def amount_text(quantity: str, value: float) -> str:
-    """Memory in bytes or OPs with their unit; negative amounts keep their sign."""
+def _amount_text(quantity: str, value: float) -> str:
+    """Memory in bytes or OPs, with their unit."""
     return size_text(value) if quantity == "memory" else f"{count_text(value)} OPs"
 
 
@@ -228,7 +173,7 @@ def _rank(report: TrialReport) -> Text:
     if report.rank == 1:
         text.append("  ").append_text(BEST.text("best"))
     if report.on_front:
-        text.append("  ").append_text(FRONT.text("on the Pareto front of accuracy, memory and OPs"))
+        text.append("  ").append_text(FRONT.text("on the Pareto front"))
     if report.better is not None:
         gap = 100 * (metrics_of(report.better).accuracy - metrics_of(report.record).accuracy)
         text.append(f"; next better: trial {report.better.number} ({gap:+.1f} points)")
@@ -249,9 +194,9 @@ def _budget(report: TrialReport) -> RenderableType:
     result = table("quantity", *right, "", "left")
     for share in report.shares:
         over = share.used > share.limit
-        left = amount_text(share.quantity, abs(share.left))
+        left = _amount_text(share.quantity, abs(share.left))
         mark = BEYOND.text(f"{left} over") if over else WITHIN.text(f"{left} left")
-        used, limit = (amount_text(share.quantity, value) for value in (share.used, share.limit))
+        used, limit = (_amount_text(share.quantity, value) for value in (share.used, share.limit))
         filled = min(BAR_WIDTH, round(BAR_WIDTH * share.share))
         style = (BEYOND if over else WITHIN).style
         bar = Text.assemble((BAR * filled, style), ("·" * (BAR_WIDTH - filled), "dim"))
