@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Fills paragraphs to the terminal's width; lists and examples, which have indented lines, stay as they are."""
+    """Fills paragraphs to the terminal's width; leaves lists and examples, whose lines are indented, as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         width = min(width, HELP_WIDTH)

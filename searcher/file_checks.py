@@ -60,10 +60,10 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
             found = True
             yield finding
     if missing:
-        lack = "have" if len(missing) > 1 else "has"
         yield wrong(
             "weights",
-            f"{numbered('trial', missing)} {lack} no {BEST}: the accuracy stands, but cannot be evaluated",
+            f"{numbered('trial', missing)} {'have' if missing[1:] else 'has'} no {BEST}: the accuracy stands, "
+            "but cannot be evaluated",
             "restore the file, or remove the trial's folder to have it trained again",
         )
     if not found:

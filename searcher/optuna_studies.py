@@ -79,7 +79,7 @@ class OptunaStudy:
 
     @cached_property
     def ranked(self) -> list[OptunaTrial]:
-        """The feasible trials, best first; with several objectives the front, by its first one, then the rest."""
+        """The feasible trials, best first; with several objectives the front by its first one, then the rest."""
         order = sorted(self.feasible, key=lambda t: (*self._losses(t), t.number))
         if len(self.maximize) == 1:
             return order

@@ -20,14 +20,16 @@ import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.commands.selecting import add_selection_arguments, selection_of
+from searcher.commands.selecting import LISTED, add_row_arguments, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
-from searcher.files import write_text
+from searcher.files import check_output, write_text
+from searcher.snapshot import snapshot_of
 from searcher.study_folder import StudyFolder
+from searcher.trial_fields import TrialFields
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
-from searcher.views.leaderboard import leaderboard, leaderboard_notes
+from searcher.views.leaderboard import columns_view, leaderboard
 from searcher.views.numbers import count_text, size_text
 from searcher.views.trial_exports import FORMATS, TrialRows
 
@@ -45,17 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in FORMATS:
         forms.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=_HELP[name])
     forms.add_argument("--trial", type=int, metavar="N", help="trial N as a space file that trains exactly it")
-    parser.add_argument("--all", action="store_true", help="all trials, also those that failed or are over the budget")
-    add_selection_arguments(parser, top=None)
-    parser.add_argument("--columns", metavar="FIELDS", help="such as trial,hidden,accuracy (an unknown one lists them)")
+    add_row_arguments(parser, top=None)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the export, or write it to a file."""
-    if args.out is not None and args.out.is_dir():
-        raise InvalidInput(f"--out must be a file, but {args.out} is a folder; add a file name.")
+    if args.out is not None:
+        check_output(args.out)
     folder = study_of(args)
+    if args.columns == LISTED:
+        console().print(columns_view(TrialFields(folder.space())))
+        return 0
     text = _rows(folder, args) if args.trial is None else _space_file(folder, args.trial)
     if args.out is None:
         print(text, end="")
@@ -67,15 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(folder: StudyFolder, args: argparse.Namespace) -> str:
     name = args.format or "csv"
-    chosen = selection_of(folder, args, args.all)
-    if args.columns is not None:
-        columns = [part.strip() for part in args.columns.split(",")]
-    elif name in FOR_PROGRAMS:
-        columns = ["trial", "id", "outcome", *(v.name for v in chosen.snapshot.space.variables), *RESULTS, *HISTORY]
-    else:
-        columns = list(PRINTED)
-    board = leaderboard(chosen.snapshot, chosen.fields, chosen.records)
-    return TrialRows(board, columns, leaderboard_notes(chosen.records)).in_format(name)
+    view = view_of(snapshot_of(folder), args)
+    board = leaderboard(view.snapshot, view.fields, view.rows[: view.top])
+    columns = view.columns
+    if columns is None and name in FOR_PROGRAMS:
+        columns = ["trial", "id", "outcome", *(v.name for v in view.snapshot.space.variables), *RESULTS, *HISTORY]
+    return TrialRows(board, columns or PRINTED).in_format(name)
 
 
 def _space_file(folder: StudyFolder, number: int) -> str:

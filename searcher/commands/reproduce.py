@@ -28,7 +28,7 @@ from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
 from searcher.executors.processes import WorkerPool
-from searcher.files import write_text
+from searcher.files import check_output, write_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
@@ -99,8 +99,8 @@ def _check_output(args: argparse.Namespace) -> None:
         raise InvalidInput(
             f"--format {args.format} needs --report or --out FILE, because training prints its progress; add one."
         )
-    if args.out is not None and args.out.is_dir():
-        raise InvalidInput(f"--out must be a file, but {args.out} is a folder; add a file name.")
+    if args.out is not None:
+        check_output(args.out)
 
 
 def _check_trainable(setting: Setting, run: Run, args: argparse.Namespace) -> None:

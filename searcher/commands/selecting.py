@@ -1,53 +1,57 @@
-"""Which trials of a study, under which budget, in which order and with which columns: options of several views."""
+"""Which trials of a study, under which budget and in which order: options that several views share."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import replace
 
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import changed_budget
-from searcher.listing import ordered, selected
-from searcher.records import TrialRecord
-from searcher.snapshot import StudySnapshot, snapshot_of
-from searcher.study_folder import StudyFolder
-from searcher.trial_fields import TrialFields
+from searcher.feasible import profile
+from searcher.repeats import Repeats
+from searcher.snapshot import StudySnapshot
+from searcher.views.leaderboard import column_names
+from searcher.views.study import StudyView
+
+LISTED = "help"  # asks --columns for its names
 
 
-def add_selection_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
-    """Declare `--budget`, `--where`, `--sort` and `--top` (default: `top`; None is all)."""
-    group = parser.add_argument_group("which trials (docs/terminal.md)")
-    group.add_argument(
-        "--budget",
-        metavar="LIMITS",
-        help="look at the trials under other limits, training nothing: memory=0.5,ops=300M (memory=none lifts one)",
+def add_budget_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--budget`."""
+    parser.add_argument("--budget", metavar="LIMITS", help="other limits: memory=0.5,ops=300M; memory=none lifts one")
+
+
+def add_where_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--where`."""
+    parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
+
+
+def add_row_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
+    """Declare which trials are the rows of a table, in which order, and its columns."""
+    add_budget_argument(parser)
+    add_where_argument(parser)
+    parser.add_argument("--all", action="store_true", help="also failed, waiting and over-budget trials")
+    parser.add_argument("--front", action="store_true", help="only the Pareto front")
+    parser.add_argument("--sort", metavar="FIELDS", help="smallest first, or largest after a dash: ops,-accuracy")
+    parser.add_argument(
+        "--top", type=int, default=top, metavar="N", help=f"only the N first rows (default: {top or 'all'})"
     )
-    group.add_argument("--where", metavar="CONDITION", help="such as 'hidden>=2 and downsample*==fp16'")
-    group.add_argument("--sort", metavar="FIELDS", help="such as memory or ops,-accuracy (- is largest first)")
-    shown = "all" if top is None else str(top)
-    group.add_argument("--top", type=int, default=top, metavar="N", help=f"only the first N (default: {shown})")
+    parser.add_argument("--columns", metavar="NAMES", help="columns instead of those that fit; `help` lists them")
 
 
-@dataclass(frozen=True)
-class Selection:
-    """A study looked at under the budget that was asked for, its fields, and the trials chosen, in order.
-
-    `found` counts those that satisfy the condition, `records` are the first `top` of them.
-    """
-
-    snapshot: StudySnapshot
-    fields: TrialFields
-    records: list[TrialRecord]
-    found: int
+def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
+    """The study under the budget that `--budget` asks for."""
+    if args.budget is None:
+        return snapshot
+    snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
+    return replace(snapshot, counted=profile(snapshot.space).feasible)
 
 
-def selection_of(folder: StudyFolder, args: argparse.Namespace, everything: bool = False) -> Selection:
-    """What the options choose among the trained trials within the budget, or among `everything`."""
+def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:
+    """What the arguments of `add_row_arguments` ask of a study; `columns` are None where they are not asked for."""
     if args.top is not None and args.top < 1:
         raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
-    snapshot = snapshot_of(folder)
-    if args.budget is not None:
-        snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
-    fields = TrialFields(snapshot.space)
-    found = ordered(selected(snapshot, fields, args.where, everything), fields, args.sort)
-    return Selection(snapshot, fields, found[: args.top], len(found))
+    view = StudyView(sliced(snapshot, args), args.top, None, args.where, args.sort, args.all, args.front, repeats)
+    if args.columns in (None, LISTED):
+        return view
+    return replace(view, columns=column_names(args.columns, view.fields))

@@ -86,7 +86,7 @@ class Leaderboard:
         if self.more:
             yield Text(self.more, style="dim")
         if self.noted:
-            yield from (Text(line, style="dim") for line in ("", *self._notes({column.name for column in chosen})))
+            yield from (Text(line, style="dim") for line in ("", *self.notes({column.name for column in chosen})))
 
     def column(self, name: str, plain: bool) -> Column:
         """The column `name`: a field's, or one of `SPECIAL`; `plain` for a pipe, where no cell is empty."""
@@ -114,12 +114,14 @@ class Leaderboard:
         unasked |= {"mean", "sd", "seeds"} - set(self.fields.names)
         return [name for name in _ORDER if name not in unasked]
 
-    def _notes(self, shown: Collection[str]) -> Iterator[str]:
+    def notes(self, shown: Collection[str]) -> Iterator[str]:
         """What a reader of these columns must know."""
-        said = [f"{marks.BEST.character} best within the budget", f"{marks.FRONT.character} on the Pareto front"]
+        said = []
+        if "mark" in shown:
+            said = [f"{marks.BEST.character} best within the budget", f"{marks.FRONT.character} on the Pareto front"]
         if {"accuracy", "final_accuracy"} & set(shown) and any(r.outcome is Outcome.STOPPED for r in self.records):
             said.append(f"{marks.OUTCOMES[Outcome.STOPPED].character} stopped early by its learning curve")
-        if "mark" in shown:
+        if said:
             yield f"{', '.join(said)}."
         told = {
             "accuracy": "Top-1 on the validation split",

@@ -16,18 +16,17 @@ from searcher.views.leaderboard import SPECIAL, Column, Leaderboard
 
 @dataclass(frozen=True)
 class TrialRows:
-    """The trials of a leaderboard with the columns `names`; `notes` belong below a table."""
+    """The trials of a leaderboard with the columns `names`."""
 
     board: Leaderboard
     names: Sequence[str]
-    notes: Sequence[str] = ()
 
     def in_format(self, name: str) -> str:
         """The rows in one of `FORMATS`, ending with a newline."""
         return FORMATS[name](self)
 
     def to_plain(self) -> list[dict[str, Value]]:
-        """A row a trial: plain values, whose keys end with the unit where it is bytes; shares and accuracies in 0..1."""
+        """A row a trial of plain values, keys with `_bytes` where that is the unit; accuracies and shares in 0..1."""
         columns = [self._values(name) for name in self.names]
         keys = [self._key(name) for name in self.names]
         return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -50,17 +49,17 @@ class TrialRows:
         head, rule = [c.heading for c in columns], ["---:" if c.figures else "---" for c in columns]
         rows = [[cell.replace("|", "\\|") for cell in row] for row in (head, *_texts(columns))]
         lines = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        return "\n".join([*lines, *(f"\n{note}" for note in self.board.notes(self.names))]) + "\n"
 
     def as_latex(self) -> str:
         """A tabular with booktabs rules, and the notes."""
         columns = self._columns()
-        notes = "".join(f"\\par\\footnotesize {escaped(note)}\n" for note in self.notes)
+        notes = "".join(f"\\par\\footnotesize {escaped(note)}\n" for note in self.board.notes(self.names))
         alignment = "".join("r" if column.figures else "l" for column in columns)
         return PACKAGES + tabular([c.heading for c in columns], _texts(columns), alignment) + notes
 
     def _columns(self) -> list[Column]:
-        return [self.board.column(name, plain=False) for name in self.names]
+        return [self.board.column(name, plain=name == "bits") for name in self.names]
 
     def _values(self, name: str) -> list[Value]:
         if name in SPECIAL:

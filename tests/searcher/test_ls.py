@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from searcher.cli import main
+from searcher.events import SearchStarted
 from searcher.inventory import studies_in
 from searcher.records import Outcome, read_records
 from searcher.snapshot import State
@@ -103,6 +104,16 @@ def test_time_left_of_an_interrupted_study_is_what_its_last_trials_took(tmp_path
     writer.end("interrupted")
     (entry,) = studies_in(tmp_path)
     assert (entry.state, entry.done, entry.remaining, entry.estimated) == (State.INTERRUPTED, 3, 27 * 60.0, True)
+
+
+def test_study_that_tried_every_configuration_within_the_budget_is_done(tmp_path: Path) -> None:
+    writer = StudyWriter(tmp_path / "study", study_space(), 30)
+    writer.events.clear()
+    writer.log(SearchStarted(planned=30, trained=0, feasible=1, size=10, sampled=False))
+    writer.trial(Outcome.COMPLETE)
+    writer.end("every feasible configuration tried")
+    (entry,) = studies_in(tmp_path)
+    assert (entry.state, entry.done, entry.planned, entry.remaining) == (State.DONE, 1, 30, None)
 
 
 def test_time_left_of_a_running_study_is_what_its_search_says(tmp_path: Path) -> None:
