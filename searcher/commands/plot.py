@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
     about = "; ".join(f"{kind}: {what}" for kind, what in KINDS.items())
-    parser.add_argument("--kind", choices=tuple(KINDS), default="front", help=f"{about} (default: front)")
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), default="front", metavar="KIND", help=f"{about} (default: front)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file: .png, .svg or .html")
     parser.add_argument("--x", choices=QUANTITIES, help="front: against this alone (default: both)")
     parser.add_argument(
