@@ -80,7 +80,7 @@ def _values_of(action: argparse.Action) -> Values | None:
             return _trials
         metavars = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
         return next((BY_PLACEHOLDER[m] for m in metavars if m in BY_PLACEHOLDER), None)
-    return {"FILE": _files, "DIR": _folders}.get(str(action.metavar))
+    return {"FILE": _files, "DIR": _folders, "STUDY": _studies}.get(str(action.metavar))
 
 
 def _studies(prefix: str, args: argparse.Namespace) -> Iterable[str]:
@@ -167,6 +167,7 @@ def _fixed(*values: str) -> Values:
 BY_NAME: Mapping[str, Values] = {
     "study": _studies,
     "studies": _studies,
+    "trial": _trials,
     "precision": _precisions,
     "preset": _presets,
     "family": _families,

@@ -131,14 +131,8 @@ def _remaining(study: StudySnapshot) -> tuple[float | None, bool]:
     """Seconds left, and whether they are an estimate: the mean of the last trainings for each trial that is missing."""
     if study.status is not None and study.status.remaining is not None:
         return study.status.remaining, False
-    missing = _goal(study) - study.done
+    missing = study.goal - study.done
     return (None, False) if missing <= 0 else _estimate(study.records, missing, study.space.search.workers)
-
-
-def _goal(study: StudySnapshot) -> int:
-    """Trials asked for, or as many as there are configurations within the budget."""
-    started = study.started
-    return study.planned if started is None or started.sampled else min(study.planned, started.feasible)
 
 
 def _estimate(records: Sequence[TrialRecord], missing: int, workers: int) -> tuple[float | None, bool]:

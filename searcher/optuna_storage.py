@@ -118,6 +118,8 @@ def _sqlite(path: Path) -> Iterator[Rows]:
             connection.execute("BEGIN")
             yield lambda sql: connection.execute(sql).fetchall()
     except sqlite3.Error as error:
+        if "no such table" in str(error):
+            raise _without_tables(path) from error
         remedy = "open it once with the program that writes it, or try again"
         raise InvalidInput(f"{path} must be a readable SQLite file, but {error}; {remedy}.") from error
 
@@ -164,10 +166,16 @@ def _postgresql(storage: OptunaStorage) -> Iterator[Rows]:
         with psycopg.connect(storage.url, connect_timeout=CONNECT_SECONDS) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            yield lambda sql: connection.execute(sql).fetchall()  # type: ignore[call-overload]
+            yield lambda sql: connection.execute(sql).fetchall()
+    except psycopg.errors.UndefinedTable as error:
+        raise _without_tables(storage) from error
     except psycopg.Error as error:
         reason = _redacted(" ".join(str(error).split()), storage.url)
         raise InvalidInput(f"{storage} must be a readable database, but {reason}; correct that.") from error
+
+
+def _without_tables(place: object) -> InvalidInput:
+    return InvalidInput(f"{place} must hold studies of Optuna, but it has none of its tables; name another.")
 
 
 def _without_password(url: str) -> str:

@@ -60,12 +60,7 @@ def read_tables(
 
 
 def _check_version(rows: Callable[[str], list[tuple[Any, ...]]], place: str) -> None:
-    try:
-        versions = [version for (version,) in rows("SELECT version_num FROM alembic_version")]
-    except Exception as error:  # of whichever driver
-        raise InvalidInput(
-            f"{place} must hold studies of Optuna, but it has none of its tables; name another."
-        ) from error
+    versions = [version for (version,) in rows("SELECT version_num FROM alembic_version")]
     if any(version in VERSIONS for version in versions):
         return
     found = ", ".join(versions) or "none"

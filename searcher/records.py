@@ -161,7 +161,11 @@ class TrialRecord(Lazy):
         """The inverse of `to_json`; raises `InvalidInput` for data of another schema version or shape."""
         if not isinstance(data, dict) or data.get("schema") not in READABLE_SCHEMAS:
             found = data.get("schema") if isinstance(data, dict) else None
-            raise InvalidInput(f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}.")
+            later = isinstance(found, int) and found > SCHEMA_VERSION
+            remedy = "a later version wrote it, update bhvit-searcher" if later else "restore the file"
+            raise InvalidInput(
+                f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}; {remedy}."
+            )
         record = _record(_in_parts(data) if data["schema"] == 1 else data)
         _ = record.candidate, record.metrics and record.metrics.epochs
         return record

@@ -89,13 +89,19 @@ class StudySnapshot:
         return self.counted if self.resliced or self.started is None else self.started.feasible
 
     @property
+    def goal(self) -> int:
+        """Trials after which the last run ends: those planned, or all configurations within its budget."""
+        started = self.started
+        return self.planned if started is None or started.sampled else min(self.planned, started.feasible)
+
+    @property
     def state(self) -> State:
         """What the study is doing."""
         if self.holder is not None:
             return State.RUNNING
         if not self.records:
             return State.EMPTY
-        return State.DONE if self.done >= self.planned else State.INTERRUPTED
+        return State.DONE if self.done >= self.goal else State.INTERRUPTED
 
     def trial(self, number: int) -> TrialRecord:
         """The trial with this number; raises `InvalidInput` saying which numbers there are."""

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from searcher.cli import GROUPS
+
 TORCH_FREE = [
     "bhvit",
     "searcher.cli",
@@ -22,8 +24,8 @@ TORCH_FREE = [
     "searcher.commands.reproduce",
 ]
 LIGHT = [
-    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
-    *(f"searcher.commands.{name}" for name in ("trial", "diff", "compare")),
+    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "evaluate", "teacher", "completion")),
+    *(f"searcher.commands.{name}" for name in GROUPS["look"]),
     "searcher.preflight",
     "searcher.teacher_file",
 ]
@@ -39,8 +41,8 @@ def test_torch_is_not_loaded(module: str) -> None:
     assert not {"torch", "timm", "torchvision"} & modules_after_importing(module)
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_optuna_is_not_loaded_by_what_only_reads(module: str) -> None:
+@pytest.mark.parametrize("module", [*LIGHT, "searcher.commands.search", "searcher.commands.doctor"])
+def test_optuna_is_not_loaded_by_what_only_reads_nor_for_help(module: str) -> None:
     assert "optuna" not in modules_after_importing(module)
 
 

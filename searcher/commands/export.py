@@ -23,7 +23,7 @@ from bhvit.errors import InvalidInput
 from searcher.commands.selecting import LISTED, add_row_arguments, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
-from searcher.files import check_output, write_text
+from searcher.files import require_writable, write_text
 from searcher.snapshot import snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the export, or write it to a file."""
     if args.out is not None:
-        check_output(args.out)
+        require_writable(args.out)
     if args.trial is not None:
         _refuse_rows(args)
     folder = study_of(args)

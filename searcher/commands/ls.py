@@ -18,9 +18,8 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.commands.studies import RUNS
@@ -35,7 +34,6 @@ from searcher.views.studies import studies_view
 UNREADABLE = "unreadable"
 STATES = (State.RUNNING.value, State.INTERRUPTED.value, State.EMPTY.value, State.DONE.value, UNREADABLE)
 SORTS = ("age", "name", "best", "state")
-T = TypeVar("T", StudyEntry, OptunaStudy)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     entries, others, unread = _found(args.place)
     wanted = [e for e in entries if args.state in (None, _state(e))]
     wanted_others = [s for s in others if args.state in (None, _optuna_state(s))]
-    wanted.sort(key=_order(args.sort, lambda e: e.accuracy, _state))
-    wanted_others.sort(key=_order(args.sort, lambda s: None, _optuna_state))
+    wanted.sort(key=lambda e: _key(args.sort, e, _state(e), e.accuracy))
+    wanted_others.sort(key=lambda s: _key(args.sort, s, _optuna_state(s), None))  # their values have no common scale
     if args.json:
         data = {
             "studies": [entry.to_json() for entry in wanted],
@@ -115,19 +113,15 @@ def _optuna_state(study: OptunaStudy) -> str:
     return State.RUNNING.value if "running" in study.counts else State.DONE.value
 
 
-def _order(sort: str, best: Callable[[T], float | None], state: Callable[[T], str]) -> Callable[[T], Any]:
-    """A key to sort by: what was asked for, then the newest, then the name."""
-
-    def key(study: T) -> tuple[Any, ...]:
-        newest = -(study.active or 0.0), study.name
-        if sort == "name":
-            return (study.name,)
-        if sort == "best":
-            value = best(study)
-            return (value is None, -(value or 0.0), *newest)
-        return (STATES.index(state(study)), *newest) if sort == "state" else newest
-
-    return key
+def _key(sort: str, study: StudyEntry | OptunaStudy, state: str, best: float | None) -> tuple[Any, ...]:
+    """What to sort a study by: what was asked for, then the newest, then the name."""
+    first: dict[str, tuple[Any, ...]] = {
+        "age": (),
+        "name": (study.name,),
+        "best": (best is None, -(best or 0.0)),
+        "state": (STATES.index(state),),
+    }
+    return (*first[sort], -(study.active or 0.0), study.name)
 
 
 def _nothing(args: argparse.Namespace, any_state: bool) -> str:

@@ -10,6 +10,8 @@ from searcher.optuna_studies import study_among
 from searcher.views.console import console, print_json
 from searcher.views.optuna import optuna_json, optuna_view
 
+FOR_OUR_STUDIES = ("where", "sort", "columns", "budget", "front", "all", "seeds")  # options of `show`
+
 
 def add_name_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--study NAME`."""
@@ -34,7 +36,12 @@ def is_of_optuna(args: argparse.Namespace) -> bool:
 
 def show_optuna(args: argparse.Namespace) -> int:
     """Print one study of Optuna's: its feasible trials, best first (`--study`, `--top`, `--json`)."""
+    if args.top < 1:
+        raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
     storage = storage_named(args.study)
+    given = [name for name in FOR_OUR_STUDIES if getattr(args, name, None)]
+    if given:
+        raise InvalidInput(f"--{given[0]} is for studies of searcher, but {storage} holds Optuna's; leave it out.")
     study = study_among(storage.studies(), args.study_name, str(storage))
     (study,) = storage.studies(study.name, params=True)
     if args.json:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
-PLAIN_WIDTH = 10_000  # a pipe has no width: nothing is cut or wrapped below this
+PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this, and charts are as wide
 
 
 def console(error: bool = False) -> Console:
@@ -64,6 +66,21 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
         figures = justify == "right"
         result.add_column(heading, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
     return result
+
+
+def plain_rows(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Collection[int] = ()) -> Text:
+    """A table for a pipe, one row a line however long it is; the columns in `figures` are justified to the right.
+
+    An empty cell is `-`, so that every row has the same columns.
+    """
+    lines = [list(head), *([cell or "-" for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+    def padded(column: int, cell: str) -> str:
+        space = " " * (widths[column] - cell_len(cell))
+        return space + cell if column in figures else cell + space
+
+    return Text("\n".join("  ".join(padded(i, cell) for i, cell in enumerate(line)).rstrip() for line in lines))
 
 
 def print_json(view: str, data: Mapping[str, Any]) -> None:

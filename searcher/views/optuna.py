@@ -12,9 +12,9 @@ from rich.text import Text
 
 from searcher.optuna_studies import OptunaStudy, OptunaTrial, TrialState
 from searcher.records import Outcome
-from searcher.views.console import table
+from searcher.views.console import plain_rows, table
 from searcher.views.marks import BEYOND, FRONT, OUTCOMES
-from searcher.views.studies import FAILURE, NONE, WIDE, ago_text, counts_text
+from searcher.views.studies import FAILURE, WIDE, ago_text, counts_text
 
 MARKS = {
     TrialState.COMPLETE: OUTCOMES[Outcome.COMPLETE],
@@ -23,6 +23,7 @@ MARKS = {
     TrialState.RUNNING: OUTCOMES[Outcome.RUNNING],
     TrialState.WAITING: OUTCOMES[Outcome.WAITING],
 }
+NONE = "-"  # of a cell in a pipe, where columns are counted
 NAMED = 4  # parameters named in the list
 
 
@@ -139,19 +140,22 @@ def _place(rank: int, trial: OptunaTrial, study: OptunaStudy) -> Text:
 
 
 def _plain_list(studies: Sequence[OptunaStudy]) -> RenderableType:
-    states = [(state.value, "right") for state in MARKS]
-    result = table("study", "storage", *states, "objective", ("feasible", "right"), "best", "parameters", "last_sign")
-    for study in studies:
-        counts = (str(study.counts.get(state.value, 0)) for state in MARKS)
-        cells = (
+    states = tuple(MARKS)
+    rows = [
+        (
+            study.name,
+            study.place,
+            *(str(study.counts.get(state.value, 0)) for state in states),
             ",".join(_directions(study)),
             str(len(study.feasible)),
             _best(study)[0],
             ",".join(study.parameters),
             ago_text(study.active),
         )
-        result.add_row(study.name, study.place, *counts, *(cell or NONE for cell in cells))
-    return result
+        for study in studies
+    ]
+    head = ("study", "storage", *states, "objective", "feasible", "best", "parameters", "last_sign")
+    return plain_rows(head, rows, {*range(2, 2 + len(states)), head.index("feasible")})
 
 
 def _directions(study: OptunaStudy) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from searcher.inventory import FAILED, StudyEntry
 from searcher.records import Outcome
-from searcher.views.console import table
+from searcher.views.console import plain_rows, table
 from searcher.views.marks import OUTCOMES, STATES, UNREADABLE, Mark
 from searcher.views.numbers import age_text, count_text, size_text
 
@@ -23,7 +23,6 @@ COUNTED = (
     ("over budget", OUTCOMES[Outcome.OVER_BUDGET], (Outcome.OVER_BUDGET,)),
     ("failed", FAILURE, FAILED),
 )
-NONE = "-"  # of a cell in a pipe, where columns are counted
 
 
 def studies_view(entries: Sequence[StudyEntry], width: int) -> RenderableType:
@@ -90,11 +89,10 @@ def _wide(entries: Sequence[StudyEntry]) -> RenderableType:
 
 def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
     counts = tuple(name.replace(" ", "_") for name, _, _ in COUNTED)
-    figures = ("Top-1_%", "memory", "memory_limit", "OPs", "OPs_limit", "last_sign", "left")
-    right = [(name, "right") for name in ("done", "planned", *counts, *figures)]
-    result = table("study", "state", *right, "problem")
-    for entry in entries:
-        cells = (
+    figures = ("done", "planned", *counts, "Top-1_%", "memory", "memory_limit", "OPs", "OPs_limit", "last_sign", "left")
+    rows = [
+        (
+            entry.name,
             _state_word(entry),
             str(entry.done),
             str(entry.planned),
@@ -105,8 +103,9 @@ def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
             _left(entry).removesuffix(" left"),
             entry.problem,
         )
-        result.add_row(entry.name, *(cell or NONE for cell in cells))
-    return result
+        for entry in entries
+    ]
+    return plain_rows(("study", "state", *figures, "problem"), rows, range(2, 2 + len(figures)))
 
 
 def _state_word(entry: StudyEntry) -> str:

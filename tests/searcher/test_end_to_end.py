@@ -194,13 +194,12 @@ def test_train_takes_the_given_candidate_even_over_the_budget(folder, capsys) ->
 
 def test_exported_space_file_trains_exactly_the_trial(undisturbed, folder, tmp_path, capsys) -> None:
     study, kept = folder / "calm" / "space", tmp_path / "kept.yaml"
-    assert main(["export", str(study), "--trial", "1", "--out", str(kept)]) == 0
+    assert main(["export", str(study), "--trial", "2", "--out", str(kept)]) == 0
     assert main(["train", str(kept), "--runs", str(tmp_path / "again")]) == 0  # its FP parent too
     capsys.readouterr()
     (again,) = (tmp_path / "again").glob("kept*")
-    epochs = epochs_of(again, 0)
-    assert [e.phase for e in epochs] == ["fp", "fp", "qat", "qat"]
-    assert epochs == epochs_of(study, 1)
+    assert [e.phase for e in epochs_of(again, 0)] == ["fp", "fp", "qat", "qat"]
+    assert epochs_of(again, 0)[2:] == epochs_of(study, 2)[-2:]
 
 
 def test_ablation_trains_three_models_each_from_its_own_parent(folder, capsys) -> None:

@@ -98,7 +98,7 @@ def test_empty_study_gives_an_empty_table(tmp_path: Path, capsys) -> None:
         (["--columns", "accurcy"], "unknown column 'accurcy'"),
         (["--out", "{study}"], "--out must be a file, but {study} is a folder"),
         (["--out", "/nowhere/x.csv"], "--out must be in a folder that exists, but /nowhere is none"),
-        (["--top", "0"], "--top must be at least 1, but it is 0."),
+        (["--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["--where", "hidden>>2"], "expected a value after hidden>, but found '>'"),
         (["--trial", "3", "--top", "2"], "--trial writes a space file, for which --top has no meaning"),
     ],
