@@ -11,6 +11,7 @@ from typing import Any
 from bhvit.errors import InvalidInput
 from searcher.budget import Budget
 from searcher.events import last_time
+from searcher.plain import budget_json, costs_json
 from searcher.ranking import metrics_of, outcome_counts
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import State, StudySnapshot, snapshot_of
@@ -60,18 +61,12 @@ class StudyEntry:
             "path": str(self.path),
             "state": "unreadable" if self.state is None else self.state.value,
             "problem": self.problem,
-            "budget": budget and {"accounting": budget.accounting, "memory_bytes": budget.memory, "ops": budget.ops},
+            "budget": budget and budget_json(budget),
             "objectives": list(self.objectives),
             "done": self.done,
             "planned": self.planned,
             "outcomes": self.outcomes or {},
-            "best": best
-            and {
-                "trial": best.number,
-                "accuracy": self.accuracy,
-                "memory_bytes": best.memory_bytes,
-                "ops": best.ops,
-            },
+            "best": best and costs_json(best),
             "last_sign": self.active,
             "remaining_seconds": self.remaining,
             "remaining_estimated": self.estimated,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import json
 import os
@@ -143,18 +142,13 @@ class TrialRecord(Lazy):
 
     def to_json(self) -> dict[str, Any]:
         """Plain data of the record; what is large and seldom looked at stands under `details`."""
-        details: dict[str, Any] = {"candidate": self.candidate.to_json()}
-        if self.metrics is not None:
-            details["epochs"] = [dataclasses.asdict(epoch) for epoch in self.metrics.epochs]
-        return {**self.summary_json(), "details": details}
-
-    def summary_json(self) -> dict[str, Any]:
-        """Plain data of the record without its candidate and epochs, which are not parsed for it."""
-        data = {name: getattr(self, name) for name in _names(TrialRecord) if name != "candidate"}
+        data: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        details: dict[str, Any] = {"candidate": data.pop("candidate").to_json()}
         data["outcome"] = self.outcome.value
         if self.metrics is not None:
-            data["metrics"] = {n: getattr(self.metrics, n) for n in _names(Metrics) if n != "epochs"}
-        return {"name": self.name, **data}
+            data["metrics"] = dataclasses.asdict(self.metrics)
+            details["epochs"] = data["metrics"].pop("epochs")
+        return {"name": self.name, **data, "details": details}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrialRecord:
@@ -169,11 +163,6 @@ class TrialRecord(Lazy):
         record = _record(_in_parts(data) if data["schema"] == 1 else data)
         _ = record.candidate, record.metrics and record.metrics.epochs
         return record
-
-
-@functools.cache
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls))
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

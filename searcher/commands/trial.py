@@ -19,7 +19,7 @@ from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import snapshot_of
 from searcher.trial_report import trial_report
 from searcher.views.console import console, print_json
-from searcher.views.trial import trial_json, trial_view
+from searcher.views.trial import report_json, trial_view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the trial."""
     report = trial_report(sliced(snapshot_of(study_of(args)), args), args.trial)
     if args.json:
-        print_json("trial", trial_json(report))
+        print_json("trial", report_json(report))
     else:
         console().print(trial_view(report, program()))
     return 0

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from searcher.comparison import Comparison, training_seconds
+from searcher.plain import budget_json, costs_json
 from searcher.ranking import metrics_of, outcome_counts
 from searcher.records import Outcome, TrialRecord
 from searcher.views.chart_text import chart_text
@@ -42,7 +43,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "studies": [_study_json(comparison, place) for place in range(len(comparison.studies))],
         "asked": [{"key": row.key, "values": list(row.values)} for row in comparison.asked],
-        "common_budget": common and {"accounting": common.accounting, **common.limits},
+        "common_budget": common and budget_json(common),
         "front_size": comparison.front_size,
         "front": fronts and [[record.number for record in front] for front in fronts],
         "progress": [{"trainings": count, "accuracy": list(values)} for count, values in comparison.progress],
@@ -66,19 +67,11 @@ def _study_json(comparison: Comparison, place: int) -> dict[str, Any]:
         "done": study.done,
         "planned": study.planned,
         "outcomes": outcome_counts(study.records),
-        "budget": {"accounting": study.budget.accounting, **study.budget.limits},
-        "best": _record_json(study.ranked),
-        "best_within_common_budget": _record_json(common),
+        "budget": budget_json(study.budget),
+        "best": costs_json(study.ranked[0]) if study.ranked else None,
+        "best_within_common_budget": costs_json(common[0]) if common else None,
         "training_seconds": training_seconds(study),
     }
-
-
-def _record_json(ranking: Sequence[TrialRecord]) -> dict[str, Any] | None:
-    if not ranking:
-        return None
-    best = ranking[0]
-    costs = {"memory_bytes": best.memory_bytes, "ops": best.ops}
-    return {"trial": best.number, "name": best.name, "accuracy": metrics_of(best).accuracy, **costs}
 
 
 def _asked(comparison: Comparison) -> RenderableType:

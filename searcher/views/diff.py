@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import LayerCost
+from searcher.plain import trial_json
 from searcher.precision_groups import uniform_groups
 from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
@@ -67,22 +68,7 @@ def diff_json(diff: TrialDiff) -> dict[str, Any]:
 
 
 def _side_json(side: Side) -> dict[str, Any]:
-    record, metrics = side.record, side.record.metrics
-    return {
-        "study": str(side.snapshot.folder.path),
-        "trial": record.number,
-        "name": record.name,
-        "outcome": record.outcome.value,
-        "choices": record.choices,
-        "accuracy": metrics and metrics.accuracy,
-        "parent_accuracy": metrics and metrics.parent_accuracy,
-        "best_epoch": metrics and metrics.best_epoch,
-        "seconds": metrics and metrics.seconds,
-        "memory_bytes": record.memory_bytes,
-        "ops": record.ops,
-        "budget_share": side.shares,
-        "attempts": record.attempts,
-    }
+    return {"study": str(side.snapshot.folder.path), **trial_json(side.record, side.snapshot.budget)}
 
 
 def _layer_json(row: LayerCost | None) -> dict[str, Any] | None:

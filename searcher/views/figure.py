@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Panel, Parallel
+from searcher.plain import budget_json
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_text import chart_lines, flowing, for_console
 from searcher.views.choices_text import bars_lines, heatmap_lines, heatmap_width, parallel_lines, parallel_note
@@ -31,7 +32,7 @@ def figure_json(snapshot: StudySnapshot, figure: Figure) -> dict[str, Any]:
         "study": str(snapshot.folder.path),
         "kind": figure.kind,
         "title": figure.title,
-        "budget": {"accounting": snapshot.budget.accounting, **snapshot.budget.limits},
+        "budget": budget_json(snapshot.budget),
         "panels": [panel.to_json() for panel in figure.panels],
         "notes": list(figure.notes),
         "nothing": figure.nothing,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
-from searcher.budget import Budget
 from searcher.measures import WORD, Measure
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -190,12 +188,6 @@ def columns_view(fields: TrialFields) -> RenderableType:
         result.add_row(name, found.unit or NOTHING, found.about)
     result.add_row("stage2.block0.mlp, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
     return result
-
-
-def record_json(record: TrialRecord, budget: Budget) -> dict[str, Any]:
-    """One trial as plain data, with its share of the budget; without its candidate and epochs (`searcher trial`)."""
-    shares = {q: used / budget.limits[q] for q, used in budget.used(record).items()}
-    return {**record.summary_json(), "budget_share": shares, "within_budget": not budget.violations(record)}
 
 
 def _marked(record: TrialRecord, name: str, text: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from searcher.feasible import SpaceProfile
+from searcher.plain import budget_json
 from searcher.space import Space
 from searcher.views.console import table
 from searcher.views.numbers import count_text, share_text, size_text
@@ -29,7 +30,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
     return {
         "space": space.name,
         "variables": {v.name: list(v.choices) for v in space.variables},
-        "budget": {"accounting": space.budget.accounting, **space.budget.limits},
+        "budget": budget_json(space.budget),
         **asdict(profile),
         "sampled": profile.sampled,
         "feasible_share": profile.share,

@@ -16,6 +16,7 @@ from searcher.commonalities import commonalities
 from searcher.events import last_start
 from searcher.importances import importances
 from searcher.listing import ordered, selected
+from searcher.plain import budget_json, trial_json
 from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import TrialRecord
 from searcher.repeats import Repeats
@@ -25,7 +26,7 @@ from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
 from searcher.views import marks
 from searcher.views.insights import common_view, ends_view, importances_view, insights_json
-from searcher.views.leaderboard import leaderboard, record_json
+from searcher.views.leaderboard import leaderboard
 from searcher.views.study_header import question_json, study_header
 
 TOP = 10
@@ -94,7 +95,7 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "study": str(snapshot.folder.path),
         "state": str(snapshot.state),
         "question": question_json(space),
-        "budget": {"accounting": budget.accounting, **budget.limits},
+        "budget": budget_json(budget),
         "resliced": snapshot.resliced,
         "space_size": space.size,
         "feasible": snapshot.feasible,
@@ -110,7 +111,7 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "listed": [r.number for r in view.rows[: view.top]],
         **insights_json(snapshot),
         **({} if view.repeats is None else {"repeats": _repeats_json(view.repeats)}),
-        "trials": [record_json(r, budget) for r in records],
+        "trials": [trial_json(r, budget) for r in records],
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.plain import costs_json, trial_json
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
@@ -50,42 +51,23 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
     )
 
 
-def trial_json(report: TrialReport) -> dict[str, Any]:
+def report_json(report: TrialReport) -> dict[str, Any]:
     """The same as plain data."""
     record, metrics, better = report.record, report.record.metrics, report.better
     return {
         "study": str(report.snapshot.folder.path),
-        "trial": record.number,
-        "name": record.name,
-        "outcome": record.outcome.value,
-        "message": record.message,
-        "choices": record.choices,
-        "accuracy": metrics and metrics.accuracy,
-        "final_accuracy": metrics and metrics.final_accuracy,
-        "best_epoch": metrics and metrics.best_epoch,
+        **trial_json(record, report.snapshot.budget),
         "parent": metrics
-        and {
-            "key": metrics.parent_key,
-            "accuracy": metrics.parent_accuracy,
-            "trained_here": metrics.parent_trained,
-            "trial": report.parent_trial,
-        },
-        "drop": metrics and metrics.accuracy - metrics.parent_accuracy,
-        "seconds": metrics and metrics.seconds,
-        "restarts": metrics and metrics.restarts,
-        "peak_bytes": record.peak_bytes,
-        "worker": record.worker,
-        "horizon": record.horizon,
+        and {"key": metrics.parent_key, "trained_here": metrics.parent_trained, "trial": report.parent_trial},
         "rank": report.rank,
         "ranked": len(report.snapshot.ranked),
         "on_front": report.on_front,
-        "next_better": better and {"trial": better.number, "accuracy": metrics_of(better).accuracy},
+        "next_better": better and costs_json(better),
         "test": report.test and asdict(report.test),
         "budget": {"accounting": report.snapshot.budget.accounting, "limits": [_share_json(s) for s in report.shares]},
-        "within_budget": not report.snapshot.budget.violations(record),
         "cost": cost_json(record.candidate, report.cost),
         "epochs": [asdict(epoch) for epoch in report.epochs],
-        "attempts": [asdict(attempt) for attempt in report.attempts],
+        "starts": [asdict(attempt) for attempt in report.attempts],
         "now": report.worker and asdict(report.worker),
         "files": [{"path": str(path), "size_bytes": size} for path, size in report.files],
         "parent_files": [{"path": str(path), "size_bytes": size} for path, size in report.parent_files],

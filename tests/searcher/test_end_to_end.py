@@ -63,9 +63,8 @@ def results(folder: Path, runs: str, capsys) -> dict:
     shown = json.loads(capsys.readouterr().out)
     for trial in shown["trials"]:
         trial["attempts"] = 0
-        trial["epochs"] = epochs_of(folder / runs / "space", trial["number"])
-        if trial["metrics"]:
-            trial["metrics"]["seconds"] = 0
+        trial["epochs"] = epochs_of(folder / runs / "space", trial["trial"])
+        trial["seconds"] = 0
     return {key: shown[key] for key in ("trials", "ranking", "outcomes", "fp_trainings", "fp_trainings_saved")}
 
 

@@ -253,7 +253,7 @@ def test_json_has_curves_attempts_and_the_cost_of_every_layer(capsys: pytest.Cap
     data = json.loads(capsys.readouterr().out)
     assert (data["view"], data["schema"], data["trial"], data["outcome"]) == ("trial", 1, 7, "complete")
     assert len(data["epochs"]) == 15
-    assert len(data["attempts"]) == 2
+    assert len(data["starts"]) == 2
     assert sum(layer["ops"] for layer in data["cost"]["layers"]) == pytest.approx(data["cost"]["ops"])
     for limit in data["budget"]["limits"]:
         assert limit["left"] == pytest.approx(limit["limit"] - limit["used"])
