@@ -149,7 +149,7 @@ def test_order_columns_and_front_are_as_asked(here: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--top", "0"], "--top must be at least 1, but it is 0."),
+        (["--top", "0"], "--top: must be a whole number of at least 1, but it is '0'"),
         (["--where", "hiden>=2"], "--where: unknown field 'hiden' (did you mean 'hidden'?)"),
         (["--where", ""], "--where: expected a comparison such as hidden>=2"),
         (["--sort", "acuracy"], "unknown field in --sort 'acuracy' (did you mean 'accuracy'?)"),
