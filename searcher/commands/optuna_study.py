@@ -47,5 +47,6 @@ def show_optuna(args: argparse.Namespace) -> int:
     if args.json:
         print_json("show", optuna_json(study))
     else:
-        console().print(optuna_view(study, args.top))
+        out = console()
+        out.print(optuna_view(study, args.top, out.width))
     return 0
