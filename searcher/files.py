@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
         raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; {remedy}.") from error
 
 
-def check_output(path: Path) -> None:
+def require_writable(path: Path) -> None:
     """Raise `InvalidInput` where `--out` names no file that could be written."""
     if not path.parent.is_dir():
         raise InvalidInput(f"--out must be in a folder that exists, but {path.parent} is none; create it first.")

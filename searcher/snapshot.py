@@ -64,7 +64,8 @@ class StudySnapshot:
     def front(self) -> list[TrialRecord]:
         """The Pareto front in the study's objectives; where accuracy is the only one, against memory and OPs."""
         objectives = self.space.search.objectives
-        return pareto_front(self.ranked, self.budget, objectives if len(objectives) > 1 else COSTS)
+        unlimited = Budget()  # what is ranked is within the budget
+        return pareto_front(self.ranked, unlimited, objectives if len(objectives) > 1 else COSTS)
 
     @cached_property
     def trained_beyond(self) -> int:

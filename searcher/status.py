@@ -17,9 +17,9 @@ class WorkerStatus:
     """A worker and the trial it trains: its last step and last epoch.
 
     `epoch` and `step` count from 1 and are 0 before the first one, `step` also between two epochs; `worker` and `phase`
-    are empty until the worker has said something; `accuracy` (validation Top-1, 0..1) and `loss`
-    (training) are the last epoch's; `memory_bytes` the peak use of the worker's device, or of its process on the CPU;
-    `heard` is when it last said something, in seconds since 1970.
+    are empty until the worker has said something; `epochs` is 0 where it is not known; `accuracy` (validation Top-1,
+    0..1) and `loss` (training) are those of the phase's last epoch; `memory_bytes` is the peak use of the worker's
+    device, or of its process on the CPU; `heard` is when it last said something, in seconds since 1970.
     """
 
     worker: str

@@ -59,14 +59,15 @@ class StatusWriter:
         return SearchStatus(time.time(), progress.planned, progress.trained, remaining, progress.trouble, workers)
 
     def _worker(self, number: int, trial: RunningTrial) -> WorkerStatus:
-        step, epoch, speed = trial.now, trial.last, trial.speed.steps_per_second
-        phase = step.phase if step else epoch.phase if epoch else ""
+        step, speed = trial.now, trial.speed.steps_per_second
+        phase, _ = trial.position if step or trial.last else ("", 0.0)
+        epoch = trial.last if trial.last is not None and trial.last.phase == phase else None
         return WorkerStatus(
             worker=trial.worker,
             number=number,
             phase=phase,
             epoch=step.epoch if step else epoch.epoch if epoch else 0,
-            epochs=self._epochs(phase, trial),
+            epochs=epoch.epochs if epoch else self._epochs(phase),
             step=step.step if step else 0,
             steps=step.steps if step else 0,
             heard=time.time() - (self._progress.clock() - trial.heard),
@@ -76,10 +77,8 @@ class StatusWriter:
             memory_bytes=trial.memory_bytes,
         )
 
-    def _epochs(self, phase: str, trial: RunningTrial) -> int:
-        """Epochs of the phase: what its last epoch said, else what the recipe says (0 where neither is there)."""
-        if trial.last is not None and trial.last.phase == phase:
-            return trial.last.epochs
+    def _epochs(self, phase: str) -> int:
+        """Epochs of a phase by the recipe; 0 where that is not known."""
         if not phase or self._recipe is None:
             return 0
         return (self._recipe.fp if phase == "fp" else self._recipe.qat).epochs

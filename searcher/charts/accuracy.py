@@ -21,7 +21,7 @@ from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.variables import Kind
 
-NONE_TRAINED = "no trial has been trained yet"
+NONE_TRAINED = "no trial has been trained"
 
 
 def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:

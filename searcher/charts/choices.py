@@ -61,8 +61,8 @@ def map_figure(snapshot: StudySnapshot, best: int) -> Figure:
     )
     fixed = len(snapshot.space.base.addresses) - len(rows)
     notes = [
-        f"Of the {len(accuracies):,} trained trials within the budget; stopped ones count as far as they came.",
-        f"The best: the first {best} of them by accuracy. · no such trial.",
+        f"Trained trials within the budget: {len(accuracies):,}; stopped ones count as far as they came.",
+        f"The best: the {best} most accurate of them. · no such trial.",
     ]
     if fixed:
         notes.append(f"{fixed} other layers are always {snapshot.space.file.precision.default}.")

@@ -12,6 +12,7 @@ from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 
+SHARED = "Shades are Top-1 in quarters of the trials; where several trials share a place, their mean."
 LEVELS = 4  # classes of accuracy, each a quarter of the trained trials
 
 
@@ -34,7 +35,7 @@ def budget_figure(snapshot: StudySnapshot) -> Figure:
     )
     x, y = (cost_axis(q, [cost_of(q)(r) for r in ended]) for q in COST_LABELS)
     chart = Chart("", x, y, tuple(s for s in series if s.x), rules)
-    return Figure("budget", "Memory against OPs of what was tried", (chart,), (), trial_points(ended))
+    return Figure("budget", "Memory against OPs of what was tried", (chart,), (SHARED,), trial_points(ended))
 
 
 def _levels(trained: Sequence[TrialRecord]) -> list[Series]:

@@ -12,6 +12,7 @@ from searcher.snapshot import StudySnapshot
 
 EPOCHS = Axis("epoch", Unit.COUNT)
 TOP = 5
+MOST = 20  # curves that can be told apart
 
 
 def curves_chart(epochs: Sequence[EpochRecord], parent_accuracy: float | None = None, title: str = "") -> Chart:
@@ -38,15 +39,17 @@ def curves_chart(epochs: Sequence[EpochRecord], parent_accuracy: float | None = 
 
 def curves_figure(snapshot: StudySnapshot, records: Sequence[TrialRecord]) -> Figure:
     """Curves of `records`: a chart with all details for one, a line each for several, in the order given."""
-    records = [r for r in records if r.metrics is not None and r.metrics.epochs]
+    without = [f"trial {r.number} ({r.outcome})" for r in records if not _has_curve(r)]
+    notes = (f"No learning curve: {', '.join(without)}.",) if without else ()
+    records = [r for r in records if _has_curve(r)]
     if not records:
-        return Figure("curves", "", nothing="no trial that has finished an epoch is to be shown")
+        return Figure("curves", "", nothing=f"no learning curve of {', '.join(without) or 'any trial in the budget'}")
     if len(records) == 1:
         metrics = metrics_of(records[0])
         title = f"Learning curves of trial {records[0].number}"
         epochs = (*_parent_epochs(snapshot, records[0]), *_phase(records[0], "qat"))
         chart = curves_chart(epochs, metrics.parent_accuracy)
-        return Figure("curves", title, (chart,), (), trial_points(records))
+        return Figure("curves", title, (chart,), notes, trial_points(records))
     parents = [_parent_epochs(snapshot, r) for r in records]
     shift = max((e.epoch for epochs in parents for e in epochs), default=0)
     lines = []
@@ -58,7 +61,11 @@ def curves_figure(snapshot: StudySnapshot, records: Sequence[TrialRecord]) -> Fi
     rules = (Rule("phase 2 begins", Role.SWITCH, "x", shift + 0.5),) if shift else ()
     chart = Chart("", EPOCHS, ACCURACY, tuple(lines[::-1]), rules)
     title = f"Learning curves of {len(records)} trials"
-    return Figure("curves", title, (chart,), (), trial_points(records))
+    return Figure("curves", title, (chart,), notes, trial_points(records))
+
+
+def _has_curve(record: TrialRecord) -> bool:
+    return record.metrics is not None and bool(record.metrics.epochs)
 
 
 def _parent_epochs(snapshot: StudySnapshot, record: TrialRecord) -> list[EpochRecord]:

@@ -12,7 +12,7 @@ from searcher.charts.accuracy import front_figure, history_figure
 from searcher.charts.chart import Figure
 from searcher.charts.choices import best_count, importance_figure, map_figure, parallel_figure
 from searcher.charts.costs import budget_figure
-from searcher.charts.curves import TOP, curves_figure
+from searcher.charts.curves import MOST, TOP, curves_figure
 from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 
@@ -48,6 +48,9 @@ class Request:
                 raise InvalidInput(f"--{name} is for --kind {needed}, but the kind is {self.kind}; leave it out.")
         if self.top is not None and self.top < 1:
             raise InvalidInput(f"--top must be at least 1, but it is {self.top}.")
+        asked = self.top if self.trial is None else len(set(self.trial))
+        if self.kind == "curves" and asked is not None and asked > MOST:
+            raise InvalidInput(f"--kind curves draws at most {MOST} trials, but {asked} are asked for; ask for fewer.")
         if self.top is not None and self.trial is not None:
             raise InvalidInput("--top and --trial both say which trials are drawn; leave one out.")
 
@@ -78,6 +81,6 @@ def _numbered(records: Sequence[TrialRecord], numbers: Sequence[int]) -> list[Tr
     found = {r.number: r for r in records}
     for number in numbers:
         if number not in found:
-            there = f"trials {min(found)} to {max(found)}" if found else "no trial yet"
-            raise InvalidInput(f"--trial must be the number of a trial, but it is {number}; the study has {there}.")
+            there = f"{min(found)} to {max(found)}" if found else "none yet"
+            raise InvalidInput(f"--trial must be the number of a trial, but it is {number}; there are {there}.")
     return [found[number] for number in dict.fromkeys(numbers)]

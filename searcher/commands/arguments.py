@@ -84,6 +84,13 @@ def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def count(text: str) -> int:
+    """A whole number of the command line, at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but it is {text!r}")
+    return int(text)
+
+
 def number(text: str) -> float:
     """A positive number of the command line, whole where it is whole."""
     try:

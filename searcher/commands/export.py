@@ -23,7 +23,7 @@ from bhvit.errors import InvalidInput
 from searcher.commands.selecting import LISTED, add_row_arguments, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
-from searcher.files import check_output, write_text
+from searcher.files import require_writable, write_text
 from searcher.snapshot import snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the export, or write it to a file."""
     if args.out is not None:
-        check_output(args.out)
+        require_writable(args.out)
+    if args.trial is not None:
+        _refuse_rows(args)
     folder = study_of(args)
     if args.columns == LISTED:
         console().print(columns_view(TrialFields(folder.space())))
@@ -66,6 +68,13 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.out, text)
         console(error=True).print(f"Written to {args.out}.")
     return 0
+
+
+def _refuse_rows(args: argparse.Namespace) -> None:
+    """Raise `InvalidInput` for options about rows beside `--trial`."""
+    for name in ("budget", "where", "all", "front", "sort", "top", "columns"):
+        if getattr(args, name):
+            raise InvalidInput(f"--trial writes a space file, for which --{name} has no meaning; leave it out.")
 
 
 def _rows(folder: StudyFolder, args: argparse.Namespace) -> str:

@@ -20,9 +20,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
+from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
-from searcher.commands.arguments import changed_budget
+from searcher.commands.selecting import add_budget_argument, add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.trial_fields import TrialFields
@@ -47,39 +49,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
     parser.add_argument("--trial", type=int, action="append", metavar="N", help="curves: of trial N; repeatable")
-    parser.add_argument(
-        "--budget", metavar="LIMITS", help="look at the trials under another budget, such as memory=0.5,ops=300M"
-    )
-    parser.add_argument("--where", metavar="CONDITION", help="only trials such as 'hidden>=2 and downsample*==fp16'")
+    add_budget_argument(parser)
+    add_where_argument(parser)
     parser.add_argument("--json", action="store_true", help="the data of the chart as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw the study."""
     request = Request(args.kind, args.x, args.top, None if args.trial is None else tuple(args.trial))
+    if args.trial is not None and args.where is not None:
+        raise InvalidInput("--trial and --where both say which trials are drawn; leave one out.")
     if args.out is not None:
         check_output(args.out)
-    snapshot = _asked_for(snapshot_of(study_of(args)), args)
+    whole = snapshot_of(study_of(args))
+    snapshot = _asked_for(whole, args)
     figure = figure_of(snapshot, request)
+    if whole.records and not snapshot.records:
+        figure = Figure(args.kind, "", nothing=f"no trial satisfies --where {args.where!r}")
+    written = "" if args.out is None or figure.nothing else write_figure(snapshot, figure, args.out)
     if args.json:
         print_json("plot", figure_json(snapshot, figure))
-    if figure.nothing:
-        if not args.json:
-            print(f"{snapshot.folder.path}: nothing to draw: {figure.nothing}.")
-        return 1
-    if args.out is not None:
-        done = write_figure(snapshot, figure, args.out)
-        if not args.json:
-            print(done)
-    elif not args.json:
+    elif figure.nothing:
+        print(f"{snapshot.folder.path}: nothing to draw: {figure.nothing}.")
+    elif written:
+        print(written)
+    else:
         console().print(figure_view(snapshot, figure, None if sys.stdout.isatty() else PIPE_WIDTH))
-    return 0
+    return 1 if figure.nothing else 0
 
 
 def _asked_for(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
     """The study under `--budget`, with the trials of `--where` alone."""
-    if args.budget is not None:
-        snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
+    snapshot = sliced(snapshot, args)
     if args.where is not None:
         holds = condition(args.where, TrialFields(snapshot.space))
         snapshot = dataclasses.replace(snapshot, records=tuple(filter(holds, snapshot.records)))

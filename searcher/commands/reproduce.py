@@ -28,7 +28,7 @@ from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
 from searcher.executors.processes import WorkerPool
-from searcher.files import check_output, write_text
+from searcher.files import require_writable, write_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
@@ -100,7 +100,7 @@ def _check_output(args: argparse.Namespace) -> None:
             f"--format {args.format} needs --report or --out FILE, because training prints its progress; add one."
         )
     if args.out is not None:
-        check_output(args.out)
+        require_writable(args.out)
 
 
 def _check_trainable(setting: Setting, run: Run, args: argparse.Namespace) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from bhvit.errors import InvalidInput
-from searcher.commands.arguments import changed_budget
+from searcher.commands.arguments import changed_budget, count
 from searcher.feasible import profile
 from searcher.repeats import Repeats
 from searcher.snapshot import StudySnapshot
@@ -34,7 +33,7 @@ def add_row_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
     parser.add_argument("--front", action="store_true", help="only the Pareto front")
     parser.add_argument("--sort", metavar="FIELDS", help="smallest first, or largest after a dash: ops,-accuracy")
     parser.add_argument(
-        "--top", type=int, default=top, metavar="N", help=f"only the N first rows (default: {top or 'all'})"
+        "--top", type=count, default=top, metavar="N", help=f"only the N first rows (default: {top or 'all'})"
     )
     parser.add_argument("--columns", metavar="NAMES", help="columns instead of those that fit; `help` lists them")
 
@@ -49,8 +48,6 @@ def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
 
 def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:
     """What the arguments of `add_row_arguments` ask of a study; `columns` are None where they are not asked for."""
-    if args.top is not None and args.top < 1:
-        raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
     view = StudyView(sliced(snapshot, args), args.top, None, args.where, args.sort, args.all, args.front, repeats)
     if args.columns in (None, LISTED):
         return view

@@ -1,11 +1,12 @@
-"""Watch a study live: who trains what, how far it is, the newest results, and what goes wrong.
+"""Watch a study: who trains what, how far it is, newest results, what goes wrong.
 
-In a terminal it fills the screen; `?` shows its keys: sort, filter, open a trial,
-pause, quit. Nothing that is pressed touches the search. Where output is no terminal,
-or input is none, it prints a line an event until the search ends. A study that nobody
-searches is shown as it stands. Reads only.
+In a terminal this fills the screen, live; `?` shows the keys: open a trial,
+sort, filter, pause, quit. Nothing that is pressed touches the search. Where
+output (or input) is no terminal, a line an event is printed until the search
+ends. A study that nobody searches is shown as it stands. Reads only.
 
-Exit code 0, or 1 where the study has no trial yet; 130 after Ctrl-C.
+Exit code: 0; 1 where the study has no trial yet, or the search that is
+followed as a log was killed; 130 after Ctrl-C.
 
 Examples:
   searcher watch runs/demo
@@ -56,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
         print_json("watch", watch_json(ui, time.time()))
     elif args.once:
         out = console()
-        lines = WatchView(ui).everything(out.width, time.time())
+        lines = WatchView(ui).everything(time.time(), out.width if out.is_terminal else None)
         out.print(Text("\n").join(lines), soft_wrap=True)
     elif _interactive():
         return _live(ui)
     else:
         for line in follow(study, REFRESH_SECONDS):
             print(line, flush=True)
+        return 0 if study.records and not study.abandoned else 1
     return 0 if study.records else 1
 
 

@@ -22,6 +22,7 @@ class Canvas:
     def dot(self, x: int, y: int, style: Style) -> None:
         """One dot; x in 0 .. 2 width - 1, y in 0 .. 4 height - 1 from the top. Dots outside are left out."""
         if 0 <= x < 2 * self.width and 0 <= y < 4 * self.height:
+            self._marks.pop((y // 4, x // 2), None)
             self._dots[y // 4][x // 2] |= _BITS[x % 2][y % 4]
             self._dot_styles[y // 4][x // 2] = style
 
@@ -47,7 +48,7 @@ class Canvas:
         return [self._row(row) for row in range(self.height)]
 
     def _row(self, row: int) -> Text:
-        text = Text(no_wrap=True, end="")
+        text = Text(no_wrap=True)
         for column in range(self.width):
             character, style = self._marks.get((row, column), ("", _NONE))
             if not character:

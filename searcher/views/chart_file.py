@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from searcher.charts.chart import (
     ACCURACY,
@@ -25,10 +24,10 @@ from searcher.charts.chart import (
     Parallel,
     Role,
     Series,
-    TrialPoint,
 )
+from searcher.charts.costs import LEVELS
 from searcher.records import Outcome
-from searcher.views.numbers import count_text, size_text
+from searcher.views.svg_titles import with_titles
 from searcher.views.ticks import Scale, scale_of, scales_of
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ _DASHES = ("-", "--", "-.", ":")
 _SETTINGS: Mapping[Any, Any] = {  # its keys are matplotlib's
     "svg.fonttype": "none",
     "svg.hashsalt": "bhvit-searcher",
-    "font.family": ["DejaVu Sans"],
+    "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -95,7 +94,7 @@ def as_svg(figure: Figure, title: str, notes: Sequence[str]) -> str:
     with _drawn(figure, title, notes) as drawing:
         out = io.StringIO()
         drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": "bhvit-searcher", "Title": title})
-        return _with_titles(out.getvalue(), figure)
+        return with_titles(out.getvalue(), figure)
 
 
 @contextmanager
@@ -227,7 +226,7 @@ def _look(series: Series) -> _Look:
     if series.role is Role.RANK:
         return _Look(PALETTE[series.index % len(PALETTE)], dashes=_DASHES[series.index % len(_DASHES)])
     if series.role is Role.LEVEL:
-        return _Look(_cividis(0.95 * series.index / 3), "o", 8 + 8 * series.index)
+        return _Look(_cividis(0.95 * series.index / (LEVELS - 1)), "o", 8 + 8 * series.index)
     return _LOOKS[series.role]
 
 
@@ -338,36 +337,3 @@ def _height(digit: int, choices: int, line: int | None = None) -> float:
     """Where a choice is on its axis, 0..1; that of a line is up to 2 % beside it, always the same for a trial."""
     middle = digit / (choices - 1) if choices > 1 else 0.5
     return middle if line is None else middle + 0.04 * ((line * 0.618034) % 1 - 0.5)
-
-
-def _with_titles(svg: str, figure: Figure) -> str:
-    """The drawing with a title in every point that is a trial, and in every line: browsers show it on pointing."""
-    said = {t.number: _point_text(t) for t in figure.trials}
-    wanted = {
-        f"series-{i}-{j}": s
-        for i, panel in enumerate(figure.panels)
-        if isinstance(panel, Chart)
-        for j, s in enumerate(panel.series)
-    }
-    names = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
-    for prefix, uri in names.items():
-        ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.fromstring(svg)
-    tag = f"{{{names['']}}}"
-    for group in root.iter(f"{tag}g"):
-        series = wanted.get(group.get("id", ""))
-        if series is None:
-            continue
-        title = ElementTree.Element(f"{tag}title")
-        title.text = series.name
-        group.insert(0, title)
-        if series.trials:
-            for use, number in zip(group.iter(f"{tag}use"), series.trials, strict=True):
-                ElementTree.SubElement(use, f"{tag}title").text = said[number]
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def _point_text(trial: TrialPoint) -> str:
-    accuracy = "" if trial.accuracy is None else f"Top-1 {100 * trial.accuracy:.1f} %, "
-    costs = f"{size_text(trial.memory_bytes)}, {count_text(trial.ops)} OPs"
-    return f"trial {trial.number}: {accuracy}{costs}, {trial.outcome}"

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
+from bhvit.whole_files import write_with
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint
+from searcher.files import require_writable
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_file import as_png, as_svg, parallel_note
 from searcher.views.figure import heading, notes
@@ -30,7 +32,7 @@ def write_figure(snapshot: StudySnapshot, figure: Figure, path: Path) -> str:
     """Write the figure in the form that the suffix of `path` asks for; says what was done, in one line."""
     replaced = path.exists()
     data = _FORMATS[path.suffix.lower()](snapshot, figure)
-    path.write_bytes(data)
+    write_with(path, lambda temporary: _write(temporary, data))
     return f"{'Replaced' if replaced else 'Wrote'} {path} ({size_text(len(data))}): {figure.title}."
 
 
@@ -39,14 +41,15 @@ def check_output(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
         raise InvalidInput(f"--out must end in {', '.join(_FORMATS)}, but it is {str(path)!r}; rename it.")
-    if not path.parent.is_dir():
-        raise InvalidInput(f"--out must be in a folder that exists, but {path.parent} is none; create it first.")
-    if path.is_dir():
-        raise InvalidInput(f"--out must be a file, but {path} is a folder; name a file in it.")
+    require_writable(path)
     if path.exists() and not _holds(path, suffix):
         raise InvalidInput(
             f"--out replaces files of its own kind only, but {path} holds no {suffix[1:].upper()}; use another name."
         )
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _holds(path: Path, suffix: str) -> bool:

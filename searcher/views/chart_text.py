@@ -12,13 +12,12 @@ from rich.style import Style
 from rich.text import Text
 
 from searcher.charts.chart import Chart, Form, Role, Rule, Series
-from searcher.records import Outcome
 from searcher.views.canvas import Canvas
 from searcher.views.marks import ASCII, FRAME, mark_of
 from searcher.views.ticks import Scale, scales_of
 
 HEIGHT = 16
-DASHED = {Role.FP: 2}  # dots left out of every two more
+DASHED = 2  # dots left out after every two, of the line of phase 1
 RANK_EVERY = 12  # columns between the marks of a line that is told apart by its mark
 _VERTICAL, _HORIZONTAL = "┊", "╌"
 
@@ -64,10 +63,10 @@ def chart_lines(chart: Chart, width: int, height: int = HEIGHT) -> list[Text]:
     tick_rows = {_row(canvas, y, value): text for value, text in y.ticks}
     for row, content in enumerate(canvas.rows()):
         text = tick_rows.get(row, "")
-        lines.append(Text.assemble((f"{text:>{margin}}{'┤' if text else '│'}", "dim"), content, no_wrap=True, end="\n"))
+        lines.append(Text.assemble((f"{text:>{margin}}{'┤' if text else '│'}", "dim"), content, no_wrap=True))
     if chart.missing:
         missing = _missing_row(chart, x, canvas.width)
-        lines.append(Text.assemble((f"{chart.y_missing:>{margin}}│", "dim"), missing, no_wrap=True, end="\n"))
+        lines.append(Text.assemble((f"{chart.y_missing:>{margin}}│", "dim"), missing, no_wrap=True))
     lines += _x_axis(x, canvas.width, margin)
     return [*lines, *_legend(chart, width)]
 
@@ -76,35 +75,53 @@ def _draw(canvas: Canvas, chart: Chart, x: Scale, y: Scale) -> None:
     for rule in chart.rules:
         _draw_rule(canvas, rule, x, y)
     for series in chart.series:
+        mark = mark_of(series.role, series.index)
         if series.form is not Form.POINTS:
             _draw_line(canvas, series, x, y)
+        elif series.role is not Role.LEVEL:
+            for column, row in dict.fromkeys(_cells(canvas, series, x, y)):
+                canvas.mark(column, row, mark.character, Style.parse(mark.style))
+    _draw_levels(canvas, chart, x, y)
     for series in chart.series:
-        mark, style = mark_of(series.role, series.index), Style.parse(mark_of(series.role, series.index).style)
-        if series.form is Form.POINTS:
-            for column, row in _cells(canvas, series, x, y):
-                canvas.mark(column, row, mark.character, style)
-        elif series.role is Role.RANK:
+        if series.role is Role.RANK:
             _mark_along(canvas, series, x, y)
 
 
+def _draw_levels(canvas: Canvas, chart: Chart, x: Scale, y: Scale) -> None:
+    """Classes from low to high: where several points share a character it shows their mean."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for series in chart.series:
+        if series.role is Role.LEVEL:
+            for cell in _cells(canvas, series, x, y):
+                found.setdefault(cell, []).append(series.index)
+    for (column, row), indices in found.items():
+        mark = mark_of(Role.LEVEL, round(sum(indices) / len(indices)))
+        canvas.mark(column, row, mark.character, Style.parse(mark.style))
+
+
 def _cells(canvas: Canvas, series: Series, x: Scale, y: Scale) -> list[tuple[int, int]]:
-    """The characters in which points of the series lie, each once."""
+    """The characters in which the points of the series lie."""
     points = ((a, b) for a, b in zip(series.x, series.y, strict=True) if b is not None)
-    return list(dict.fromkeys((_column(canvas.width, x, a), _row(canvas, y, b)) for a, b in points))
+    return [(_column(canvas.width, x, a), _row(canvas, y, b)) for a, b in points]
 
 
 def _draw_line(canvas: Canvas, series: Series, x: Scale, y: Scale) -> None:
+    """Dots from point to point; steps run through the middle of the characters that their points would be marked in."""
     style = Style.parse(mark_of(series.role, series.index).style)
+    if series.form is Form.STEPS:
+        dots = [(2 * column, 4 * row + 2) for column, row in _cells(canvas, series, x, y)]
+        for start, end in pairwise(dots):
+            canvas.line(start, (end[0], start[1]), style)
+            canvas.line((end[0], start[1]), end, style)
+        return
     dots = [
         (round(x.share(a) * (2 * canvas.width - 1)), round((1 - y.share(b)) * (4 * canvas.height - 1)))
         for a, b in zip(series.x, series.y, strict=True)
         if b is not None
     ]
-    gap = 0 if isinstance(series.role, Outcome) else DASHED.get(series.role, 0)
+    gap = DASHED if series.role is Role.FP else 0
     for start, end in pairwise(dots):
-        corner = (end[0], start[1]) if series.form is Form.STEPS else start
-        canvas.line(start, corner, style, gap)
-        canvas.line(corner, end, style, gap)
+        canvas.line(start, end, style, gap)
 
 
 def _mark_along(canvas: Canvas, series: Series, x: Scale, y: Scale) -> None:

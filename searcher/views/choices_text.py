@@ -13,6 +13,7 @@ from searcher.views.ticks import Scale, scale_of
 LONGEST_BAR = 40
 CELL = 8  # columns of a heat map's cell, with the space beside it
 BETWEEN = 2  # rows of lines between two variables
+ROOM = 40  # columns that the axis of a variable needs
 LINES = 5  # trials that are drawn as lines: more are not told apart
 CHOICE_LINE, BEST_LINE = Style.parse("cyan"), Style.parse(BEST.style)
 
@@ -21,7 +22,7 @@ def bars_lines(bars: Bars, width: int) -> list[Text]:
     """A row a bar: name, share, bar, what is said beside it (below it where there is no room)."""
     names = max(len(b.name) for b in bars.bars)
     notes = max(len(b.note) for b in bars.bars)
-    room = width - names - 11
+    room = width - names - 12  # two gaps, the share with its sign, a space before the note
     beside = room - notes >= 8
     longest = min(LONGEST_BAR, room - notes if beside else room)
     most = max(b.value for b in bars.bars) or 1.0
@@ -66,7 +67,8 @@ def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
     choice of the most accurate one.
     """
     margin = max(*(len(v.name) for v in parallel.variables), len("Top-1 (%)")) + 2
-    room = max(24, width - margin)
+    margin = margin if width - margin >= ROOM else 0  # long names stand above their axes
+    room = width - margin
     best = parallel.digits[: min(parallel.best, LINES)]
     scale = scale_of(ACCURACY, parallel.accuracies[: len(best)], max(2, room // 8))
     places = [[_place(v, d, room) for v, d in zip(parallel.variables, digits, strict=True)] for digits in best]
@@ -74,10 +76,18 @@ def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
         place.append(round(scale.share(accuracy) * (room - 1)))
     lines: list[Text] = []
     for row, (variable, axis) in enumerate(zip(parallel.variables, _axes(parallel, room), strict=True)):
-        for i, text in enumerate(axis):
-            lines.append(Text.assemble((f"{'' if i else variable.name:<{margin}}", "bold"), text, no_wrap=True))
-        lines += [Text.assemble(" " * margin, text, no_wrap=True) for text in _links(places, row, room)]
-    return [*lines, Text.assemble((f"{'Top-1 (%)':<{margin}}", "bold"), _accuracy_axis(scale, room), no_wrap=True)]
+        lines += _named(variable.name, [*axis, *_links(places, row, room)], margin)
+    return [*lines, *_named("Top-1 (%)", [_accuracy_axis(scale, room)], margin)]
+
+
+def _named(name: str, rows: list[Text], margin: int) -> list[Text]:
+    """The rows with the name before the first of them, or above it where there is no margin."""
+    heading = Text(name, style="bold", no_wrap=True)
+    if not margin:
+        return [heading, *rows]
+    heading.pad_right(margin - len(heading))
+    first, *others = rows
+    return [heading.append_text(first), *(Text(" " * margin, no_wrap=True).append_text(row) for row in others)]
 
 
 def parallel_note(parallel: Parallel) -> str:

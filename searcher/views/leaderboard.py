@@ -95,7 +95,8 @@ class Leaderboard:
             numeric = found.measure is not WORD
             texts = [_marked(record, name, found.text(record)) for record in self.records]
             cells = [_one_word(text, found.measure) if plain else text for text in texts]
-            return Column(name, found.heading, numeric, tuple(map(Text, cells)))
+            heading = found.heading.replace(" ", "") if plain else found.heading
+            return Column(name, heading, numeric, tuple(map(Text, cells)))
         addresses = self.fields.space.base.addresses
         headings = {"mark": "", "rank": "#", "bits": strip_heading(addresses)}
         heading = name if plain else headings.get(name, name)

@@ -56,8 +56,9 @@ LOST = Mark("†", "yellow")  # a worker
 ALERT = Mark("▲", "bold red")  # something that should not be so
 CHOSEN = Mark(">", "reverse")  # by the keys
 WITHIN, BEYOND = Mark("✓", "green"), Mark("↑", "yellow")  # the budget
-RANKS = tuple(
-    Mark(c, s) for c, s in zip("123456789", ("bold", *("green", "cyan", "magenta", "yellow") * 2), strict=True)
+RANKS = tuple(  # lines of several trials, best first
+    Mark(character, ("bold", "green", "cyan", "magenta", "yellow")[i % 5])
+    for i, character in enumerate("123456789abcdefghijk")
 )
 LEVELS = tuple(Mark(c, s) for c, s in zip("░▒▓█", ("blue", "cyan", "green", "yellow"), strict=True))  # low to high
 
@@ -90,7 +91,7 @@ def mark_of(role: Meaning, index: int = 0) -> Mark:
     if isinstance(role, Outcome):
         return OUTCOMES[role]
     if role is Role.RANK:
-        return RANKS[index % len(RANKS)]
+        return RANKS[index]
     return LEVELS[index] if role is Role.LEVEL else ROLES[role]
 
 

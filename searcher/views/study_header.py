@@ -101,18 +101,17 @@ def _workers(snapshot: StudySnapshot) -> Iterator[RenderableType]:
     if snapshot.status is None or not snapshot.status.workers:
         return
     grid = Table.grid(padding=(0, 2))
-    for _ in range(4):
+    for _ in range(3):
         grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     now = time.time()
     for worker in snapshot.status.workers:
         accuracy = "" if worker.accuracy is None else f"Top-1 {percent_text(worker.accuracy)}"
-        quiet = f"silent for {duration_text(now - worker.heard)}" if now - worker.heard > SILENT else ""
+        quiet = f", silent for {duration_text(now - worker.heard)}" if now - worker.heard > SILENT else ""
         grid.add_row(
             marks.OUTCOMES[Outcome.RUNNING].text(f"trial {worker.number}"),
             f"{worker.phase} epoch {worker.epoch} of {worker.epochs}",
             accuracy,
-            Text(quiet, style="yellow"),
-            worker.worker,
+            Text.assemble(worker.worker, (quiet, "yellow")),
         )
     yield grid

@@ -17,7 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the alternate one, without a cursor
+ENTER_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[2J"  # the alternate one, without a cursor
+LEAVE_SCREEN = "\x1b[0m\x1b[2J\x1b[?25h\x1b[?1049l"  # emptied, as tmux may show lines of it after a resize
 ESCAPE_SECONDS = 0.05  # until an escape that nothing follows is the key of that name
 NAMES = {"\x1b": "esc", "\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\x15": "ctrl-u"}
 SEQUENCES = {
@@ -104,10 +105,10 @@ class Terminal:
     def _begin(self) -> None:
         tty.setcbreak(self._in)
         self._drawn = []
-        self._write(f"{ENTER_SCREEN}\x1b[2J")
+        self._write(ENTER_SCREEN)
 
     def _end(self) -> None:
-        self._write(f"\x1b[0m{LEAVE_SCREEN}")
+        self._write(LEAVE_SCREEN)
         termios.tcsetattr(self._in, termios.TCSADRAIN, self._attributes)
 
     def _stopped(self, number: int, frame: FrameType | None) -> None:

@@ -18,6 +18,7 @@ from searcher.watched_trials import NEWEST, SORTS
 
 LOW, HIGH = 20, 40  # screens of so many lines show less, or more, beside the list
 LEAST_LIST = 7  # lines of the list of trials with what stands around it
+UNLIMITED = 10**6
 REREAD_SECONDS = 5.0  # a trial under way that is open is looked at again so often
 
 
@@ -52,15 +53,19 @@ class WatchView:
             line.truncate(width, overflow="ellipsis")
         return Frame(lines, frame.page, frame.scroll_limit)
 
-    def everything(self, width: int, now: float) -> list[Text]:
-        """The overview without limit of height and without keys, for `--once` and for pipes."""
-        study = self.study
-        above = [title(study, now, False, 0), *head_lines(study, now, width), *self._workers(now, width, most=10**9)]
-        return [*above, *alert_lines(study, now, 10**9), *self._trials(now, width, 10**9)]
+    def everything(self, now: float, width: int | None) -> list[Text]:
+        """The overview without limit of height and without keys; without a `width` nothing is cut, and no bar drawn."""
+        study, wide = self.study, width or UNLIMITED
+        head = [title(study, now, False, width or 0), *head_lines(study, now, bar=width is not None)]
+        workers, warnings = self._workers(now, wide, UNLIMITED), alert_lines(study, now, UNLIMITED)
+        lines = [*head, *workers, *warnings, *self._trials(now, wide, UNLIMITED)]
+        for line in lines:
+            line.truncate(wide, overflow="ellipsis")
+        return lines
 
     def _overview(self, head: list[Text], width: int, height: int, now: float) -> Frame:
         """Header, workers, alerts, as many trials as fit, keys."""
-        head += list(head_lines(self.study, now, width))[: 2 if height < LOW else None]
+        head += list(head_lines(self.study, now))[: 2 if height < LOW else None]
         foot = self._foot()
         room = height - len(head) - len(foot) - LEAST_LIST
         workers = self._workers(now, width, most=max(1, (room - 2) // 2 if height < HIGH else room - 10))
@@ -85,7 +90,8 @@ class WatchView:
     def _trials(self, now: float, width: int, page: int) -> list[Text]:
         trials = self.ui.trials
         numbers, where = trials.numbers, trials.where
-        heading = Text(f"{len(numbers):,} trials" if not where else f"{len(numbers):,} of {trials.listable:,} trials")
+        counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
+        heading = Text(f"{counted} trial{'' if trials.listable == 1 else 's'}")
         heading.stylize("bold")
         heading.append(f"{f' with {where}' if where else ''}, {self._order()}", style="not bold")
         if not trials.listable:

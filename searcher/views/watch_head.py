@@ -28,17 +28,17 @@ def title(study: WatchedStudy, now: float, paused: bool, width: int) -> Text:
     return line.append(clock, style="dim")
 
 
-def head_lines(study: WatchedStudy, now: float, width: int) -> Iterator[Text]:
-    """Progress, best so far, times, outcomes, the question: a line each."""
+def head_lines(study: WatchedStudy, now: float, bar: bool = True) -> Iterator[Text]:
+    """Progress (with a `bar`), best so far, times, outcomes, the question: a line each."""
     standing, started = study.standing, study.started
-    progress = f"{standing.done:,} of {study.planned:,} trials"
-    bar = max(10, min(BAR_WIDTH, width - len(progress) - 2))
-    filled = int(bar * min(1.0, standing.done / max(1, study.planned)))
-    yield Text.assemble((BAR * filled, "green"), (UNFILLED * (bar - filled), "dim"), "  ", progress)
+    filled = int(BAR_WIDTH * min(1.0, standing.done / max(1, study.planned)))
+    drawn = [(BAR * filled, "green"), (UNFILLED * (BAR_WIDTH - filled), "dim"), "  "] if bar else []
+    yield Text.assemble(*drawn, f"{standing.done:,} of {study.planned:,} trials")
     yield best_text(study)
     yield Text(", ".join(times(study, now)))
     counted = [outcome for outcome in Outcome if standing.outcomes[outcome] and outcome not in NOT_ENDED]
-    yield Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
+    if counted:
+        yield Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
     within = "" if started is None else f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
     yield Text(f"{study.space.size:,} configurations, {within}{study.space.budget}", style="dim")
 

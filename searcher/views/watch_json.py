@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from searcher.alerts import alerts
-from searcher.records import TrialRecord
+from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import State
 from searcher.status import WorkerStatus
 from searcher.views.watch_ui import WatchUI
@@ -27,7 +27,7 @@ def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
         "budget": {"accounting": study.space.budget.accounting, **study.space.budget.limits},
         "planned": study.planned,
         "done": standing.done,
-        "outcomes": {outcome.value: count for outcome, count in sorted(standing.outcomes.items()) if count},
+        "outcomes": {o.value: standing.outcomes[o] for o in Outcome if standing.outcomes[o]},
         "best": None if standing.best is None else standing.best.number,
         "front": [record.number for record in standing.front],
         "started": study.since,

@@ -16,7 +16,11 @@ from searcher.watching import WatchedStudy
 
 def state_line(study: WatchedStudy, now: float) -> str:
     """The study in one line, with the time."""
-    parts = [f"{study.standing.done} of {study.planned} trials", best_text(study).plain, *times(study, now)]
+    parts = [
+        f"{study.standing.done} of {study.planned} trials",
+        best_text(study).plain.replace("   ", ", "),
+        *times(study, now),
+    ]
     return f"{_clock(now)} {study.folder.path} {study.state}: {', '.join(parts)}"
 
 

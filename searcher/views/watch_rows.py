@@ -67,7 +67,7 @@ def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Ce
         f"{_sign(worker.number, chosen)}{worker.worker or 'starting'}",
         str(worker.number),
         worker.phase.upper() or "-",
-        f"{worker.epoch}/{worker.epochs}" if worker.epochs else "-",
+        f"{worker.epoch}/{worker.epochs or '?'}" if worker.epoch else "-",
         f"{worker.step}/{worker.steps}" if worker.steps else "-",
         percent(worker.accuracy),
         "-" if worker.loss is None else f"{worker.loss:.3f}",

@@ -112,7 +112,7 @@ def test_overview_has_every_command_in_one_group_and_fits_80_columns(capsys) -> 
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=1", "--set", "hidden=2"], "'hidden' is given twice"),
         (["cost", "--hidden", "1e300"], "hidden factors must be positive numbers up to 64"),
         (["cost", "--classes", "9" * 30], "num_classes must be at most 1048576"),
-        (["show", "nowhere", "--top", "0"], "--top must be at least 1, but it is 0."),
+        (["show", "nowhere", "--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["cost", "--presett", "tiny"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -139,7 +139,7 @@ def test_each_run_is_a_study_that_show_knows(reproduce, fake, tmp_path, capsys) 
     assert study.name == "hidden3-mlp3-binary-downsample-fp16-seed0"
     capsys.readouterr()
     assert main(["show", str(study)]) == 0
-    assert "binary, downsample fp16" in capsys.readouterr().out
+    assert "1/1-16-1/1-16-1/1-16-1/1" in capsys.readouterr().out  # binary, downsampling fp16
 
 
 def test_another_recipe_in_the_same_folder_is_refused_before_training(reproduce, fake, capsys) -> None:
