@@ -96,10 +96,9 @@ def _places(folder: Path) -> Iterator[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "_")))
-    except PermissionError:  # somebody else's
+    if not os.access(folder, os.R_OK | os.X_OK):  # somebody else's
         return []
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "_")))
     return [folder / name for name in names]
 
 
