@@ -302,7 +302,7 @@ def test_tables_of_another_version_are_refused_kindly_and_hide_no_other(
         (["ls", "--sort", "size"], "argument --sort: invalid choice: 'size'"),
         (["show", "o.db"], "o.db holds 3 studies; choose with --study NAME, one of: none, one, two."),
         (["show", "o.db", "--study", "ome"], "unknown study 'ome' (did you mean 'one'?)"),
-        (["show", "o.db", "--study", "one", "--top", "0"], "--top must be at least 1"),
+        (["show", "o.db", "--study", "one", "--top", "0"], "--top: must be a whole number of at least 1"),
         (["show", "o.db", "--study", "one", "--where", "x>1"], "--where is for studies of searcher, but o.db holds"),
         (["show", "missing.sqlite"], "missing.sqlite must be a file of Optuna's"),
         (["show", "sqlite:///missing"], "missing must be a file of Optuna's"),
