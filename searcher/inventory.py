@@ -80,21 +80,24 @@ def studies_in(folder: Path) -> list[StudyEntry]:
 
 def _places(folder: Path) -> Iterator[Path]:
     """Folders of studies; a study's own subfolders and those of other purposes (`_warm_starts`) are not looked into."""
-    if StudyFolder(folder).space_file.exists():
+    if _is_study(folder):
         yield folder
         return
     for path in _subfolders(folder):
-        if StudyFolder(path).space_file.exists():
+        if _is_study(path):
             yield path
         else:
-            yield from (p for p in _subfolders(path) if StudyFolder(p).space_file.exists())
+            yield from (p for p in _subfolders(path) if _is_study(p))
+
+
+def _is_study(folder: Path) -> bool:
+    return os.path.exists(StudyFolder(folder).space_file)  # False where we may not look, unlike Path.exists
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "_")))
-    except PermissionError:  # somebody else's
+    if not os.access(folder, os.R_OK | os.X_OK):  # somebody else's
         return []
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "_")))
     return [folder / name for name in names]
 
 

@@ -5,6 +5,7 @@ Plain SQL on Optuna's tables: importing optuna alone takes longer than a view ma
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -76,8 +77,10 @@ def storage_named(text: str) -> OptunaStorage:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of Optuna's in `folder`: those that hold its tables or a journal; others are left out."""
-    found = (p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and p.is_file())
+    """The files of Optuna's in `folder`: those that hold its tables or a journal; others, and others', are left out."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    found = (p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and p.is_file() and os.access(p, os.R_OK))
     return [path for path in found if is_journal(path) or _has_tables(path)]
 
 

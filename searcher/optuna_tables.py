@@ -30,7 +30,7 @@ def read_tables(
     maximize: dict[int, list[bool]] = defaultdict(list)
     for study, direction in rows(f"SELECT study_id, direction FROM study_directions WHERE {within} ORDER BY objective"):
         maximize[study].append(direction == "MAXIMIZE")
-    in_utc = {s for (s,) in rows(f"SELECT study_id FROM study_user_attributes WHERE key = 'folder' AND {within}")}
+    in_utc = _in_utc(rows)
     names = _grouped(rows(f"SELECT DISTINCT t.study_id, x.param_name FROM trial_params x {of_trials} ORDER BY 2"))
     values = _grouped(
         rows(f"SELECT x.trial_id, x.value, x.value_type FROM trial_values x {of_trials} ORDER BY x.objective")
@@ -49,8 +49,8 @@ def read_tables(
                 tuple(INFINITE.get(kind, value) for value, kind in values.get(trial, ())),
                 constraints.get(trial, {}),
                 found.get(trial, {}),
-                _seconds(start, study in in_utc),
-                _seconds(end, study in in_utc),
+                _seconds(start, in_utc),
+                _seconds(end, in_utc),
             )
         )
     return [
@@ -70,6 +70,12 @@ def _check_version(rows: Callable[[str], list[tuple[Any, ...]]], place: str) -> 
         else "update bhvit-searcher"
     )
     raise InvalidInput(f"{place} must have tables of version {' or '.join(VERSIONS)}, but they are {found}; {remedy}.")
+
+
+def _in_utc(rows: Callable[[str], list[tuple[Any, ...]]]) -> bool:
+    """Whether times are in UTC, as Optuna writes them since 5.0; before, it wrote the local time of each worker."""
+    versions = [str(version) for (version,) in rows("SELECT library_version FROM version_info")]
+    return any(int(version.partition(".")[0]) >= 5 for version in versions if version[:1].isdigit())
 
 
 def _constraints(rows: Callable[[str], list[tuple[Any, ...]]], of_trials: str) -> dict[int, dict[str, float]]:
@@ -100,7 +106,7 @@ def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[Any, list[tuple[Any, ...]]
 
 
 def _seconds(time: str | datetime | None, in_utc: bool) -> float | None:
-    """Seconds since 1970; Optuna stores local time without saying so, our mirror UTC."""
+    """Seconds since 1970."""
     if time is None:
         return None
     moment = datetime.fromisoformat(time) if isinstance(time, str) else time

@@ -36,8 +36,6 @@ def is_of_optuna(args: argparse.Namespace) -> bool:
 
 def show_optuna(args: argparse.Namespace) -> int:
     """Print one study of Optuna's: its feasible trials, best first (`--study`, `--top`, `--json`)."""
-    if args.top < 1:
-        raise InvalidInput(f"--top must be at least 1, but it is {args.top}.")
     storage = storage_named(args.study)
     given = [name for name in FOR_OUR_STUDIES if getattr(args, name, None)]
     if given:
@@ -47,5 +45,6 @@ def show_optuna(args: argparse.Namespace) -> int:
     if args.json:
         print_json("show", optuna_json(study))
     else:
-        console().print(optuna_view(study, args.top))
+        out = console()
+        out.print(optuna_view(study, args.top, out.width))
     return 0

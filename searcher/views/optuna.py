@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from searcher.optuna_studies import OptunaStudy, OptunaTrial, TrialState
@@ -23,7 +25,6 @@ MARKS = {
     TrialState.RUNNING: OUTCOMES[Outcome.RUNNING],
     TrialState.WAITING: OUTCOMES[Outcome.WAITING],
 }
-NONE = "-"  # of a cell in a pipe, where columns are counted
 NAMED = 4  # parameters named in the list
 
 
@@ -86,40 +87,63 @@ def optuna_json(study: OptunaStudy) -> dict[str, Any]:
     return {**optuna_summary(study), "ranking": [t.number for t in study.ranked], "trials": trials}
 
 
-def optuna_view(study: OptunaStudy, top: int) -> RenderableType:
-    """Header and the `top` best feasible trials; with several objectives those of the front first."""
+def optuna_view(study: OptunaStudy, top: int, width: int) -> RenderableType:
+    """Header and the `top` best feasible trials; with several objectives those of the front first.
+
+    A parameter is a column where all of them fit into `width` columns, and in a pipe; else they share one.
+    """
     several = len(study.maximize) > 1
     parts: list[RenderableType] = [*_head(study), ""]
     shown = study.ranked[:top]
     if not shown:
         return Group(*parts, "No complete trial is feasible yet.")
-    parameters = [name for name in study.parameters if any(name in trial.params for trial in shown)]
-    values = _value_names(study)
-    result = table(("#", "right"), ("trial", "right"), *((name, "right") for name in values), *parameters)
-    for rank, trial in enumerate(shown, 1):
-        result.add_row(
-            _place(rank, trial, study),
-            str(trial.number),
-            *map(_number, trial.values),
-            *(_parameter(trial, name) for name in parameters),
-            style="bold" if rank == 1 and not several else None,
-        )
-    parts.append(result)
+    parts.append(_plain_trials(study, shown) if not sys.stdout.isatty() else _trials(study, shown, width))
     if len(study.ranked) > len(shown):
         parts.append(Text(f"... and {len(study.ranked) - top:,} more: --top {len(study.ranked)}", style="dim"))
     if several:
-        parts += [
-            "",
-            FRONT.text(f"on the Pareto front: {len(study.front):,} of {len(study.feasible):,} feasible trials"),
-        ]
+        front = FRONT.text(f"on the Pareto front: {len(study.front):,} of {len(study.feasible):,} feasible trials")
+        parts += ["", front]
     return Group(*parts)
+
+
+def _plain_trials(study: OptunaStudy, shown: Sequence[OptunaTrial]) -> RenderableType:
+    values, parameters = _value_names(study), _parameters(study, shown)
+    rows = [
+        (
+            _place(rank, trial, study).plain,
+            str(trial.number),
+            *map(_number, trial.values),
+            *(_parameter(trial, name) for name in parameters),
+        )
+        for rank, trial in enumerate(shown, 1)
+    ]
+    return plain_rows(("#", "trial", *values, *parameters), rows, range(2 + len(values)))
+
+
+def _trials(study: OptunaStudy, shown: Sequence[OptunaTrial], width: int) -> Table:
+    values, parameters = _value_names(study), _parameters(study, shown)
+    cells = [[_parameter(trial, name) for name in parameters] for trial in shown]
+    figures = [[str(trial.number), *map(_number, trial.values)] for trial in shown]
+    heads = ["trial", *values, *parameters]
+    columns = zip(heads, *(a + b for a, b in zip(figures, cells, strict=True)), strict=True)
+    fits = len(str(len(shown))) + sum(2 + max(map(cell_len, column)) for column in columns) <= width
+    right = [(name, "right") for name in ("#", "trial", *values)]
+    result = table(*right, *(parameters if fits else ["parameters"]))
+    for rank, (trial, first, last) in enumerate(zip(shown, figures, cells, strict=True), 1):
+        together = ", ".join(f"{name}={text}" for name, text in zip(parameters, last, strict=True) if text)
+        result.add_row(_place(rank, trial, study), *first, *(last if fits else [together]))
+    return result
+
+
+def _parameters(study: OptunaStudy, shown: Sequence[OptunaTrial]) -> list[str]:
+    return [name for name in study.parameters if any(name in trial.params for trial in shown)]
 
 
 def _head(study: OptunaStudy) -> list[RenderableType]:
     states = ", ".join(f"{n:,} {state}" for state, n in study.counts.items()) or "none yet"
     lines: list[RenderableType] = [
         Text.assemble((study.name, "bold"), f": a study of Optuna in {study.place}"),
-        f"objective: {', '.join(_directions(study))}",
+        f"objective: {_objectives(study)}",
         f"trials: {states}; last sign of life {ago_text(study.active) or 'never'}",
     ]
     if study.constrained:
@@ -136,7 +160,7 @@ def _place(rank: int, trial: OptunaTrial, study: OptunaStudy) -> Text:
     """The rank, or with several objectives whether the trial is on the front."""
     if len(study.maximize) == 1:
         return Text(str(rank))
-    return FRONT.text() if trial in study.front else Text("" if sys.stdout.isatty() else NONE)
+    return FRONT.text() if trial in study.front else Text()
 
 
 def _plain_list(studies: Sequence[OptunaStudy]) -> RenderableType:
@@ -160,6 +184,11 @@ def _plain_list(studies: Sequence[OptunaStudy]) -> RenderableType:
 
 def _directions(study: OptunaStudy) -> tuple[str, ...]:
     return tuple("maximize" if up else "minimize" for up in study.maximize)
+
+
+def _objectives(study: OptunaStudy) -> str:
+    directions = _directions(study)
+    return directions[0] if len(directions) == 1 else ", ".join(f"{i} {text}" for i, text in enumerate(directions))
 
 
 def _best(study: OptunaStudy) -> tuple[str, str]:
@@ -186,20 +215,19 @@ def _named(parameters: Sequence[str]) -> str:
 
 
 def _value_names(study: OptunaStudy) -> list[str]:
-    """Headings of the values: Optuna's objectives have no names of their own."""
+    """Headings of the values: Optuna's objectives have numbers, no names."""
     if len(study.maximize) == 1:
         return ["value"]
-    return [f"value {i} ({'max' if up else 'min'})" for i, up in enumerate(study.maximize)]
+    return [f"{'max' if up else 'min'} {i}" for i, up in enumerate(study.maximize)]
 
 
 def _number(value: float) -> str:
-    return f"{value:.5g}"
+    return f"{value:.6g}"
 
 
 def _parameter(trial: OptunaTrial, name: str) -> str:
-    if name not in trial.params:
-        return "" if sys.stdout.isatty() else NONE
-    value = trial.params[name]
+    """The value, empty where the trial has no such parameter."""
+    value = trial.params.get(name, "")
     return _number(value) if isinstance(value, float) else str(value)
 
 

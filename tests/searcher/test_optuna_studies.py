@@ -21,8 +21,10 @@ from bhvit.errors import InvalidInput
 from searcher.cli import main
 from searcher.optuna_storage import OptunaStorage, _postgresql, names_storage, storage_named
 from searcher.optuna_studies import OptunaStudy, study_among
+from searcher.records import Outcome
 from tests.searcher.postgresql import PASSWORD, Server, running_server
 from tests.searcher.screens import assert_golden, screen
+from tests.searcher.studies import many_study
 
 WRITER = """
 import optuna, sys
@@ -201,6 +203,29 @@ def test_study_is_read_while_optuna_writes_it(mode: str, tmp_path: Path) -> None
         writer.communicate()
 
 
+def test_times_are_utc_since_optuna_5_and_local_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE trials SET datetime_complete = '2026-07-01 12:00:00' WHERE study_id = 1")
+    connection.close()
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    noon_in_utc = 1782907200
+    try:
+        for version, hours in (("5.0.0", 0), ("4.5.0", 4)):
+            with sqlite3.connect(file) as connection:
+                connection.execute(f"UPDATE version_info SET library_version = '{version}'")
+            connection.close()
+            study = storage_named("o.db").studies("one")[0]
+            assert study.trials[0].ended == noon_in_utc + hours * 3600
+            if hours == 0:
+                theirs = optuna.load_study(study_name="one", storage="sqlite:///o.db").trials[0].datetime_complete
+                assert theirs is not None
+                assert theirs.timestamp() == noon_in_utc
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_screens(width: int, file: Path) -> None:
     with sqlite3.connect(file) as connection:  # times that stay the same
@@ -277,7 +302,7 @@ def test_tables_of_another_version_are_refused_kindly_and_hide_no_other(
         (["ls", "--sort", "size"], "argument --sort: invalid choice: 'size'"),
         (["show", "o.db"], "o.db holds 3 studies; choose with --study NAME, one of: none, one, two."),
         (["show", "o.db", "--study", "ome"], "unknown study 'ome' (did you mean 'one'?)"),
-        (["show", "o.db", "--study", "one", "--top", "0"], "--top must be at least 1"),
+        (["show", "o.db", "--study", "one", "--top", "0"], "--top: must be a whole number of at least 1"),
         (["show", "o.db", "--study", "one", "--where", "x>1"], "--where is for studies of searcher, but o.db holds"),
         (["show", "missing.sqlite"], "missing.sqlite must be a file of Optuna's"),
         (["show", "sqlite:///missing"], "missing must be a file of Optuna's"),
@@ -311,3 +336,29 @@ def test_our_folders_are_no_storages(tmp_path: Path) -> None:
     assert not names_storage("demo")
     assert "secret" not in f"{storage_named('postgresql://me:secret@host/db')!r}"
     assert isinstance(storage_named("postgresql://host/db"), OptunaStorage)
+
+
+def test_parameters_share_a_column_where_they_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(study_name="wide", storage="sqlite:///w.db")
+    study.enqueue_trial({f"a_long_name_{i}": i / 10 for i in range(8)})
+    study.optimize(lambda t: sum(t.suggest_float(f"a_long_name_{i}", 0, 1) for i in range(8)), 1)
+    narrow, wide = (screen("show", "w.db", width=width).splitlines() for width in (80, 200))
+    assert max(map(len, narrow)) <= 80
+    assert any("a_long_name_0=0, a_long_name_1=0.1" in line for line in narrow)
+    assert any(line.split() == ["#", "trial", "value", *(f"a_long_name_{i}" for i in range(8))] for line in wide)
+
+
+def test_mirror_of_our_study_lists_with_what_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = many_study(tmp_path, 20)
+    assert main(["doctor", str(study.path), "--fix"]) == 1  # the tests' studies have no weights
+    capsys.readouterr()
+    assert main(["ls", str(study.database), "--json"]) == 0
+    (mirror,) = json.loads(capsys.readouterr().out)["optuna_studies"]
+    best = max((r for r in study.records() if r.outcome is Outcome.COMPLETE), key=lambda r: r.metrics.accuracy)
+    assert mirror["best"] == {"trial": best.number, "values": [best.metrics.accuracy]}
+    assert sum(mirror["states"].values()) == 20
+    assert abs(mirror["last_sign"] - time.time()) < 60  # the mirror's times are in UTC
+    assert main(["ls", str(study.path), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [len(data[key]) for key in ("studies", "optuna_studies")] == [1, 0]
