@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,15 +26,12 @@ def factor_text(choices: Mapping[str, Any], name: str) -> str:
 
 
 def choices_text(choices: Mapping[str, Any]) -> str:
-    """Choices in one line: widths, then what is not of the commonest precision, as `hidden 2, binary, int8: a, b`."""
+    """Choices in one line: widths, then what is not of the commonest precision, as `hidden 2, binary, mlp int8`."""
     widths = [f"{name} {value:g}" for name, value in choices.items() if not isinstance(value, str)]
-    named: dict[str, list[str]] = {}
-    for name, value in choices.items():
-        if isinstance(value, str):
-            named.setdefault(value, []).append(name)
-    usual = max(named, key=lambda value: len(named[value]), default=None)
-    others = [f"{value}: {' '.join(names)}" for value, names in named.items() if value != usual]
-    return ", ".join([*widths, *([usual] if usual else []), *others])
+    precisions = {name: value for name, value in choices.items() if isinstance(value, str)}
+    usual = [value for value, _ in Counter(precisions.values()).most_common(1)]
+    others = [f"{name} {value}" for name, value in precisions.items() if value not in usual]
+    return ", ".join([*widths, *usual, *others])
 
 
 def precision_text(layers: Mapping[str, Precision]) -> str:
