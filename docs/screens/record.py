@@ -24,7 +24,7 @@ STUDY = "docs/studies/demo_fp_budget"
 WIDTH = 100
 SCREENS = {
     "show": ["show", STUDY, "--top", "8"],
-    "trial": ["trial", STUDY, "best"],
+    "trial": ["trial", STUDY, "10"],
     "watch": ["watch", STUDY, "--once"],
 }
 

@@ -327,6 +327,7 @@ def test_every_special_character_of_latex_is_escaped() -> None:
 
 def test_the_output_file_is_the_table_in_the_format_asked_for(reproduce, tmp_path, capsys) -> None:
     path = tmp_path / "tables" / "t.csv"
+    path.parent.mkdir()
     assert reproduce("table4", "--factor", "2", "--report", "--format", "csv", "--out", str(path)) == 0
     assert path.read_text().startswith("kind,key,label,")
     assert reproduce("table4", "--factor", "2", "--report", "--out", str(path)) == 0
