@@ -28,6 +28,17 @@ from searcher.trial_table import TrialTable
 
 SPACE = Path(__file__).parent.parent / "search_spaces" / "demo_fp_budget.yaml"
 PHASES = {"fp": 10, "qat": 5}
+COMMANDS = (
+    "ls RUNS",
+    "show STUDY",
+    "show STUDY --where hidden>=2 --sort memory",
+    "show STUDY --json",
+    "trial STUDY 5000",
+    "diff STUDY 10 20",
+    "watch STUDY --once",
+    "plot STUDY --kind front",
+    "export STUDY --all --csv",
+)
 
 
 def main() -> None:
@@ -41,9 +52,8 @@ def main() -> None:
         space = parse_space({**plain, "enqueue": []}, SPACE.stem)
         write_study(space, folder, trials)
         print(f"{trials} trials of {space.name}, {space.size} configurations")
-        figures = {
-            f"searcher {' '.join(command)}": shown(command, folder) for command in (["show"], ["show", "--json"])
-        }
+        figures = {f"searcher {command}": shown(command.split(), folder) for command in COMMANDS}
+        figures |= {f"start of {name}": started(name) for name in sorted({c.split()[0] for c in COMMANDS})}
         figures |= proposed(space, folder)
         for what, seconds in figures.items():
             print(f"{what:42} {seconds:7.3f} s")
@@ -80,11 +90,22 @@ def write_study(space: Space, folder: StudyFolder, trials: int) -> None:
 
 
 def shown(command: list[str], folder: StudyFolder) -> float:
-    """Seconds of a command in a fresh process; the best of three."""
+    """Seconds of a command on the study in a fresh process; the best of three."""
+    places = {"STUDY": str(folder.path), "RUNS": str(folder.path.parent)}
+    return seconds_of([places.get(word, word) for word in command])
+
+
+def started(name: str) -> float:
+    """Seconds until a command has loaded what it needs and answers."""
+    return seconds_of([name, "--help"])
+
+
+def seconds_of(command: list[str]) -> float:
+    """The best of three."""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "searcher", *command, str(folder.path)], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "searcher", *command], check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 

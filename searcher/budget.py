@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from bhvit.cost import ACCOUNTINGS
@@ -46,7 +47,7 @@ class Budget:
     ops: float | None = None
     accounting: str = "reported"
 
-    @property
+    @cached_property
     def limits(self) -> dict[str, float]:
         """Quantity -> limit, for the quantities that have one."""
         values = {"memory": self.memory, "ops": self.ops}

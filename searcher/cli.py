@@ -11,35 +11,49 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol, cast
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher import __version__
 
-COMMANDS = {
-    "search": "run or continue a budget-constrained search",
-    "show": "leaderboard and state of a study",
-    "watch": "a study live: workers, progress, newest results, alerts; keys to sort, filter, open a trial",
-    "trial": "one trial: precisions layer by layer, cost, curves, history, files",
-    "diff": "two trials: what differs in architecture, precision, cost and accuracy",
-    "compare": "studies side by side",
-    "space": "profile of a search space: size, share within the budget",
-    "cost": "per-layer cost of a candidate",
-    "data": "known data sets, or one of them: splits, classes, sizes; fetched where it is absent",
-    "train": "train one given candidate",
-    "teacher": "fine-tune a teacher for distillation",
-    "sensitivity": "what quantizing each layer alone costs, measured without training",
-    "evaluate": "accuracy of a trial on the test split",
-    "ablation": "base, + intermediate, + hidden: where width pays",
-    "doctor": "what is wrong with a study, and mending it",
-    "reproduce": "the thesis' tables: train all rows, print them beside the published figures",
+GROUPS = {
+    "run": {
+        "search": "run or continue a budget-constrained search",
+        "train": "train one given candidate",
+        "ablation": "base, + intermediate, + hidden: where width pays",
+        "reproduce": "the thesis' tables, beside the published figures",
+        "teacher": "fine-tune a teacher for distillation",
+    },
+    "look": {
+        "ls": "the studies in a folder or database: state, trials, best",
+        "show": "a study: leaderboard, front, what accuracy depends on",
+        "trial": "one trial: precisions layer by layer, cost, curves, history",
+        "diff": "two trials: what differs in precision, cost and accuracy",
+        "compare": "studies side by side",
+        "watch": "a study live: workers, newest results, alerts",
+        "plot": "a study drawn: front, history, importance, curves, map",
+        "export": "trials as CSV, JSON, Markdown, LaTeX, or as a space file",
+    },
+    "check": {
+        "space": "profile of a search space: size, share within the budget",
+        "cost": "per-layer cost of a candidate",
+        "data": "known data sets; one of them, fetched where it is absent",
+        "sensitivity": "what quantizing each layer alone costs, without training",
+        "evaluate": "accuracy of a trial on the test split",
+        "doctor": "what is wrong with a study, and mending it",
+        "completion": "the script that lets your shell complete all this",
+    },
 }
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
+HELP_WIDTH = 100  # columns beyond which text is hard to read
 EPILOG = """examples:
   searcher space search_spaces/demo.yaml
   searcher search search_spaces/demo.yaml
+  searcher ls
   searcher show runs/demo
-  searcher cost --preset tiny --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
+  searcher cost --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
 
 `searcher COMMAND --help` explains a command."""
 
@@ -62,6 +76,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and exiting."""
         raise InvalidInput(f"{message}; see `{self.prog} --help`.")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Fills paragraphs to the terminal's width; leaves lists and examples, whose lines are indented, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        width = min(width, HELP_WIDTH)
+        return "\n\n".join(
+            part if "\n " in f"\n{part}" else textwrap.fill(" ".join(part.split()), width)
+            for part in text.strip().split("\n\n")
+        )
 
 
 # Before numpy is loaded: the threads of its BLAS spin while they wait, and trainings need the cores.
@@ -93,7 +118,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def entry_point() -> NoReturn:
-    """The console script."""
+    """The console script, which the shell also calls to complete a command line."""
+    if "_ARGCOMPLETE" in os.environ:
+        from searcher.completion import complete
+
+        complete(COMMANDS, lambda name: _parser(name, _command(name)))
     raise SystemExit(main(sys.argv[1:]))
 
 
@@ -107,20 +136,37 @@ def _dispatch(argv: list[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    command = cast(Command, importlib.import_module(f"searcher.commands.{name}"))
+    command = _command(name)
+    return command.run(_parser(name, command).parse_args(list(_with_dashed_values(argv[1:]))))
+
+
+def _command(name: str) -> Command:
+    return cast(Command, importlib.import_module(f"searcher.commands.{name}"))
+
+
+def _parser(name: str, command: Command) -> Parser:
     parser = Parser(
         prog=f"searcher {name}",
         description=command.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     command.add_arguments(parser)
-    return command.run(parser.parse_args(argv[1:]))
+    return parser
+
+
+def _with_dashed_values(words: Sequence[str]) -> Iterator[str]:
+    """`--sort -memory` as `--sort=-memory`: argparse would take the value for an option."""
+    left = iter(words)
+    for word in left:
+        value = next(left, None) if word == "--sort" else None
+        if value is None:
+            yield word
+        else:
+            yield from (f"{word}={value}",) if value[:1] == "-" != value[1:2] else (word, value)
 
 
 def _overview() -> str:
-    rows = "\n".join(f"  {name:<12} {summary}" for name, summary in COMMANDS.items())
-    return (
-        f"usage: searcher COMMAND ...\n\nMixed-precision layer search for binary hybrid vision transformers.\n\n"
-        f"commands:\n{rows}\n\n{EPILOG}"
-    )
+    parts = ["\n".join([f"{group}:", *(f"  {n:<12} {about}" for n, about in c.items())]) for group, c in GROUPS.items()]
+    head = "usage: searcher COMMAND ...\n\nMixed-precision layer search for binary hybrid vision transformers."
+    return "\n\n".join([head, *parts, EPILOG])

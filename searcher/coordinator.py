@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bhvit.errors import InvalidInput
 from searcher import outcomes
@@ -47,8 +48,10 @@ from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
 from searcher.status_writer import StatusWriter
 from searcher.study_folder import StudyFolder
-from searcher.study_mirror import StudyMirror, open_mirror
 from searcher.trial_table import SEARCH_PHASE, TrialTable
+
+if TYPE_CHECKING:
+    from searcher.study_mirror import StudyMirror
 
 CRASHES_ALLOWED = 3  # in a row
 DEATHS_ALLOWED = 5  # of a trial's workers in a row, without a new epoch in between, since the search was started
@@ -114,6 +117,8 @@ def run_search(
     Raises `InvalidInput` where nothing is within the budget, the folder is in use or belongs to another space, or its
     database cannot be used. Ctrl-C returns a summary; the trials go on at the next start.
     """
+    from searcher.study_mirror import open_mirror  # loads optuna, a quarter second that `--help` need not wait for
+
     try:
         feasible = feasible_set(space)
         if not len(feasible):

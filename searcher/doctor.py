@@ -152,7 +152,7 @@ def _check_disk(folder: StudyFolder, records: Sequence[TrialRecord]) -> Finding:
     message = f"{size_text(free)} free"
     if not each:
         return ok("disk", message)
-    message += f", a trial takes {size_text(each)}, {left} are to come"
+    message += f", a trial takes {size_text(each)}, {left or 'none'} are to come"
     if free < each * (left + 1):
         return wrong("disk", message, f"free {size_text(each * (left + 1) - free)}")
     return ok("disk", message)

@@ -100,6 +100,7 @@ Listener: TypeAlias = Callable[[Event | Stepped], None]
 """Takes every event, and the training steps, of which the log keeps none."""
 E = TypeVar("E")
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+TAIL = 2**16  # bytes at the end of a log that hold its last event
 
 
 @dataclass
@@ -190,6 +191,21 @@ def last_start(path: Path) -> SearchStarted | None:
             with suppress(InvalidInput):
                 return _event_from(SearchStarted, event)
         end = at
+    return None
+
+
+def last_time(path: Path) -> float | None:
+    """When the log's last event happened, in seconds since 1970; None where there is none. Reads its end alone."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        for event in _parsed(line.decode("utf-8", "replace")):
+            if isinstance(event.get("time"), (int, float)):
+                return float(event["time"])
     return None
 
 

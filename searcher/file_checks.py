@@ -62,11 +62,12 @@ def check_checkpoints(folder: StudyFolder, records: Sequence[TrialRecord]) -> It
     if missing:
         yield wrong(
             "weights",
-            f"{numbered('trial', missing)} has no {BEST}: the accuracy stands, but cannot be evaluated",
+            f"{numbered('trial', missing)} {'have' if missing[1:] else 'has'} no {BEST}: the accuracy stands, "
+            "but cannot be evaluated",
             "restore the file, or remove the trial's folder to have it trained again",
         )
     if not found:
-        yield ok("checkpoints", f"{whole} whole")
+        yield ok("checkpoints", f"{whole} files, all whole" if whole else "none yet")
 
 
 def parents_of(folder: StudyFolder, records: Sequence[TrialRecord]) -> list[Path]:
@@ -85,7 +86,7 @@ def check_parents(places: Sequence[Path]) -> Iterator[Finding]:
             findings.append(note("parents", f"{place} is being trained by a process"))
         else:
             findings += _damaged(str(place), place, damage, finished=False)
-    yield from findings or [ok("parents", f"{len(places)} FP parents whole")]
+    yield from findings or [ok("parents", f"{len(places)} FP parents, all whole" if places else "none yet")]
 
 
 def check_log(folder: StudyFolder) -> Finding:

@@ -30,5 +30,13 @@ def read_json(path: Path) -> Any:
         raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; {remedy}.") from error
 
 
+def require_writable(path: Path) -> None:
+    """Raise `InvalidInput` where `--out` names no file that could be written."""
+    if not path.parent.is_dir():
+        raise InvalidInput(f"--out must be in a folder that exists, but {path.parent} is none; create it first.")
+    if path.is_dir():
+        raise InvalidInput(f"--out must be a file, but {path} is a folder; name a file in it.")
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from searcher.budget import Budget
 from searcher.ranking import metrics_of
 from searcher.records import TrialRecord
 
-COSTS = ("accuracy", "memory", "ops")  # what the front of a study with a single objective is drawn in
+COSTS = ("accuracy", "memory", "ops")  # the objectives in which the front of a study with a single one is shown
 
 
 def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Sequence[str]) -> list[TrialRecord]:
@@ -20,13 +20,21 @@ def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Seq
     objective the earliest stands for all.
     """
     trained = [r for r in records if r.outcome.trained and not budget.violations(r)]
-    left = sorted(trained, key=lambda r: (*_point(r, objectives), r.number))
-    points = np.array([_point(r, objectives) for r in left]).reshape(len(left), len(objectives))
-    rows = np.arange(len(left))
-    front: list[TrialRecord] = []
+    trained.sort(key=lambda r: r.number)
+    return [trained[i] for i in not_dominated([_point(r, objectives) for r in trained])]
+
+
+def not_dominated(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Indices of the points that none other dominates, where every coordinate is to be small.
+
+    In the order of the points' coordinates; of equal points the first one stands for all.
+    """
+    rows = np.array(sorted(range(len(points)), key=points.__getitem__), int)
+    table = np.array(points)
+    front: list[int] = []
     while len(rows):  # nothing later in this order can dominate the first, which dominates or equals what it removes
-        front.append(left[rows[0]])
-        rows = rows[(points[rows] < points[rows[0]]).any(axis=1)]
+        front.append(int(rows[0]))
+        rows = rows[(table[rows] < table[rows[0]]).any(axis=1)]
     return front
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bhvit.errors import InvalidInput
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
@@ -60,10 +61,12 @@ def importances(space: Space, records: Sequence[TrialRecord]) -> Importances | N
     Variables of which a single choice was tried are left out.
     """
     trained = [r for r in records if r.outcome is Outcome.COMPLETE]
+    if len(trained) < FEW:
+        return None
     accuracy = np.array([metrics_of(r).accuracy for r in trained])
     codes = codes_of(space, trained)
-    tried = [i for i in range(len(space.variables)) if len(trained) and np.ptp(codes[:, i]) > 0]
-    if len(trained) < FEW or not tried or np.ptp(accuracy) == 0:
+    tried = [i for i in range(len(space.variables)) if np.ptp(codes[:, i]) > 0]
+    if not tried or np.ptp(accuracy) == 0:
         return None
     columns = [_indicators(codes[:, i], len(space.variables[i].choices)) for i in tried]
     weights, explained = _ridge(np.concatenate(columns, axis=1), accuracy)
@@ -83,15 +86,23 @@ def codes_of(space: Space, records: Sequence[TrialRecord]) -> NDArray[np.intp]:
         try:
             codes[:, column] = [digit_of[record.choices[name]] for record in records]
         except (KeyError, TypeError):
-            for record in records:
-                space.digits_of(record.choices)  # says which
+            _check(space, records)
             raise
     return codes
 
 
+def _check(space: Space, records: Sequence[TrialRecord]) -> None:
+    """Say which trial's choices are not of this space."""
+    for record in records:
+        try:
+            space.digits_of(record.choices)
+        except InvalidInput as error:
+            raise InvalidInput(f"trial {record.number}: {error}") from error
+
+
 def _indicators(codes: NDArray[np.intp], choices: int) -> Floats:
     """`trials x choices`: 1 where the trial has the choice."""
-    return (codes[:, None] == np.arange(choices)).astype(np.float64)
+    return np.asarray(codes[:, None] == np.arange(choices), np.float64)
 
 
 def _ridge(columns: Floats, target: Floats) -> tuple[Floats, float]:

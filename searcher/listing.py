@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bhvit.errors import InvalidInput
-from searcher.front import COSTS, pareto_front
 from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.trial_fields import TrialFields
@@ -17,9 +16,8 @@ def selected(snapshot: StudySnapshot, fields: TrialFields, where: str | None, ev
     """
     rows = list(snapshot.ranked)
     if len(snapshot.space.search.objectives) > 1:
-        front = front_of(snapshot)
-        ahead = {r.number for r in front}
-        rows = [*front, *(r for r in rows if r.number not in ahead)]
+        ahead = {r.number for r in snapshot.front}
+        rows = [*snapshot.front, *(r for r in rows if r.number not in ahead)]
     if everything:
         known = {r.number for r in rows}
         rows += [r for r in snapshot.records if r.number not in known]
@@ -40,9 +38,3 @@ def ordered(records: list[TrialRecord], fields: TrialFields, keys: str | None) -
     if keys is not None and not any(part.strip() for part in keys.split(",")):
         raise InvalidInput(f"--sort takes fields such as ops,-accuracy, but it is {keys!r}.")
     return rows
-
-
-def front_of(snapshot: StudySnapshot) -> list[TrialRecord]:
-    """The Pareto front in the study's objectives; where there is one alone, of accuracy against memory and OPs."""
-    objectives = snapshot.space.search.objectives
-    return pareto_front(snapshot.ranked, snapshot.budget, objectives if len(objectives) > 1 else COSTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,14 +49,14 @@ def _plain_number(text: str, where: str) -> Value:
 
 def _share(text: str, where: str) -> Value:
     match = _NUMBER.fullmatch(text)
-    value = math.nan if match is None or match[2] not in ("", "%") else float(match[1])
-    if match is not None and match[2] == "%":
-        value /= 100
-    elif abs(value) > 1:
-        raise InvalidInput(f"{where} is a share of 1, but it is compared with {text!r}; write {text}%.")
-    if math.isnan(value):
+    if match is None or match[2] not in ("", "%"):
         raise InvalidInput(f"{where} must be compared with a share such as 60% or 0.6, but it is {text!r}.")
-    return value
+    number = float(match[1])
+    if match[2]:
+        return number / 100
+    if abs(number) > 1:
+        raise InvalidInput(f"{where} is a share of 1, but it is compared with {text!r}; write {text}%.")
+    return number
 
 
 def _amount(parse: Callable[[str, str], float]) -> Callable[[str, str], Value]:

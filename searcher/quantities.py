@@ -41,14 +41,22 @@ def format_ops(amount: float) -> str:
     return f"{amount / 10**6:.1f} MOPs" if amount >= 10**6 else f"{amount / 1000:.1f} kOPs"
 
 
+def _remedy(match: re.Match[str] | None, units: dict[str, int]) -> str:
+    """The units there are, and the amount as it would be right where only capitals are wrong."""
+    legal = f"units: {', '.join(unit for unit in units if unit)}"
+    near = [unit for unit in units if match is not None and unit.lower() == match[2].lower()]
+    return f"capitals count, write {f'{match[1]} {near[-1]}'!r}; {legal}" if match is not None and near else legal
+
+
 def _amount(value: float | str, units: dict[str, int], where: str, example: str) -> float:
     if not isinstance(value, str):
         amount = float(value)
     else:
         match = _AMOUNT.fullmatch(value.strip())
         if match is None or match[2] not in units:
-            legal = ", ".join(unit for unit in units if unit)
-            raise InvalidInput(f"{where} must be an amount such as {example!r}, but it is {value!r}; units: {legal}.")
+            raise InvalidInput(
+                f"{where} must be an amount such as {example!r}, but it is {value!r}; {_remedy(match, units)}."
+            )
         amount = float(match[1]) * units[match[2]]
     if not math.isfinite(amount) or amount <= 0:
         raise InvalidInput(f"{where} must be a positive amount, but it is {value!r}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import gc
 import json
 import os
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from searcher.schema import Lazy, from_mapping, lazily
 
 RECORD_FILE = "record.json"
 DETAILS, END = ',\n "details": ', "\n}"  # of a record's file
+_DETAILS, _END = DETAILS.encode(), f"{END}\n".encode()
 SCHEMA_VERSION = 2
 READABLE_SCHEMAS = (1, 2)  # 2 added fields that have defaults
 
@@ -45,6 +46,9 @@ class Outcome(StrEnum):
     def trained(self) -> bool:
         """Whether the trial has an accuracy to compare."""
         return self in (Outcome.COMPLETE, Outcome.STOPPED)
+
+
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,11 @@ class TrialRecord(Lazy):
         """The inverse of `to_json`; raises `InvalidInput` for data of another schema version or shape."""
         if not isinstance(data, dict) or data.get("schema") not in READABLE_SCHEMAS:
             found = data.get("schema") if isinstance(data, dict) else None
-            raise InvalidInput(f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}.")
+            later = isinstance(found, int) and found > SCHEMA_VERSION
+            remedy = "a later version wrote it, update bhvit-searcher" if later else "restore the file"
+            raise InvalidInput(
+                f"a trial record must have schema {SCHEMA_VERSION}, but this one has {found!r}; {remedy}."
+            )
         record = _record(_in_parts(data) if data["schema"] == 1 else data)
         _ = record.candidate, record.metrics and record.metrics.epochs
         return record
@@ -172,46 +180,64 @@ def read_record(folder: Path) -> TrialRecord:
     """
     path = folder / RECORD_FILE
     try:
-        head, mark, rest = path.read_text(encoding="utf-8").partition(DETAILS)
-        data = json.loads(head + END) if mark and rest.endswith(f"{END}\n") else None
-    except (OSError, ValueError):
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    return _record_in(content, str(path))
+
+
+def _record_in(content: bytes, path: str) -> TrialRecord:
+    """The record in the `content` of its file."""
+    head, mark, rest = content.partition(_DETAILS)
+    try:
+        data = json.loads(str(head, "utf-8") + END) if mark and rest.endswith(_END) else None
+    except ValueError:
         data = None
     try:
         if data is None or data.get("schema") != SCHEMA_VERSION:
-            return TrialRecord.from_json(read_json(path))
-        return _record({**data, "details": rest.removesuffix(f"{END}\n")}, f"{path}: ")
+            return TrialRecord.from_json(read_json(Path(path)))
+        data["details"] = rest.removesuffix(_END)
+        return _record(data, f"{path}: ")
     except InvalidInput as error:
-        raise error if str(path) in str(error) else InvalidInput(f"{path}: {error}") from error
+        raise error if path in str(error) else InvalidInput(f"{path}: {error}") from error
+
+
+class _Details:
+    """The part of a record that is parsed when somebody asks for it: plain data, or its JSON."""
+
+    __slots__ = ("data", "where")
+
+    def __init__(self, data: object, where: str) -> None:
+        self.data, self.where = data, where
+
+    def get(self, key: str, default: object) -> Any:
+        if isinstance(self.data, bytes):
+            try:
+                self.data = json.loads(self.data)
+            except ValueError as error:
+                raise InvalidInput(f"{self.where}the details must be JSON, but {error}.") from error
+        if not isinstance(self.data, dict):
+            raise InvalidInput(f"{self.where}the details must be a mapping, but they are {self.data!r}.")
+        return self.data.get(key, default)
+
+    def candidate(self) -> Candidate:
+        return Candidate.from_json(self.get("candidate", {}))
+
+    def epochs(self) -> tuple[EpochRecord, ...]:
+        return tuple(from_mapping(EpochRecord, epoch, "epoch") for epoch in self.get("epochs", ()))
 
 
 def _record(data: dict[str, Any], where: str = "") -> TrialRecord:
-    """A record from its plain data, whose details may still be text."""
-    values = {key: value for key, value in data.items() if key not in ("name", "details", "metrics")}
-    metrics, text = data.get("metrics"), data.get("details")
-
-    @functools.cache
-    def details() -> dict[str, Any]:
-        try:
-            parsed = json.loads(text) if isinstance(text, str) else text
-        except ValueError as error:
-            raise InvalidInput(f"{where}the details must be JSON, but {error}.") from error
-        if not isinstance(parsed, dict):
-            raise InvalidInput(f"{where}the details must be a mapping, but they are {parsed!r}.")
-        return parsed
-
-    def epochs() -> tuple[EpochRecord, ...]:
-        return tuple(from_mapping(EpochRecord, epoch, "epoch") for epoch in details().get("epochs", ()))
-
-    try:
-        values["outcome"] = Outcome(str(data.get("outcome")))
-    except ValueError as error:
-        raise InvalidInput(f"not a trial record: {error}") from error
-    values["metrics"] = metrics if metrics is None else lazily(Metrics, metrics, "metrics", {"epochs": epochs})
-    record = lazily(
-        TrialRecord, values, "record", {"candidate": lambda: Candidate.from_json(details().get("candidate", {}))}
-    )
-    if isinstance(data.get("name"), str):
-        record.__dict__["name"] = data["name"]  # what the cached property would work out
+    """A record from its plain data, whose details may still be JSON."""
+    values, metrics, outcome = dict(data), data.get("metrics"), data.get("outcome")
+    name, details = values.pop("name", None), _Details(values.pop("details", None), where)
+    if not isinstance(outcome, str) or outcome not in _OUTCOMES:
+        raise InvalidInput(f"not a trial record: {outcome!r} is not a valid Outcome")
+    values["outcome"] = _OUTCOMES[outcome]
+    values["metrics"] = None if metrics is None else lazily(Metrics, metrics, "metrics", {"epochs": details.epochs})
+    record = lazily(TrialRecord, values, "record", {"candidate": details.candidate})
+    if isinstance(name, str):
+        record.__dict__["name"] = name  # what the cached property would work out
     return record
 
 
@@ -227,7 +253,22 @@ def _in_parts(data: dict[str, Any]) -> dict[str, Any]:
 
 def read_records(study_folder: Path) -> list[TrialRecord]:
     """Every trial record of a study folder, by number."""
-    trials = study_folder / "trials"
-    names = sorted(os.listdir(trials)) if trials.is_dir() else []
-    folders = [trials / name for name in names]
-    return sorted((read_record(f) for f in folders if (f / RECORD_FILE).exists()), key=lambda r: r.number)
+    trials = os.path.join(study_folder, "trials")
+    names = sorted(os.listdir(trials)) if os.path.isdir(trials) else []
+    collected = gc.isenabled()
+    gc.disable()  # none of this is garbage, and to walk it again and again takes a quarter of the time
+    try:
+        found = (_stored(f"{trials}/{name}/{RECORD_FILE}") for name in names)
+        return sorted((record for record in found if record is not None), key=lambda r: r.number)
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _stored(path: str) -> TrialRecord | None:
+    """The record in a file; None where a trial's folder holds none yet."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return _record_in(file.read(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -28,11 +28,13 @@ class Repeat:
 class Repeats:
     """The studies, this one first, and the accuracies (0..1) of each candidate id that a trial was completed of.
 
-    `unreadable` names the studies beside it that could not be read: whether they repeat this one is not known.
+    `same_seed` names studies that are not among them, since they would be the same trainings again; `unreadable` those
+    that could not be read: whether they repeat this one is not known.
     """
 
     studies: tuple[Repeat, ...] = ()
     accuracies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    same_seed: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 
     def count(self, candidate: str) -> int:
@@ -51,24 +53,31 @@ class Repeats:
 
 
 def repeats_of(snapshot: StudySnapshot) -> Repeats:
-    """Every study in the parent folder that asks the question of `snapshot`, whatever its seed and budget."""
+    """Every study in the parent folder that asks the question of `snapshot` with another seed, whatever its budget."""
     own = snapshot.folder.path.resolve()
-    studies, unreadable = [_repeat(snapshot.folder.path, snapshot.space, snapshot.records)], []
+    studies = [_repeat(snapshot.folder.path, snapshot.space, snapshot.records)]
+    same_seed, unreadable = [], []
     accuracies: dict[str, list[float]] = {}
     _add(accuracies, snapshot.records)
     for file in sorted(own.parent.glob("*/space.yaml")):
         if file.parent == own:
             continue
-        folder = StudyFolder(snapshot.folder.path.parent / file.parent.name)
+        folder = StudyFolder(file.parent)
         try:
             space = folder.space()
-            if _unseeded(space) == _unseeded(snapshot.space):
+            if _unseeded(space) != _unseeded(snapshot.space):
+                continue
+            if any(space.search.seed == study.seed for study in studies):
+                same_seed.append(file.parent.name)
+            else:
                 records = folder.records()
                 studies.append(_repeat(folder.path, space, records))
                 _add(accuracies, records)
         except InvalidInput:
             unreadable.append(file.parent.name)
-    return Repeats(tuple(studies), {id_: tuple(found) for id_, found in accuracies.items()}, tuple(unreadable))
+    return Repeats(
+        tuple(studies), {id_: tuple(found) for id_, found in accuracies.items()}, tuple(same_seed), tuple(unreadable)
+    )
 
 
 def candidate_id(record: TrialRecord) -> str:

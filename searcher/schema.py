@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from bhvit.errors import InvalidInput, unknown_name
 
@@ -37,13 +37,17 @@ def lazily(cls: type[L], data: object, where: str, unread: Mapping[str, Callable
     """Like `from_mapping`, but the fields named in `unread` are built by these functions, later."""
     values = _values(cls, data, where, unread)
     instance = object.__new__(cls)
-    for name, f in _fields(cast(Any, cls)).items():
-        if name not in values and name not in unread:
-            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            values[name] = default
-    instance.__dict__.update(values, _unread=dict(unread))
-    with _placed(where):
-        getattr(instance, "__post_init__", lambda: None)()
+    fields = _fields(typing.cast(Any, cls))
+    if len(values) + len(unread) < len(fields):
+        for name, f in fields.items():
+            if name not in values and name not in unread:
+                default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+                values[name] = default
+    instance.__dict__.update(values, _unread=unread)
+    check = getattr(cls, "__post_init__", None)
+    if check is not None:
+        with _placed(where):
+            check(instance)
     return instance
 
 
@@ -63,22 +67,22 @@ def _values(cls: type, data: object, where: str, absent: Collection[str] = ()) -
     """Converted values of the keys in `data`; the fields in `absent` must not be among them."""
     if not isinstance(data, Mapping):
         raise InvalidInput(f"{where} must be a mapping of keys to values, but it is {data!r}.")
-    hints, fields = _hints(cls), _fields(cls)
-    for key in data:
-        if key not in fields or key in absent:
-            raise unknown_name(f"key in {where}:", key, fields)
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in data
-        and name not in absent
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    ]
+    exact, values = _exact(cls), {}
+    for key, value in data.items():
+        kind = type(value)
+        plain = kind in exact.get(key, ()) and key not in absent and (kind is not float or math.isfinite(value))
+        values[key] = value if plain else _converted(cls, key, value, where, absent)
+    missing = [name for name in _required(cls) if name not in values and name not in absent]
     if missing:
-        raise InvalidInput(f"{where} lacks {', '.join(missing)}; its keys are {', '.join(fields)}.")
-    prefix = "" if " " in where else f"{where}."
-    return {key: convert(hints[key], value, prefix + key) for key, value in data.items()}
+        raise InvalidInput(f"{where} lacks {', '.join(missing)}; its keys are {', '.join(_fields(cls))}.")
+    return values
+
+
+def _converted(cls: type, key: Any, value: object, where: str, absent: Collection[str]) -> Any:
+    """`value` as field `key` of `cls`; an error where there is no such field, or it must be absent."""
+    if key not in _fields(cls) or key in absent:
+        raise unknown_name(f"key in {where}:", key, _fields(cls))
+    return convert(_hints(cls)[key], value, key if " " in where else f"{where}.{key}")
 
 
 @contextmanager
@@ -98,6 +102,28 @@ def _hints(cls: Any) -> dict[str, Any]:
 @functools.cache
 def _fields(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     return {f.name: f for f in dataclasses.fields(cls) if f.init}
+
+
+@functools.cache
+def _required(cls: Any) -> tuple[str, ...]:
+    """The fields without a default."""
+    none = dataclasses.MISSING
+    return tuple(name for name, f in _fields(cls).items() if f.default is none and f.default_factory is none)
+
+
+@functools.cache
+def _exact(cls: Any) -> dict[str, tuple[type, ...]]:
+    """Field -> types of which a (finite) value is taken as it is: most values of most files need no closer look."""
+    return {name: tuple(filter(_simple, _options(_hints(cls)[name]))) for name in _fields(cls)}
+
+
+def _simple(kind: Any) -> bool:
+    whole = isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, Enum))
+    return kind in (*_PLAIN, float, type(None)) or whole
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if _origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
 @functools.cache
@@ -129,6 +155,8 @@ def convert(kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput(f"{where} must be a mapping, but it is {value!r}.")
         item = typing.get_args(kind)[1]
+        if item is Any and all(type(key) is str for key in value):
+            return dict(value)
         return {convert(str, k, f"a key of {where}"): convert(item, v, f"{where}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
         cls = typing.cast(type, kind)

@@ -9,6 +9,7 @@ from functools import cached_property
 from bhvit.errors import InvalidInput
 from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
+from searcher.front import COSTS, pareto_front
 from searcher.lock import Holder, holder_of
 from searcher.ranking import ranked
 from searcher.records import TrialRecord
@@ -30,8 +31,9 @@ class State(StrEnum):
 class StudySnapshot:
     """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
 
-    `space.budget` is another one than the study was run with where it is `resliced` (`under`). `status` is what is
-    being trained, None where nobody is at work.
+    `status` is what is being trained, None where nobody is at work. Where the trials are looked at under another
+    budget than they were run with (`under`), that one is `run_budget`, and `counted` the configurations within the
+    other, where somebody counted them.
     """
 
     folder: StudyFolder
@@ -40,17 +42,30 @@ class StudySnapshot:
     started: SearchStarted | None = None
     holder: Holder | None = None
     status: SearchStatus | None = None
-    resliced: bool = False
+    run_budget: Budget | None = None
+    counted: int | None = None
 
     @property
     def budget(self) -> Budget:
         """The limits that the trials are looked at under."""
         return self.space.budget
 
+    @property
+    def resliced(self) -> bool:
+        """Whether the budget is another one than the study was run with."""
+        return self.run_budget is not None
+
     @cached_property
     def ranked(self) -> list[TrialRecord]:
         """Trained trials within the budget, best first."""
         return ranked(self.records, self.budget)
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front in the study's objectives; where accuracy is the only one, against memory and OPs."""
+        objectives = self.space.search.objectives
+        unlimited = Budget()  # what is ranked is within the budget
+        return pareto_front(self.ranked, unlimited, objectives if len(objectives) > 1 else COSTS)
 
     @cached_property
     def trained_beyond(self) -> int:
@@ -59,8 +74,9 @@ class StudySnapshot:
 
     @cached_property
     def done(self) -> int:
-        """Trials that count against `planned`: trained within the budget, whatever came of it."""
-        return sum(r.outcome.finished and r.attempts > 0 and not self.budget.violations(r) for r in self.records)
+        """Trials that count against `planned`: trained within the budget of the run, whatever came of it."""
+        budget = self.run_budget or self.budget
+        return sum(r.outcome.finished and r.attempts > 0 and not budget.violations(r) for r in self.records)
 
     @property
     def planned(self) -> int:
@@ -69,8 +85,14 @@ class StudySnapshot:
 
     @property
     def feasible(self) -> int | None:
-        """Configurations within the budget of the last run, in a sample where the space is too large to enumerate."""
-        return None if self.started is None or self.resliced else self.started.feasible
+        """Configurations within the budget, in a sample where the space is too large to enumerate; None if unknown."""
+        return self.counted if self.resliced or self.started is None else self.started.feasible
+
+    @property
+    def goal(self) -> int:
+        """Trials after which the last run ends: those planned, or all configurations within its budget."""
+        started = self.started
+        return self.planned if started is None or started.sampled else min(self.planned, started.feasible)
 
     @property
     def state(self) -> State:
@@ -79,24 +101,21 @@ class StudySnapshot:
             return State.RUNNING
         if not self.records:
             return State.EMPTY
-        return State.DONE if self.done >= self.planned else State.INTERRUPTED
+        return State.DONE if self.done >= self.goal else State.INTERRUPTED
 
     def trial(self, number: int) -> TrialRecord:
         """The trial with this number; raises `InvalidInput` saying which numbers there are."""
         for record in self.records:
             if record.number == number:
                 return record
-        there = (
-            f"its trials are {self.records[0].number} to {self.records[-1].number}" if self.records else "it is empty"
-        )
-        raise InvalidInput(
-            f"{self.folder.path} must have the trial that is asked for, but it has no {number}; {there}."
-        )
+        numbers = [record.number for record in self.records]
+        there = f"its trials are {numbers[0]} to {numbers[-1]}" if numbers else "it has none yet"
+        raise InvalidInput(f"a trial must be one of {self.folder.path}, but there is no trial {number}; {there}.")
 
     def under(self, budget: BudgetSection) -> StudySnapshot:
         """The same trials looked at under another budget, without training any; what is feasible is not known then."""
         space = Space(self.space.name, replace(self.space.file, budget=budget))
-        return replace(self, space=space, resliced=True)
+        return replace(self, space=space, run_budget=self.run_budget or self.budget)
 
 
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:

@@ -191,7 +191,7 @@ class Space:
 
     def to_yaml(self) -> str:
         """`to_plain` as YAML."""
-        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
     def _check_unit_scale(self) -> None:
         given, scaled = self.base.embed_dims, self.base.scaled().embed_dims

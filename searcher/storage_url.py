@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,11 +64,13 @@ class Storage:
 
 
 def storage_from(text: str) -> Storage:
-    """The storage at a URL; raises `InvalidInput` where it is none of PostgreSQL's, without repeating it."""
+    """The storage at a URL; raises `InvalidInput` where it is none of PostgreSQL's, without repeating a password."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise InvalidInput(f"the storage must be a URL such as {EXAMPLE}, but it is none; correct it.") from None
+        raise InvalidInput(
+            f"the storage must be a URL such as {EXAMPLE}, but it is {_without_secrets(text)!r}; correct it."
+        ) from None
     if url.drivername.partition("+")[0] not in SCHEMES:
         raise InvalidInput(
             f"the storage must be a URL such as {EXAMPLE}, but its scheme is {url.drivername}; leave it out for an "
@@ -76,6 +79,11 @@ def storage_from(text: str) -> Storage:
     if not url.database:
         raise InvalidInput(f"the storage must name a database, as in {EXAMPLE}, but it names none; append /database.")
     return Storage(url)
+
+
+def _without_secrets(text: str) -> str:
+    """What was typed, without what may be a password in it: from a colon to the last @, and `password=`."""
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r":(?!//).*@", ":***@", text))
 
 
 @dataclass(frozen=True)

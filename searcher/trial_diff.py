@@ -9,6 +9,8 @@ from typing import Any
 from bhvit.cost import CostReport, LayerCost
 from bhvit.errors import InvalidInput
 from bhvit.precision import Precision
+from searcher.charts.chart import ACCURACY, Chart, Form, Role, Series
+from searcher.charts.curves import EPOCHS
 from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 
@@ -109,6 +111,19 @@ class TrialDiff:
         changes = (LayerChange(a, before.get(a), after.get(a)) for a in dict.fromkeys([*before, *after]))
         return tuple(change for change in changes if _facts(change.before) != _facts(change.after))
 
+    @property
+    def curves(self) -> Chart | None:
+        """Validation accuracy of both by epoch of phase 2; None where one has no epochs."""
+        series = []
+        for index, side in enumerate(self.sides):
+            metrics = side.record.metrics
+            epochs = [e for e in metrics.epochs if e.phase == "qat"] if metrics is not None else []
+            if not epochs:
+                return None
+            xs, ys = tuple(float(e.epoch) for e in epochs), tuple(e.accuracy for e in epochs)
+            series.append(Series(f"trial {side.record.number}", Role.RANK, xs, ys, Form.LINE, index=index))
+        return Chart("", EPOCHS, ACCURACY, tuple(series))
+
 
 def _facts(row: LayerCost | None) -> tuple[Any, ...] | None:
-    return row and (row.precision, row.memory_bytes, row.ops)
+    return None if row is None else (row.precision, row.memory_bytes, row.ops)

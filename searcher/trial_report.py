@@ -1,4 +1,4 @@
-"""All that is known of one trial: its place in the study, its curve, who trained it when, its files; no rich, no torch."""
+"""All that is known of one trial: place in the study, curve, who trained it when, files; no rich, no torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from bhvit.cost import CostReport
+from searcher.charts.chart import Chart
+from searcher.charts.curves import curves_chart, curves_figure
 from searcher.events import EpochFinished, TrialEvent, TrialFinished, TrialStarted, WorkerLost, events_of_trial
 from searcher.file_checks import parents_of
-from searcher.front import pareto_front
 from searcher.records import EpochRecord, Evaluation, Outcome, TrialRecord
 from searcher.snapshot import State, StudySnapshot
 from searcher.status import WorkerStatus
 
-FRONT = ("accuracy", "memory", "ops")  # what a trial's place on the Pareto front is judged by
 CRASH_FILE = "crash.txt"
 
 
@@ -94,13 +94,18 @@ class TrialReport:
         """The trial that is ranked just before it."""
         return None if self.rank is None or self.rank == 1 else self.snapshot.ranked[self.rank - 2]
 
-    @cached_property
+    @property
     def on_front(self) -> bool:
-        """Whether no trial within the budget is as accurate, as small and as fast, and better in one of these."""
-        if self.rank is None:
-            return False
-        better = self.snapshot.ranked[: self.rank]
-        return any(r is self.record for r in pareto_front(better, self.snapshot.budget, FRONT))
+        """Whether it is on the study's Pareto front."""
+        return any(record is self.record for record in self.snapshot.front)
+
+    @cached_property
+    def curves(self) -> Chart | None:
+        """Validation accuracy by epoch in both phases, so far where it is under way; None before the first epoch."""
+        if self.record.metrics is not None:
+            panels = curves_figure(self.snapshot, [self.record]).panels
+            return next((replace(panel, title="") for panel in panels if isinstance(panel, Chart)), None)
+        return curves_chart(self.epochs, title="") if self.epochs else None
 
     @cached_property
     def parent_trial(self) -> int | None:
@@ -148,7 +153,7 @@ def trial_report(snapshot: StudySnapshot, number: int) -> TrialReport:
         tuple(_attempts(events, running=snapshot.state is State.RUNNING and record.outcome is Outcome.RUNNING)),
         epochs,
         _files(place),
-        tuple(file for folder in parents_of(snapshot.folder, [record]) for file in _files(folder)),
+        tuple(file for folder in parents_of(snapshot.folder, [record]) for file in _files(_from_here(folder))),
         snapshot.folder.test_result(record),
         crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else "",
     )
@@ -174,6 +179,12 @@ def _attempts(events: Sequence[tuple[float, TrialEvent]], running: bool) -> Iter
         last = time
     if attempt is not None:
         yield attempt if running else replace(attempt, ended=last, end="the search was killed")
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder relative to where the user is, where it is below that."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _files(folder: Path) -> tuple[tuple[Path, int], ...]:

@@ -7,10 +7,11 @@ Grammar, loosest first:
     factor     = "not" factor | "(" condition ")" | comparison
     comparison = FIELD ( == | = | != | < | <= | > | >= ) VALUE
 
-FIELD is what `TrialFields.named` knows. Where it is a glob over several layers or widths, every one of them must satisfy
-the comparison; so `not downsample*==fp16` means that at least one is something else. VALUE is a number with a unit or
-per cent sign where the field has one, a precision (ordered by bits), or words, quoted where they hold an operator or a
-keyword; words can be globs. A trial that has no such value (the accuracy of one that failed) satisfies no comparison.
+FIELD is what `TrialFields.named` knows. Where it is a glob over several layers or widths, every one of them must
+satisfy the comparison; so `not downsample*==fp16` means that at least one is something else. VALUE is a number with a
+unit or per cent sign where the field has one, a precision (ordered by bits), or words, quoted where they hold an
+operator or a keyword; words can be globs. A trial that has no such value (the accuracy of one that failed) satisfies no
+comparison.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from searcher.cli import GROUPS
+
 TORCH_FREE = [
     "bhvit",
     "searcher.cli",
@@ -22,8 +24,8 @@ TORCH_FREE = [
     "searcher.commands.reproduce",
 ]
 LIGHT = [
-    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "show", "evaluate", "teacher")),
-    "searcher.commands.watch",
+    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "evaluate", "teacher", "completion")),
+    *(f"searcher.commands.{name}" for name in GROUPS["look"]),
     "searcher.preflight",
     "searcher.teacher_file",
 ]
@@ -39,11 +41,13 @@ def test_torch_is_not_loaded(module: str) -> None:
     assert not {"torch", "timm", "torchvision"} & modules_after_importing(module)
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_optuna_is_not_loaded_by_what_only_reads(module: str) -> None:
+@pytest.mark.parametrize("module", [*LIGHT, "searcher.commands.search", "searcher.commands.doctor"])
+def test_optuna_is_not_loaded_by_what_only_reads_nor_for_help(module: str) -> None:
     assert "optuna" not in modules_after_importing(module)
 
 
-@pytest.mark.parametrize("module", ["bhvit", "searcher.space", "searcher.records", "searcher.coordinator"])
+@pytest.mark.parametrize(
+    "module", ["bhvit", "searcher.space", "searcher.records", "searcher.coordinator", "searcher.listing"]
+)
 def test_rich_stays_in_views_and_commands(module: str) -> None:
     assert "rich" not in modules_after_importing(module)

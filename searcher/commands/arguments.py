@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
@@ -60,12 +60,35 @@ def changed_budget(section: BudgetSection, text: str) -> BudgetSection:
     return from_mapping(BudgetSection, {**asdict(section), **limits}, "--budget")
 
 
+def within_budget(space: Space, text: str | None) -> Space:
+    """`space` with the limits in `text` (`changed_budget`); itself without."""
+    if text is None:
+        return space
+    return Space(space.name, replace(space.file, budget=changed_budget(space.file.budget, text)))
+
+
+def add_budget_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--budget LIMITS`."""
+    parser.add_argument(
+        "--budget",
+        metavar="LIMITS",
+        help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
+    )
+
+
 def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:
     """`text` split at its first equals sign."""
     key, sign, value = text.partition("=")
     if not (key and sign and value):
         raise InvalidInput(f"{flag} takes {form}, but it is {text!r}.")
     return key.strip(), value.strip()
+
+
+def count(text: str) -> int:
+    """A whole number of the command line, at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but it is {text!r}")
+    return int(text)
 
 
 def number(text: str) -> float:

@@ -3,9 +3,9 @@
 The candidate is given by flags, or by a space file with --set for its variables.
 
 Examples:
-  searcher cost --preset tiny --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
+  searcher cost --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
   searcher cost --preset tiny --precision fp32 --accounting complete
-  searcher cost search_spaces/demo.yaml --set hidden=2 --set 'downsample*=fp16' --json
+  searcher cost search_spaces/demo.yaml --set 'down*=fp16' --json
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Two trials: what differs in widths, precision layer by layer, cost and result.
+"""Two trials: what differs in widths, precision by layer, cost and result.
 
-The second trial is of the same study, or of another one that --with names. Reads only, also while a search runs.
+The second trial is of the same study, or of another one that --with names.
+Reads only, also while a search runs.
 
 Examples:
   searcher diff runs/demo 3 4

@@ -18,7 +18,6 @@ import argparse
 
 from searcher.commands.arguments import add_storage_argument
 from searcher.commands.studies import add_study_arguments, study_of
-from searcher.doctor import examine, mend
 from searcher.findings import Verdict
 from searcher.views.console import console, print_json
 from searcher.views.doctor import doctor_view
@@ -34,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, mend where asked, and print."""
+    from searcher.doctor import examine, mend  # optuna takes a quarter second to load: not for --help
+
     folder = study_of(args)
     findings = (mend if args.fix else examine)(folder, args.storage)
     healthy = all(finding.verdict is not Verdict.WRONG for finding in findings)

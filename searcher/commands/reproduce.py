@@ -1,14 +1,16 @@
-"""The thesis' tables: train (or resume) every row with every seed, print the result beside the published figures.
+r"""The thesis' tables: train (or resume) every row with every seed, print the result beside the published figures.
 
 TABLE is table3 (width against precision), table4 (hidden against intermediate width, both orders of adding them, and
 hidden alone at the OPs of intermediate alone) or width-sweep. A model that several rows or tables have is trained once
 for the same setting and seed, and so is its full-precision parent. Runs are studies: the same command continues them.
 
 Examples:
-  searcher reproduce table3 --dry-run                          # the plan, and how long it takes here
-  searcher reproduce table3 --data oxford_iiit_pet:data --test # the published setting: a GPU and weeks
-  searcher reproduce table4 --data trashnet_mini --recipe demo --model search_spaces/demo.yaml --factor 2 --seeds 2
-  searcher reproduce table3 --recipe pets_short --model search_spaces/pets_short.yaml --epochs 12+8 --rows fp,w1,w2
+  searcher reproduce table3 --dry-run   # the plan, and how long it takes
+  searcher reproduce table3 --data oxford_iiit_pet:data --test  # GPU, weeks
+  searcher reproduce table4 --data trashnet_mini --recipe demo \
+      --model search_spaces/demo.yaml --factor 2 --seeds 2
+  searcher reproduce table3 --recipe pets_short --epochs 12+8 \
+      --model search_spaces/pets_short.yaml --rows fp,w1,w2
   searcher reproduce table4 --report --format latex --out table4.tex
 """
 
@@ -26,7 +28,7 @@ from searcher.commands.setting import add_setting, rows_from, setting_from
 from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
 from searcher.executors.processes import WorkerPool
-from searcher.files import write_text
+from searcher.files import require_writable, write_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
@@ -97,8 +99,8 @@ def _check_output(args: argparse.Namespace) -> None:
         raise InvalidInput(
             f"--format {args.format} needs --report or --out FILE, because training prints its progress; add one."
         )
-    if args.out is not None and args.out.is_dir():
-        raise InvalidInput(f"--out must be a file, but {args.out} is a folder; add a file name.")
+    if args.out is not None:
+        require_writable(args.out)
 
 
 def _check_trainable(setting: Setting, run: Run, args: argparse.Namespace) -> None:

@@ -9,10 +9,10 @@ Examples:
   searcher search search_spaces/demo.yaml --trials 20
   searcher search search_spaces/pets_tiny.yaml --device cuda --study pets-seed0
   searcher search search_spaces/pets_tiny.yaml --device cuda --processes 4
-  searcher search search_spaces/pets_tiny.yaml --workers 4 --devices cuda:0,cuda:1
+  searcher search search_spaces/demo.yaml --workers 2 --devices cuda:0,cuda:1
   searcher search search_spaces/demo.yaml --budget memory=0.2,ops=4M
-  searcher search search_spaces/pets_tiny.yaml --executor ray --address auto --workers 8 --gpus-per-trial 0.5
-  searcher search search_spaces/demo.yaml --storage postgresql://me@server/studies
+  searcher search search_spaces/demo.yaml --executor ray --address auto
+  searcher search search_spaces/demo.yaml --storage postgresql://me@host/nas
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ import argparse
 from dataclasses import replace
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import add_storage_argument, changed_budget
+from searcher.commands.arguments import add_budget_argument, add_storage_argument, within_budget
 from searcher.commands.executors import add_executor_arguments, check_executor
 from searcher.commands.program import program
 from searcher.commands.running import add_run_arguments, exit_code, places, run_study
 from searcher.coordinator import Ended
 from searcher.feasible import profile
-from searcher.ranking import ranked
+from searcher.snapshot import StudySnapshot
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
+from searcher.trial_fields import TrialFields
 from searcher.views.console import console
 from searcher.views.leaderboard import leaderboard
 from searcher.views.space import space_view
-from searcher.views.study import next_commands, study_view
+from searcher.views.study import ended_view, next_commands
+
+ANSWERS = 5  # trials of an earlier budget that are shown before a search under another
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="space file")
     parser.add_argument("--trials", type=int, metavar="N", help="trials in all (default: the space file's)")
-    parser.add_argument(
-        "--budget",
-        metavar="LIMITS",
-        help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
-    )
+    add_budget_argument(parser)
     add_storage_argument(parser)
     add_run_arguments(parser)
     add_executor_arguments(parser)
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     folder = StudyFolder(args.runs / (args.study or space.name))
     _answer_first(folder, space)
     summary = run_study(space, folder.path, args.device, args.trials, processes=args.processes, args=args)
-    out.print(study_view(folder, space, summary.records, top=None))
+    out.print(ended_view(folder, space, summary.records))
     out.print()
     if summary.ended is not Ended.INTERRUPTED:
         out.print("Next:")
@@ -88,12 +87,10 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 def _asked_for(space: Space, args: argparse.Namespace) -> Space:
     """The space with what the command line changes of it."""
-    file = space.file
-    if args.budget is not None:
-        file = replace(file, budget=changed_budget(file.budget, args.budget))
-    if args.workers is not None:
-        file = replace(file, search=replace(file.search, workers=args.workers))
-    return space if file is space.file else Space(space.name, file)
+    space = within_budget(space, args.budget)
+    if args.workers is None:
+        return space
+    return Space(space.name, replace(space.file, search=replace(space.search, workers=args.workers)))
 
 
 def _answer_first(folder: StudyFolder, space: Space) -> None:
@@ -101,9 +98,9 @@ def _answer_first(folder: StudyFolder, space: Space) -> None:
     stored = folder.stored_space()
     if stored is None or stored.budget == space.budget:
         return
-    known = ranked(folder.records(), space.budget)
-    if known:
+    known = StudySnapshot(folder, space, tuple(folder.records()))
+    if known.ranked:
         out = console()
         out.print("The best of the finished trials within this budget, before any training for it:", style="bold")
-        out.print(leaderboard(known, space.budget, top=5))
+        out.print(leaderboard(known, TrialFields(space), known.ranked[:ANSWERS]))
         out.print()

@@ -7,11 +7,15 @@ variable of the space together. Quantizer scales and batch norm's statistics are
 and accuracy are those on validation images. Measurements are kept beside the parent: nothing is measured twice, and an
 interrupted command goes on.
 
+--budget asks for the configuration to train first within other limits. Layers whose precision the space does not choose
+are marked as fixed.
+
 What phase 2 makes up for is not seen here: take the order of the layers, not the amounts.
 
 Examples:
   searcher sensitivity search_spaces/demo.yaml
   searcher sensitivity search_spaces/demo.yaml --set hidden=2 --batches 8
+  searcher sensitivity search_spaces/demo.yaml --budget memory=0.3
   searcher sensitivity search_spaces/demo.yaml --json
 """
 
@@ -22,7 +26,7 @@ import argparse
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import WARM_STARTS
-from searcher.commands.arguments import add_settings, chosen
+from searcher.commands.arguments import add_budget_argument, add_settings, chosen, within_budget
 from searcher.commands.running import check_device
 from searcher.commands.studies import add_runs_argument
 from searcher.feasible import feasible_set
@@ -42,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="space file")
     add_settings(parser)
+    add_budget_argument(parser)
     parser.add_argument(
         "--batches",
         type=int,
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Train the parent where it is absent, measure what has not been measured, print the table."""
     if args.batches < 1:
         raise InvalidInput(f"--batches must be at least 1, but it is {args.batches}.")
-    space = load_space(args.file)
+    space = within_budget(load_space(args.file), args.budget)
     choices = chosen(space, args.settings)
     candidate = space.candidate(choices)
     check_trainable(space)

@@ -1,4 +1,4 @@
-"""Fine-tune a teacher on the data set of a space file, or continue it: the same command goes on where it was stopped.
+r"""Fine-tune a teacher on the data set of a space file, or continue it: the same command goes on where it was stopped.
 
 FILE gives data set, classes and image size; its recipe is that of the students and is not looked at. The teacher is a
 timm model and starts from timm's pretrained weights, from those of --checkpoint (a head of another number of classes
@@ -6,13 +6,16 @@ is replaced), or from random ones with --scratch. Every finished epoch is kept. 
 carries what it was trained on: a space uses it with `recipe: {base: pets, teacher: PATH}`, and one with other classes,
 or whose test images the teacher has learned, is refused.
 
---recipe is `pets`, the published one (50 epochs, batch 256), or a YAML file such as
+--recipe is `pets`, the published one (50 epochs, batch 256), or a YAML file such as this:
+
   {base: pets, batch_size: 32, phase: {epochs: 20, learning_rate: 0.0003}}
 
 Examples:
   searcher teacher search_spaces/pets_tiny.yaml --device cuda
-  searcher teacher search_spaces/pets_tiny.yaml --checkpoint deit_tiny_patch16_224.safetensors
-  searcher teacher search_spaces/demo.yaml --model resnet18 --scratch --batch-size 32 --out teachers/demo.safetensors
+  searcher teacher search_spaces/pets_tiny.yaml \
+      --checkpoint deit_tiny_patch16_224.safetensors
+  searcher teacher search_spaces/demo.yaml --model resnet18 --scratch \
+      --batch-size 32 --out teachers/demo.safetensors
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fine-tune, then print the accuracy and how to use the file."""
+    r"""Fine-tune, then print the accuracy and how to use the file."""
     space = load_space(args.file)
     if space.data is None:
         raise InvalidInput(f"{args.file}: a teacher needs a data set, but the space lacks data; add it.")

@@ -4,7 +4,7 @@ The candidate is trained whatever it costs, to its last epoch, from the full-pre
 Continues where it was interrupted.
 
 Examples:
-  searcher train search_spaces/demo.yaml --set hidden=2 --set 'downsample*=fp16'
+  searcher train search_spaces/demo.yaml --set hidden=2 --set 'down*=fp16'
   searcher train one_candidate.yaml --device cuda
 """
 
@@ -21,7 +21,7 @@ from searcher.study_folder import StudyFolder
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
 from searcher.views.cost import footer
-from searcher.views.study import study_view
+from searcher.views.study import ended_view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     out = console()
     _announce(space)
     summary = run_study(space, folder.path, args.device, processes=args.processes)
-    out.print(study_view(folder, space, summary.records, top=None))
+    out.print(ended_view(folder, space, summary.records))
     return exit_code(summary)
 
 

@@ -1,6 +1,7 @@
-"""One trial: its precisions layer by layer, cost and budget, curves, history, files, and how to train it again.
+"""One trial: precisions layer by layer, cost and budget, curves, history, files.
 
-Reads only, also while the search runs.
+Ends with the commands that train it again and that look at it further. Reads
+only, also while the search runs.
 
 Examples:
   searcher trial runs/demo 3
@@ -12,31 +13,28 @@ from __future__ import annotations
 
 import argparse
 
-from searcher.commands.arguments import changed_budget
 from searcher.commands.program import program
+from searcher.commands.selecting import add_budget_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import snapshot_of
 from searcher.trial_report import trial_report
 from searcher.views.console import console, print_json
-from searcher.views.trial import trial_json, trial_view
+from searcher.views.trial import report_json, trial_view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
     parser.add_argument("trial", metavar="TRIAL", type=int, help="number of the trial")
-    parser.add_argument("--budget", metavar="LIMITS", help="judge it by other limits: memory=0.5,ops=300M")
+    add_budget_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the trial."""
-    snapshot = snapshot_of(study_of(args))
-    if args.budget is not None:
-        snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
-    report = trial_report(snapshot, args.trial)
+    report = trial_report(sliced(snapshot_of(study_of(args)), args), args.trial)
     if args.json:
-        print_json("trial", trial_json(report))
+        print_json("trial", report_json(report))
     else:
         console().print(trial_view(report, program()))
     return 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from bhvit.precision import Precision
 from searcher.candidate import Candidate
 from searcher.precision_groups import grouped
-
-T = TypeVar("T", bound=Hashable)
 
 
 def widths_text(candidate: Candidate) -> str:
@@ -43,24 +41,3 @@ def precision_text(layers: Mapping[str, Precision]) -> str:
     """
     default, groups = grouped(layers)
     return ", ".join([default.name, *(f"{group.name} {group.precision}" for group in groups)])
-
-
-def uniform_groups(layers: Mapping[str, T]) -> Iterator[tuple[str, T]]:
-    """The values of all layers by the largest groups that share one: a kind of layer, a kind in a stage, a layer.
-
-    `downsample`, `mlp`; `stage2.attention`; `stage2.block0.attention`.
-    """
-    kinds: dict[str, dict[str, T]] = {}
-    for address, value in layers.items():
-        kinds.setdefault(address.rsplit(".", 1)[-1].rstrip("0123456789"), {})[address] = value
-    for kind, members in kinds.items():
-        if len(set(members.values())) == 1:
-            yield kind, next(iter(members.values()))
-            continue
-        stages: dict[str, dict[str, T]] = {}
-        for address, value in members.items():
-            stage, inside, _ = address.partition(".")
-            stages.setdefault(f"{stage}.{kind}" if inside else stage, {})[address] = value
-        for name, blocks in stages.items():
-            same = len(set(blocks.values())) == 1
-            yield from [(name, next(iter(blocks.values())))] if same else blocks.items()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
-PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this
+PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this, and charts are as wide
 
 
 def console(error: bool = False) -> Console:
@@ -66,6 +68,36 @@ def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
     return result
 
 
+def plain_rows(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Collection[int] = ()) -> Text:
+    """A table for a pipe, one row a line however long it is; the columns in `figures` are justified to the right.
+
+    An empty cell is `-`, so that every row has the same columns.
+    """
+    lines = [list(head), *([cell or "-" for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+    def padded(column: int, cell: str) -> str:
+        space = " " * (widths[column] - cell_len(cell))
+        return space + cell if column in figures else cell + space
+
+    return Text("\n".join("  ".join(padded(i, cell) for i, cell in enumerate(line)).rstrip() for line in lines))
+
+
 def print_json(view: str, data: Mapping[str, Any]) -> None:
-    """Write what the command `view` shows to standard output as indented JSON, with the version of its form."""
-    print(json.dumps({"view": view, "schema": JSON_SCHEMA, **data}, indent=1, allow_nan=False))
+    """Write what the command `view` shows to standard output as JSON, with the version of its form.
+
+    A line a key, and in lists of mappings, such as trials, a line an item: grep finds one, and thousands are fast.
+    """
+    lines = [f" {json.dumps(key)}: {_json(value)}" for key, value in stamped(view, data).items()]
+    print("{\n" + ",\n".join(lines) + "\n}")
+
+
+def stamped(view: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the view that it is of, and the version of its form."""
+    return {"view": view, "schema": JSON_SCHEMA, **data}
+
+
+def _json(value: Any) -> str:
+    if not (isinstance(value, list | tuple) and value and isinstance(value[0], Mapping)):
+        return json.dumps(value, allow_nan=False)
+    return "[\n" + ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in value) + "\n ]"

@@ -112,7 +112,7 @@ def footer(candidate: Candidate, report: CostReport) -> Iterator[str]:
     if report.accounting == "reported":
         yield (
             f"Not counted (accounting: reported): {size_text(total.complete_bytes - total.weight_bytes)} of other "
-            f"parameters, {count_text(total.elementwise_ops)} element-wise operations (accounting complete counts them)."
+            f"parameters, {count_text(total.elementwise_ops)} element-wise operations (complete accounting does)."
         )
     else:
         yield (

@@ -10,14 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import LayerCost
+from searcher.plain import trial_json
+from searcher.precision_groups import uniform_groups
 from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
-from searcher.views.candidate import uniform_groups
+from searcher.views.chart_text import chart_text
 from searcher.views.console import table
+from searcher.views.layout import Beside, section
 from searcher.views.marks import OUTCOMES
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import change_map, precision_legend
-from searcher.views.trial import section
 
 SHAPE_NAMES = {
     "embed_dim": "C (embedding)",
@@ -30,13 +32,12 @@ SHAPE_NAMES = {
 
 def diff_view(diff: TrialDiff) -> RenderableType:
     """Everything that differs."""
+    curves = section("Learning curves of phase 2", chart_text(diff.curves, height=8)) if diff.curves else ()
+    heading = f"Cost of the layers that differ ({diff.accounting} accounting)"
     return Group(
         _title(diff),
-        "",
-        _figures(diff),
-        *section("Architecture", _shapes(diff)),
-        *section("Precision", _words(diff), *_map(diff)),
-        *section(f"Cost of the layers that differ ({diff.accounting} accounting)", _layers(diff)),
+        Beside(("", _figures(diff), *section("Architecture", _shapes(diff))), curves),
+        Beside(section("Precision", _words(diff), *_map(diff)), section(heading, _layers(diff))),
         "",
         Text("One training of each: another seed moves Top-1 as well.", style="dim"),
     )
@@ -67,26 +68,11 @@ def diff_json(diff: TrialDiff) -> dict[str, Any]:
 
 
 def _side_json(side: Side) -> dict[str, Any]:
-    record, metrics = side.record, side.record.metrics
-    return {
-        "study": str(side.snapshot.folder.path),
-        "trial": record.number,
-        "name": record.name,
-        "outcome": record.outcome.value,
-        "choices": record.choices,
-        "accuracy": metrics and metrics.accuracy,
-        "parent_accuracy": metrics and metrics.parent_accuracy,
-        "best_epoch": metrics and metrics.best_epoch,
-        "seconds": metrics and metrics.seconds,
-        "memory_bytes": record.memory_bytes,
-        "ops": record.ops,
-        "budget_share": side.shares,
-        "attempts": record.attempts,
-    }
+    return {"study": str(side.snapshot.folder.path), **trial_json(side.record, side.snapshot.budget)}
 
 
 def _layer_json(row: LayerCost | None) -> dict[str, Any] | None:
-    return row and {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
+    return None if row is None else {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
 
 
 def _title(diff: TrialDiff) -> Text:
@@ -151,7 +137,7 @@ def _shapes(diff: TrialDiff) -> RenderableType:
     rows = [(name, before.get(name), after.get(name)) for name in factors if before.get(name) != after.get(name)]
     rows += [(SHAPE_NAMES.get(name, name), *values) for name, *values in diff.shapes]
     if not rows:
-        return "the same in everything but precision"
+        return "the same"
     result = table("", *(f"trial {side.record.number}" for side in diff.sides))
     for name, *values in rows:
         result.add_row(name, *map(_value_text, values))
@@ -159,16 +145,17 @@ def _shapes(diff: TrialDiff) -> RenderableType:
 
 
 def _words(diff: TrialDiff) -> str:
-    """How many layers differ, and which, by the largest groups that changed alike."""
-    changed = sum(before != after for before, after in diff.precisions.values())
-    if not changed:
-        return f"all {len(diff.precisions)} layers have the same precision"
-    groups = [
-        f"{name} {pair[0] or 'absent'} > {pair[1] or 'absent'}"
-        for name, pair in uniform_groups(diff.precisions)
-        if pair[0] != pair[1]
-    ]
-    return f"{changed} of {len(diff.precisions)} layers differ: {', '.join(groups)}"
+    """How many layers differ, which, by the largest groups that changed alike, and which only one network has."""
+    shared = {address: pair for address, pair in diff.precisions.items() if None not in pair}
+    changed = sum(before != after for before, after in shared.values())
+    groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
+    names = ", ".join(f"{name} {before}>{after}" for name, before, after in groups if before != after)
+    count = len(shared)
+    parts = [f"{changed} of {count} layers differ: {names}" if changed else f"the same in all {count} layers"]
+    for side, other in (diff.sides, diff.sides[::-1]):
+        alone = len(side.layers.keys() - other.layers.keys())
+        parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []
+    return "; ".join(parts)
 
 
 def _map(diff: TrialDiff) -> Iterator[RenderableType]:
@@ -206,7 +193,7 @@ def _cost_figures(change: LayerChange) -> tuple[str, str, str, str]:
 
 def _precisions_text(change: LayerChange) -> str:
     names = ["absent" if row is None else row.precision.name for row in (change.before, change.after)]
-    return names[0] if names[0] == names[1] else " > ".join(names)
+    return names[0] if names[0] == names[1] else ">".join(names)
 
 
 def _is_factor(choice: Any) -> bool:

@@ -17,10 +17,13 @@ STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "bold red"
 
 def doctor_view(study: Path, findings: Sequence[Finding]) -> RenderableType:
     """A table of the findings, and what to do about them."""
+    head = Text.assemble((str(study), "bold"), f": {_summary(findings)}")
+    if not sys.stdout.isatty():  # one line each, as long as it is
+        return Group(head, *(Text(f"{f.check:<11} {f.verdict:<6} {_text(f)}") for f in findings))
     result = table("check", "verdict", "finding")
     for finding in findings:
         result.add_row(finding.check, Text(finding.verdict, style=STYLES[finding.verdict]), _text(finding))
-    return Group(Text.assemble((str(study), "bold"), f": {_summary(findings)}"), "", result)
+    return Group(head, "", result)
 
 
 def _text(finding: Finding) -> Text:

@@ -7,18 +7,8 @@ import io
 import json
 
 from searcher.reproduction_report import COLUMNS, Report
+from searcher.views.latex import PACKAGES, escaped, tabular
 from searcher.views.reproduction import cells, columns, pair_cells, pair_columns, pair_label
-
-_LATEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
 
 
 def as_csv(report: Report) -> str:
@@ -56,20 +46,9 @@ def as_json(report: Report) -> str:
 def as_latex(report: Report) -> str:
     """Two tabulars with booktabs rules and the footnotes below; needs the package booktabs."""
     models = [[r.row.label, *cells(report, r)] for r in report.results]
-    parts = [_tabular(["model", *columns(report)], models)]
+    parts = [tabular(["model", *columns(report)], models)]
     if report.comparisons:
         pairs = [[pair_label(report, *pair), *pair_cells(report, *pair)] for pair in report.comparisons]
-        parts.append(_tabular(["difference, points", *pair_columns(report)], pairs))
+        parts.append(tabular(["difference, points", *pair_columns(report)], pairs))
     parts.append("\n".join(rf"\par\footnotesize {escaped(note)}" for note in (*report.failures, *report.notes)))
-    return "% needs \\usepackage{booktabs}\n" + "\n\\medskip\n\n".join(parts) + "\n"
-
-
-def escaped(text: str) -> str:
-    """`text` with everything that LaTeX would read as a command made printable."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def _tabular(head: list[str], rows: list[list[str]]) -> str:
-    lines = [" & ".join(map(escaped, row)) + r" \\" for row in (head, *rows)]
-    begin, end = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end, ""])
+    return PACKAGES + "\n\\medskip\n\n".join(parts) + "\n"

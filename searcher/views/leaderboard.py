@@ -1,79 +1,205 @@
-"""The table a search ends with: trials ranked by accuracy, with what they cost and how much of the budget that is."""
+"""The table of trials: as many columns as fit, the best and the Pareto front marked, precisions as a strip."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
 
-from searcher.budget import Budget
-from searcher.ranking import metrics_of, ranked
+from bhvit.errors import InvalidInput, unknown_name
+from searcher.measures import WORD, Measure
 from searcher.records import Outcome, TrialRecord
-from searcher.views.candidate import factor_text, precision_text
+from searcher.snapshot import StudySnapshot
+from searcher.trial_fields import NOTHING, TrialFields
+from searcher.variables import Kind
+from searcher.views import marks
+from searcher.views.candidate import precision_text
 from searcher.views.console import table
-from searcher.views.numbers import count_text, size_text
+from searcher.views.strip import strip_heading, strip_note, strip_text
 
-STOPPED_MARK = "~"  # beside an accuracy of a trial that its learning curve stopped
+GAP = 2  # columns between two columns of a table
+ROOMY = 160  # columns of a terminal from which precisions are said in words too
+SPECIAL = {
+    "mark": "best (★) and Pareto front (◆)",
+    "rank": "place in the list",
+    "bits": "precisions as a strip of weight bits",
+    "precision": "precisions in words",
+}
+_ORDER = (
+    *("mark", "rank", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
+    *("memory", "memory_share", "ops", "ops_share", "precision"),
+)
+_GIVEN_UP = ("precision", "rank", "ops_share", "memory_share", "parent_accuracy", "intermediate", "hidden")  # in turn
 
 
-def leaderboard(records: Sequence[TrialRecord], budget: Budget, top: int | None = None) -> Table:
-    """Rank, trial, widths, precision, accuracy, memory, OPs and share of the budget; all of them, or the `top` best."""
-    right = [(name, "right") for name in ("hidden", "MLP")]
-    result = table(("#", "right"), ("trial", "right"), *right, "precision", *_figure_columns(budget))
-    for rank, record in enumerate(ranked(records, budget)[:top], 1):
-        result.add_row(
-            str(rank),
-            str(record.number),
-            factor_text(record.choices, "hidden"),
-            factor_text(record.choices, "intermediate"),
-            precision_text(record.candidate.layers),
-            *_figures(record, budget),
-            style="bold" if rank == 1 else None,
-        )
+@dataclass(frozen=True)
+class Column:
+    """One column: heading, whether it holds figures, and a cell a row."""
+
+    name: str
+    heading: str
+    figures: bool
+    cells: tuple[Text, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that it needs."""
+        return max(len(self.heading), *(cell.cell_len for cell in self.cells), 0)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Rows of `records`, in their order, with the columns that are asked for or that fit.
+
+    `best` and `front` are the numbers of the trials to mark. Below the table stand `more`, a line on rows that are not
+    in it, and (`noted`) what a reader of the columns must know.
+    """
+
+    records: Sequence[TrialRecord]
+    fields: TrialFields
+    columns: Sequence[str] | None = None
+    best: int | None = None
+    front: Collection[int] = field(default_factory=frozenset)
+    more: str = ""
+    noted: bool = True
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        plain = not sys.stdout.isatty()
+        if self.columns is not None:
+            chosen = [self.column(name, plain) for name in self.columns]
+        else:
+            chosen = [self.column(name, plain) for name in self.default_columns(options.max_width, plain)]
+            for name in _GIVEN_UP:
+                if plain or _width(chosen) <= options.max_width:
+                    break
+                chosen = [column for column in chosen if column.name != name]
+        result = table(*((column.heading, "right" if column.figures else "left") for column in chosen))
+        for row, record in enumerate(self.records):
+            cells = [column.cells[row] for column in chosen]
+            result.add_row(*cells, style="bold" if record.number == self.best else None)
+        yield result
+        if self.more:
+            yield Text(self.more, style="dim")
+        if self.noted:
+            yield from (Text(line, style="dim") for line in ("", *self.notes({column.name for column in chosen})))
+
+    def column(self, name: str, plain: bool) -> Column:
+        """The column `name`: a field's, or one of `SPECIAL`; `plain` for a pipe, where no cell is empty."""
+        if name not in SPECIAL:
+            found = self.fields.named(name, "column")
+            numeric = found.measure is not WORD
+            texts = [_marked(record, name, found.text(record)) for record in self.records]
+            cells = [_one_word(text, found.measure) if plain else text for text in texts]
+            heading = found.heading.replace(" ", "") if plain else found.heading
+            return Column(name, heading, numeric, tuple(map(Text, cells)))
+        addresses = self.fields.space.base.addresses
+        headings = {"mark": "", "rank": "#", "bits": strip_heading(addresses)}
+        heading = name if plain else headings.get(name, name)
+        cells_of = {"mark": self._marks, "rank": self._ranks, "bits": self._strips, "precision": self._words}[name]
+        return Column(name, heading, name == "rank", tuple(cells_of(plain)))
+
+    def default_columns(self, width: int = 0, plain: bool = False) -> list[str]:
+        """Columns worth having where there is room."""
+        variables = self.fields.space.variables
+        unasked = {str(kind) for kind in Kind if not any(v.kind is kind for v in variables)}
+        if str(Kind.PRECISION) in unasked:
+            unasked.add("bits")
+        if plain or width < ROOMY:
+            unasked.add("precision")
+        unasked |= {f"{q}_share" for q in ("memory", "ops") if q not in self.fields.space.budget.limits}
+        unasked |= {"mean", "sd", "seeds"} - set(self.fields.names)
+        return [name for name in _ORDER if name not in unasked]
+
+    def notes(self, shown: Collection[str]) -> Iterator[str]:
+        """What a reader of these columns must know."""
+        said = []
+        if "mark" in shown:
+            said = [f"{marks.BEST.character} best within the budget", f"{marks.FRONT.character} on the Pareto front"]
+        if {"accuracy", "final_accuracy"} & set(shown) and any(r.outcome is Outcome.STOPPED for r in self.records):
+            said.append(f"{marks.OUTCOMES[Outcome.STOPPED].character} stopped early by its learning curve")
+        if said:
+            yield f"{', '.join(said)}."
+        told = {
+            "accuracy": "Top-1 on the validation split",
+            "parent_accuracy": "FP: full-precision parent of equal widths",
+            "memory_share": "share of the limit",
+        }
+        if parts := [text for name, text in told.items() if name in shown]:
+            yield f"{'; '.join(parts)}."
+        if "bits" in shown:
+            yield strip_note(self.fields.space.base.addresses)
+
+    def _marks(self, plain: bool) -> Iterator[Text]:
+        for record in self.records:
+            if record.number == self.best:
+                yield marks.BEST.text()
+            elif record.number in self.front:
+                yield marks.FRONT.text()
+            elif not record.outcome.trained:
+                yield marks.OUTCOMES[record.outcome].text()
+            else:
+                yield Text(NOTHING if plain else "")
+
+    def _ranks(self, plain: bool) -> Iterator[Text]:
+        return (Text(str(rank)) for rank in range(1, len(self.records) + 1))
+
+    def _strips(self, plain: bool) -> Iterator[Text]:
+        return (strip_text(record.candidate.layers, plain) for record in self.records)
+
+    def _words(self, plain: bool) -> Iterator[Text]:
+        return (Text(precision_text(record.candidate.layers)) for record in self.records)
+
+
+def leaderboard(
+    snapshot: StudySnapshot,
+    fields: TrialFields,
+    records: Sequence[TrialRecord],
+    columns: Sequence[str] | None = None,
+    more: str = "",
+    noted: bool = True,
+) -> Leaderboard:
+    """The table of `records` of a study, with its best trial and its Pareto front marked."""
+    best = snapshot.ranked[0].number if snapshot.ranked else None
+    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in snapshot.front), more, noted)
+
+
+def column_names(text: str, fields: TrialFields) -> list[str]:
+    """The columns that `--columns` asks for; raises `InvalidInput` with all names for an unknown one."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SPECIAL:
+            try:
+                fields.named(name, "column")
+            except InvalidInput as error:
+                raise unknown_name("column", name, [*SPECIAL, *fields.names]) from error
+    return names
+
+
+def columns_view(fields: TrialFields) -> RenderableType:
+    """Every column there is, with what it holds."""
+    result = table("column", "unit", "what it holds")
+    for name, about in SPECIAL.items():
+        result.add_row(name, NOTHING, about)
+    for name in fields.names:
+        found = fields.named(name)
+        result.add_row(name, found.unit or NOTHING, found.about)
+    result.add_row("stage2.block0.mlp, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
     return result
 
 
-def _figure_columns(budget: Budget) -> list[tuple[str, str]]:
-    limited = {q: f"{name} (share)" if q in budget.limits else name for q, name in _NAMES.items()}
-    return [(name, "right") for name in ("Top-1", "FP", *limited.values())]
+def _marked(record: TrialRecord, name: str, text: str) -> str:
+    """The accuracy of a trial that its learning curve stopped, with its mark."""
+    stopped = record.outcome is Outcome.STOPPED and name in ("accuracy", "final_accuracy")
+    return f"{marks.OUTCOMES[Outcome.STOPPED].character}{text}" if stopped else text
 
 
-_NAMES = {"memory": "memory", "ops": "OPs"}
+def _one_word(text: str, measure: Measure) -> str:
+    """A cell without spaces, so that awk sees one column: amounts lose theirs, words keep one between them."""
+    return text if measure is WORD else text.replace(" ", "")
 
 
-def _figures(record: TrialRecord, budget: Budget) -> list[str]:
-    mark = STOPPED_MARK if record.outcome is Outcome.STOPPED else ""
-    metrics = metrics_of(record)
-    shares = {q: f" ({used / budget.limits[q]:.0%})" for q, used in budget.used(record).items()}
-    return [
-        f"{mark}{100 * metrics.accuracy:.1f}",
-        f"{100 * metrics.parent_accuracy:.1f}",
-        size_text(record.memory_bytes) + shares.get("memory", ""),
-        count_text(record.ops) + shares.get("ops", ""),
-    ]
-
-
-def leaderboard_notes(records: Sequence[TrialRecord], budget: Budget) -> list[str]:
-    """What a reader of the table must know: columns, marks, and trials that are not in it."""
-    notes = [
-        "Top-1 in % on the validation split; FP: that of the full-precision parent of the same widths.",
-        "Share: how much of the budget's limit is used.",
-    ]
-    if any(r.outcome is Outcome.STOPPED for r in records):
-        notes.append(f"{STOPPED_MARK} stopped early by its learning curve.")
-    over = [r for r in records if r.outcome.trained and budget.violations(r)]
-    if over:
-        notes.append(f"{len(over)} trained under an earlier budget and over this one: not listed.")
-    return notes
-
-
-def record_json(record: TrialRecord, budget: Budget) -> Mapping[str, Any]:
-    """One trial as plain data, with its share of the budget."""
-    shares = {q: used / budget.limits[q] for q, used in budget.used(record).items()}
-    data = record.to_json()
-    details = data.pop("details")
-    if data["metrics"] is not None:
-        data["metrics"]["epochs"] = details["epochs"]
-    data["candidate"] = details["candidate"]
-    return {**data, "budget_share": shares, "within_budget": not budget.violations(record)}
+def _width(columns: Sequence[Column]) -> int:
+    return sum(column.width for column in columns) + GAP * (len(columns) - 1)

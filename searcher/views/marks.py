@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.text import Text
 
 from bhvit.precision import PRECISIONS, Precision
+from searcher.charts.chart import Meaning, Role
 from searcher.records import Outcome
 from searcher.snapshot import State
 
@@ -47,14 +48,56 @@ STATES: dict[State, Mark] = {
     State.INTERRUPTED: Mark("‖", "yellow"),
     State.DONE: Mark("●", "green"),
 }
+UNREADABLE = Mark("?", "yellow")  # a study that is damaged, or of a later version
 FRONT = Mark("◆", "magenta")  # on the Pareto front
 BEST = Mark("★", "bold")  # the most accurate within the budget
+PARENT = Mark("□", "cyan")  # the full-precision network of the same widths
 LOST = Mark("†", "yellow")  # a worker
 ALERT = Mark("▲", "bold red")  # something that should not be so
 CHOSEN = Mark(">", "reverse")  # by the keys
 WITHIN, BEYOND = Mark("✓", "green"), Mark("↑", "yellow")  # the budget
+RANKS = tuple(  # lines of several trials, best first
+    Mark(character, ("bold", "green", "cyan", "magenta", "yellow")[i % 5])
+    for i, character in enumerate("123456789abcdefghijk")
+)
+LEVELS = tuple(Mark(c, s) for c, s in zip("░▒▓█", ("blue", "cyan", "green", "yellow"), strict=True))  # low to high
+
+ROLES: dict[Role, Mark] = {
+    Role.FRONT: FRONT,
+    Role.BEST: BEST,
+    Role.BEST_SO_FAR: Mark("⠒", "bold"),
+    Role.PARENT: PARENT,
+    Role.LIMIT: Mark("┊", "yellow"),
+    Role.FP: Mark("⠄", "cyan"),
+    Role.QAT: Mark("⠒", "green"),
+    Role.SWITCH: Mark("┊", "dim"),
+}
+
+# What stands for our characters in a pipe (no box drawing) and on terminals that have ASCII alone.
+FRAME = str.maketrans({"│": "|", "┤": "+", "└": "+", "─": "-", "┬": "+", "┊": ":", "╌": "-"})
+ASCII = FRAME | str.maketrans(
+    {
+        **dict(zip("·▶●~↑∞!×‖◆★✓□░▒▓█", ".>o~^8!x=D*+F.o%#", strict=True)),
+        **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
+    }
+)
 
 _SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many
+_HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
+
+
+def mark_of(role: Meaning, index: int = 0) -> Mark:
+    """The mark of what a series of a chart stands for; `index` is its place among those of the same role."""
+    if isinstance(role, Outcome):
+        return OUTCOMES[role]
+    if role is Role.RANK:
+        return RANKS[index]
+    return LEVELS[index] if role is Role.LEVEL else ROLES[role]
+
+
+def heat_style(share: float) -> Style:
+    """The colours of a heat map's cell, from low (0) to high (1)."""
+    return Style.parse(_HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)])
 
 
 def precision_cell(precision: Precision) -> Text:

@@ -43,6 +43,14 @@ def percent_text(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def share_text(share: float) -> str:
+    """A share in 0..1 as a percentage that is 0 % or 100 % only where it really is."""
+    text = f"{100 * share:.1f}"
+    if (text == "0.0" and share > 0) or (text == "100.0" and share < 1):
+        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+    return f"{text} %"
+
+
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:
     power = 0
     while abs(value) >= base and power < len(units) - 1:

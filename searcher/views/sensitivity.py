@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ from searcher.views.numbers import percent_text
 
 BAR = 16  # characters of the longest bar
 HALF = 0.5  # share of the added loss that the layers named first make up
+FIXED = "(fixed)"  # beside a layer
 NAMED = 4  # layers named at most
 
 
@@ -39,8 +40,9 @@ def sensitivity_view(
         "images",
     )
     ranked = ranked_layers(sensitivity)
-    parts: list[RenderableType] = [head, "", _layers(sensitivity, ranked), ""]
-    parts += [Text(_legend(sensitivity), style="dim"), ""]
+    fixed = fixed_layers(space)
+    parts: list[RenderableType] = [head, "", _layers(sensitivity, ranked, fixed), ""]
+    parts += [Text(_legend(sensitivity, fixed), style="dim"), ""]
     if any(len(v.addresses) > 1 for v in space.variables):
         parts += [
             _variables(space, sensitivity),
@@ -48,13 +50,15 @@ def sensitivity_view(
             Text("Loss added by a variable's layers together.", style="dim"),
             "",
         ]
-    return Group(*parts, *_conclusion(sensitivity, ranked), *_first(space, first))
+    chosen = [change for change in ranked if change.layers[0] not in fixed]
+    return Group(*parts, *_conclusion(sensitivity, chosen), *_first(space, first))
 
 
 def sensitivity_json(
     space: Space, candidate: Candidate, sensitivity: Sensitivity, first: Mapping[str, Choice] | None
 ) -> dict[str, Any]:
     """The same as plain data; layers in the order of the table."""
+    fixed = fixed_layers(space)
     return {
         "space": space.name,
         "parent": {
@@ -66,7 +70,11 @@ def sensitivity_json(
         "batches": sensitivity.batches,
         "images": sensitivity.images,
         "layers": [
-            {"layer": change.layers[0], **{p: _json(sensitivity, change.layers, p) for p in _precisions(sensitivity)}}
+            {
+                "layer": change.layers[0],
+                "fixed": change.layers[0] in fixed,
+                **{p: _json(sensitivity, change.layers, p) for p in _precisions(sensitivity)},
+            }
             for change in ranked_layers(sensitivity)
         ],
         "variables": [
@@ -84,25 +92,34 @@ def ranked_layers(sensitivity: Sensitivity) -> list[Change]:
     return sorted(single, key=lambda c: -c.loss)
 
 
-def _layers(sensitivity: Sensitivity, ranked: Sequence[Change]) -> Table:
+def fixed_layers(space: Space) -> frozenset[str]:
+    """Layers whose precision the space does not choose; none where it chooses no precision at all."""
+    chosen = {address for v in space.variables for address in v.addresses if len(v.choices) > 1}
+    return frozenset(space.base.addresses) - chosen if chosen else frozenset()
+
+
+def _layers(sensitivity: Sensitivity, ranked: Sequence[Change], fixed: Collection[str]) -> Table:
     others = [name for name in _precisions(sensitivity) if name != BINARY]
     result = table("layer", ("Top-1", "right"), ("loss", "right"), "", *((name, "right") for name in others))
     most = max((_added(sensitivity, c) for c in ranked), default=0.0)
     for change in ranked:
         result.add_row(
-            change.layers[0],
+            f"{change.layers[0]} {FIXED}" if change.layers[0] in fixed else change.layers[0],
             _points(sensitivity, change),
             _signed(_added(sensitivity, change), 3),
             _bar(_added(sensitivity, change), most),
             *(_loss_text(sensitivity, change.layers, name) for name in others),
+            style="dim" if change.layers[0] in fixed else None,
         )
     return result
 
 
-def _legend(sensitivity: Sensitivity) -> str:
+def _legend(sensitivity: Sensitivity, fixed: Collection[str]) -> str:
     others = ", ".join(name for name in _precisions(sensitivity) if name != BINARY)
     legend = "Top-1 (points) and loss: what a binary layer changes."
-    return f"{legend} {others}: loss with the layer at that precision." if others else legend
+    if others:
+        legend += f" {others}: loss with the layer at that precision."
+    return f"{legend} {FIXED}: the space does not choose its precision." if fixed else legend
 
 
 def _variables(space: Space, sensitivity: Sensitivity) -> Table:

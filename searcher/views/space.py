@@ -10,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from searcher.feasible import SpaceProfile
+from searcher.plain import budget_json
 from searcher.space import Space
 from searcher.views.console import table
-from searcher.views.numbers import count_text, size_text
+from searcher.views.numbers import count_text, share_text, size_text
 
 FEW = 200  # feasible configurations below which searching all of them is better
 
@@ -29,7 +30,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
     return {
         "space": space.name,
         "variables": {v.name: list(v.choices) for v in space.variables},
-        "budget": {"accounting": space.budget.accounting, **space.budget.limits},
+        "budget": budget_json(space.budget),
         **asdict(profile),
         "sampled": profile.sampled,
         "feasible_share": profile.share,
@@ -40,7 +41,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
     yield f"{space.name}: {profile.size:,} configurations of {space.family}"
-    scope = f"{profile.feasible:,} ({_share(profile.share)})"
+    scope = f"{profile.feasible:,} ({share_text(profile.share)})"
     if profile.sampled:
         scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
     yield f"within the budget: {scope}"
@@ -69,7 +70,7 @@ def _ranges(space: Space, profile: SpaceProfile) -> Table:
             "OPs" if name == "ops" else name,
             *(text(value) for value in (values.minimum, values.median, values.maximum)),
             "none" if limit is None else text(limit),
-            "" if limit is None else _share(profile.shares[name]),
+            "" if limit is None else share_text(profile.shares[name]),
         )
     return result
 
@@ -82,7 +83,7 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     if profile.binds is None:
         yield "No limit excludes anything."
     else:
-        excluded = _share(1 - profile.shares[profile.binds])
+        excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {'OPs' if profile.binds == 'ops' else profile.binds} limit binds: alone it excludes {excluded}."
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
@@ -107,11 +108,3 @@ def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
     for name, limit in exceeded.items():
         text = size_text if name == "memory" else count_text
         yield f"{name}: even the smallest candidate needs {text(smallest[name])}, the limit is {text(limit)}."
-
-
-def _share(share: float) -> str:
-    """A share as a percentage that is 0 % or 100 % only where it really is."""
-    text = f"{100 * share:.1f}"
-    if (text == "0.0" and share > 0) or (text == "100.0" and share < 1):
-        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
-    return f"{text} %"

@@ -1,64 +1,117 @@
-"""A study as a whole: the question, how far it is, the leaderboard, where the trials went, what to do next."""
+"""A study as a whole: the question, how far it is, the leaderboard, what it teaches, what to do next."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from searcher.events import SearchStarted, last_start
-from searcher.front import pareto_front
+from searcher.commonalities import commonalities
+from searcher.events import last_start
+from searcher.importances import importances
+from searcher.listing import ordered, selected
+from searcher.plain import budget_json, trial_json
 from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import TrialRecord
+from searcher.repeats import Repeats
+from searcher.snapshot import StudySnapshot
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
-from searcher.views.leaderboard import leaderboard, leaderboard_notes, record_json
-from searcher.views.numbers import duration_text
+from searcher.trial_fields import TrialFields
+from searcher.views import marks
+from searcher.views.insights import common_view, ends_view, importances_view, insights_json
+from searcher.views.leaderboard import leaderboard
+from searcher.views.study_header import question_json, study_header
 
+TOP = 10
+FRONT_ROWS = 8
 _COST_NAMES = {"memory": "memory", "ops": "OPs"}
 
 
-def study_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord], top: int | None) -> RenderableType:
-    """Header, leaderboard and summary."""
-    parts: list[RenderableType] = [*_head(folder, space, records), ""]
-    objectives = space.search.objectives
-    listed = len(ranked(records, space.budget))
-    if len(objectives) > 1 and listed:
-        front = pareto_front(records, space.budget, objectives)
-        costs = " and ".join(_COST_NAMES[name] for name in objectives[1:])
-        parts += [Text(f"Pareto front of accuracy against {costs}: {len(front)} of {listed} trained trials"), ""]
-        parts += [leaderboard(front, space.budget, top), "", *_dim(leaderboard_notes(front, space.budget))]
-    elif listed:
-        parts.append(leaderboard(records, space.budget, top))
-        if top is not None and listed > top:
-            parts.append(Text(f"... and {listed - top:,} more: --top {listed}", style="dim"))
-        parts += ["", *_dim(leaderboard_notes(records, space.budget))]
-    else:
-        parts.append("No trained trial is within the budget yet.")
-    return Group(*parts, *_summary(records))
+@dataclass(frozen=True)
+class StudyView:
+    """A study, and what of it is asked for: `top` rows, `columns`, a condition, an order, the front alone, all trials.
+
+    `repeats` are the studies of other seeds.
+    """
+
+    snapshot: StudySnapshot
+    top: int | None = TOP
+    columns: Sequence[str] | None = None
+    where: str | None = None
+    sort: str | None = None
+    everything: bool = False
+    front_only: bool = False
+    repeats: Repeats | None = None
+
+    @cached_property
+    def fields(self) -> TrialFields:
+        """The fields of the study's trials."""
+        return TrialFields(self.snapshot.space, self.repeats)
+
+    @cached_property
+    def rows(self) -> list[TrialRecord]:
+        """The trials that are asked for, in their order; raises `InvalidInput` for a wrong condition or order."""
+        rows = selected(self.snapshot, self.fields, self.where, self.everything)
+        if self.front_only:
+            front = {r.number for r in self.snapshot.front}
+            rows = [r for r in rows if r.number in front]
+        return ordered(rows, self.fields, self.sort)
 
 
-def study_json(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """The study as plain data; trials in the order of their numbers, `ranking` lists numbers best first."""
+def ended_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> RenderableType:
+    """The study as a run leaves it, from the records at hand."""
+    return study_view(StudyView(StudySnapshot(folder, space, tuple(records), last_start(folder.events))))
+
+
+def study_view(view: StudyView) -> RenderableType:
+    """Header, leaderboard, front, what the trials teach, and how they ended."""
+    snapshot = view.snapshot
+    parts: list[RenderableType] = [*study_header(snapshot), ""]
+    sections = (
+        list(_leaderboard(view)),
+        list(common_view(commonalities(snapshot.space, snapshot.ranked))),
+        list(importances_view(importances(snapshot.space, snapshot.records))),
+        list(ends_view(snapshot)),
+    )
+    for section in sections:
+        parts += [*section, ""] if section else []
+    return Group(*parts[:-1])
+
+
+def study_json(view: StudyView) -> dict[str, Any]:
+    """The study as plain data: `trials` by number, `listed` the numbers that are asked for, `ranking` best first."""
+    snapshot = view.snapshot
+    space, records, budget = snapshot.space, snapshot.records, snapshot.budget
     trained, saved = parents_saved(records)
-    started = last_start(folder.events)
+    status = snapshot.status
     return {
-        "study": str(folder.path),
-        "budget": {"accounting": space.budget.accounting, **space.budget.limits},
+        "study": str(snapshot.folder.path),
+        "state": str(snapshot.state),
+        "question": question_json(space),
+        "budget": budget_json(budget),
+        "resliced": snapshot.resliced,
         "space_size": space.size,
-        "feasible": None if started is None else started.feasible,
-        "planned": _planned(started, space),
+        "feasible": snapshot.feasible,
+        "planned": snapshot.planned,
+        "done": snapshot.done,
+        "remaining_seconds": None if status is None else status.remaining,
         "outcomes": outcome_counts(records),
         "fp_trainings": trained,
         "fp_trainings_saved": saved,
         "objectives": list(space.search.objectives),
-        "front": [r.number for r in pareto_front(records, space.budget, space.search.objectives)],
-        "ranking": [r.number for r in ranked(records, space.budget)],
-        "trials": [dict(record_json(r, space.budget)) for r in records],
+        "front": [r.number for r in snapshot.front],
+        "ranking": [r.number for r in snapshot.ranked],
+        "listed": [r.number for r in view.rows[: view.top]],
+        **insights_json(snapshot),
+        **({} if view.repeats is None else {"repeats": _repeats_json(view.repeats)}),
+        "trials": [trial_json(r, budget) for r in records],
     }
 
 
@@ -88,35 +141,78 @@ def next_commands(
     return Group(*lines)
 
 
-def _head(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> Iterator[RenderableType]:
-    trained = [r for r in records if r.outcome.finished and r.attempts > 0]
-    done = sum(not space.budget.violations(r) for r in trained)
-    beyond = f", and {len(trained) - done} beyond this budget" if len(trained) > done else ""
-    started = last_start(folder.events)
-    within = "" if started is None else f", {started.feasible:,} within the budget"
-    yield Text.assemble((str(folder.path), "bold"), f": {done} of {_planned(started, space)} trials{beyond}")
-    yield f"space: {space.size:,} configurations{within}"
-    yield f"budget: {space.budget}"
+def _leaderboard(view: StudyView) -> Iterator[RenderableType]:
+    """The rows that are asked for, the notes to read them, and the front where it is not among them."""
+    snapshot, fields = view.snapshot, view.fields
+    rows = view.rows
+    if not rows:
+        yield _nothing(view)
+        return
+    shown = rows[: view.top]
+    front = snapshot.front
+    several = len(snapshot.space.search.objectives) > 1
+    if several and view.sort is None:
+        yield Text(f"{_front_words(snapshot, front)}; it is listed first.", style="bold")
+    left = len(rows) - len(shown)
+    yield leaderboard(
+        snapshot, fields, shown, view.columns, f"... and {left:,} more: --top {len(rows)}" if left else ""
+    )
+    if view.repeats is not None:
+        yield from _repeats(view.repeats)
+    if (
+        not several
+        and not view.front_only
+        and view.columns is None
+        and not {r.number for r in front} <= {r.number for r in shown}
+    ):
+        yield ""
+        yield from _front(view, front)
 
 
-def _planned(started: SearchStarted | None, space: Space) -> int:
-    """Trials that the last run was asked for (`--trials` may differ from the space file)."""
-    return space.search.trials if started is None else started.planned
+def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[RenderableType]:
+    """The front, or rows spread evenly over it."""
+    count = min(FRONT_ROWS, len(front))
+    rows = [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
+    more = f"... and {len(front) - count:,} more between them: --front" if count < len(front) else ""
+    yield Text(_front_words(view.snapshot, front), style="bold")
+    names = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", "memory", "ops")
+    wanted = set(leaderboard(view.snapshot, view.fields, rows).default_columns())
+    columns = [name for name in names if name in wanted]
+    yield leaderboard(view.snapshot, view.fields, rows, columns, more, noted=False)
 
 
-def _summary(records: Sequence[TrialRecord]) -> Iterator[str]:
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in outcome_counts(records).items())
-    yield f"Trials: {outcomes or 'none yet'}."
-    trained, saved = parents_saved(records)
-    if trained or saved:
-        seconds = sum(r.metrics.seconds for r in records if r.metrics is not None)
-        yield f"FP trainings: {trained} run, {saved} saved by sharing parents; {duration_text(seconds)} of training."
-    for record in records:
-        if record.metrics is not None and record.metrics.restarts:
-            yield f"trial {record.number}: its loss became NaN or infinite; it went on from its last good epoch."
-        if record.message and record.outcome.finished:
-            yield f"trial {record.number} {record.outcome}: {record.message}"
+def _front_words(snapshot: StudySnapshot, front: Sequence[TrialRecord]) -> str:
+    objectives = snapshot.space.search.objectives[1:] or ("memory", "ops")
+    costs = " and ".join(_COST_NAMES[name] for name in objectives)
+    mark = marks.FRONT.character
+    return f"{mark} Pareto front of accuracy against {costs}: {len(front):,} of {len(snapshot.ranked):,} trained trials"
 
 
-def _dim(lines: Sequence[str]) -> list[Text]:
-    return [Text(line, style="dim") for line in lines]
+def _nothing(view: StudyView) -> RenderableType:
+    """Why there is no row, and what would show one."""
+    if view.where is None:
+        return "No trained trial is within the budget yet."
+    others = len(selected(view.snapshot, view.fields, view.where, True))
+    hint = f"; of all others {others:,} do: --all lists them" if others else ""
+    return f"No trained trial within the budget satisfies {view.where}{hint}."
+
+
+def _repeats(repeats: Repeats) -> Iterator[RenderableType]:
+    """Which studies the means are over."""
+    named = ", ".join(f"{s.path.name} (seed {s.seed}, {s.trials:,} complete)" for s in repeats.studies)
+    yield Text(f"mean and sd (n - 1) of complete trials of the same candidate in: {named}.", style="dim")
+    if len(repeats.studies) == 1:
+        yield "No study beside this one asks the same question with another seed."
+    if repeats.same_seed:
+        yield Text(f"Not counted, since their seed is one of these: {', '.join(repeats.same_seed)}.", style="dim")
+    if repeats.unreadable:
+        yield f"Not read, since they are damaged or of another version: {', '.join(repeats.unreadable)}."
+
+
+def _repeats_json(repeats: Repeats) -> dict[str, Any]:
+    return {
+        "studies": [{"study": str(s.path), "seed": s.seed, "complete": s.trials} for s in repeats.studies],
+        "same_seed": list(repeats.same_seed),
+        "unreadable": list(repeats.unreadable),
+        "accuracies": {candidate: list(found) for candidate, found in repeats.accuracies.items()},
+    }

@@ -1,30 +1,32 @@
-"""One trial: what it came to, its map of precisions, cost against the budget, curves, history, files, what to do next."""
+"""One trial: what it came to, map of precisions, curves, cost against the budget, history, files, what to do next."""
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.plain import costs_json, trial_json
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
 from searcher.views.candidate import precision_text
+from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
 from searcher.views.event_lines import PHASES
+from searcher.views.layout import Beside, Command, facts, section
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import precision_legend, precision_map
 
-BAR_WIDTH = 20
+BAR_WIDTH = 16
 CRASH_LINES = 25  # of a crash's text, the last ones
 QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
 
@@ -32,56 +34,40 @@ QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
 def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType:
     """Everything of a trial; `program` is how the user calls us."""
     record, cost = report.record, report.cost
-    parts: list[RenderableType] = [_title(report), facts(_facts(report))]
+    head: list[RenderableType] = [_title(report), facts(_facts(report))]
     if report.crash:
-        parts += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
-    parts += section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
-    parts += section("Budget", _budget(report))
-    parts += section(
-        f"Cost by layer ({cost.accounting} accounting)", layer_table(cost), *footer(record.candidate, cost)
+        head += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
+    precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
+    budget = section("Budget", _budget(report))
+    chart = "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
+    curves = section("Learning curves", chart)
+    heading = f"Cost by layer ({cost.accounting} accounting)"
+    layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost))
+    history = (*section("Starts", _attempts(report)), *section("Files", _files(report)))
+    return Group(
+        *head,
+        Beside((*precisions, *budget), curves),
+        Beside(layers, (*history, *section("Next", *_next(report, program)))),
     )
-    parts += section("Starts", _attempts(report))
-    parts += section("Files", _files(report))
-    parts += section("Next", *_next(report, program))
-    return Group(*parts)
 
 
-def trial_json(report: TrialReport) -> dict[str, Any]:
+def report_json(report: TrialReport) -> dict[str, Any]:
     """The same as plain data."""
     record, metrics, better = report.record, report.record.metrics, report.better
     return {
         "study": str(report.snapshot.folder.path),
-        "trial": record.number,
-        "name": record.name,
-        "outcome": record.outcome.value,
-        "message": record.message,
-        "choices": record.choices,
-        "accuracy": metrics and metrics.accuracy,
-        "final_accuracy": metrics and metrics.final_accuracy,
-        "best_epoch": metrics and metrics.best_epoch,
+        **trial_json(record, report.snapshot.budget),
         "parent": metrics
-        and {
-            "key": metrics.parent_key,
-            "accuracy": metrics.parent_accuracy,
-            "trained_here": metrics.parent_trained,
-            "trial": report.parent_trial,
-        },
-        "drop": metrics and metrics.accuracy - metrics.parent_accuracy,
-        "seconds": metrics and metrics.seconds,
-        "restarts": metrics and metrics.restarts,
-        "peak_bytes": record.peak_bytes,
-        "worker": record.worker,
-        "horizon": record.horizon,
+        and {"key": metrics.parent_key, "trained_here": metrics.parent_trained, "trial": report.parent_trial},
         "rank": report.rank,
         "ranked": len(report.snapshot.ranked),
         "on_front": report.on_front,
-        "next_better": better and {"trial": better.number, "accuracy": metrics_of(better).accuracy},
+        "next_better": better and costs_json(better),
         "test": report.test and asdict(report.test),
         "budget": {"accounting": report.snapshot.budget.accounting, "limits": [_share_json(s) for s in report.shares]},
-        "within_budget": not report.snapshot.budget.violations(record),
         "cost": cost_json(record.candidate, report.cost),
         "epochs": [asdict(epoch) for epoch in report.epochs],
-        "attempts": [asdict(attempt) for attempt in report.attempts],
+        "starts": [asdict(attempt) for attempt in report.attempts],
         "now": report.worker and asdict(report.worker),
         "files": [{"path": str(path), "size_bytes": size} for path, size in report.files],
         "parent_files": [{"path": str(path), "size_bytes": size} for path, size in report.parent_files],
@@ -90,42 +76,8 @@ def trial_json(report: TrialReport) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command of these (quoted) words, to be pasted: in a narrow terminal on several lines that the shell joins."""
-
-    words: Sequence[str]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """As many words a line as fit; all of them in a pipe."""
-        line = "  "
-        for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
-            # An option stays on the line of its value.
-            needed = f"{word} {following}" if word.startswith("--") else word
-            if console.is_terminal and line.strip() and len(f"{line} {needed} \\") > options.max_width:
-                yield Text(f"{line} \\", no_wrap=True, overflow="ignore")
-                line = "     "
-            line += f" {word}" if line.strip() else word
-        yield Text(line, no_wrap=True, overflow="ignore")
-
-
-def section(heading: str, *parts: RenderableType) -> tuple[RenderableType, ...]:
-    """A blank line, a bold heading, and what stands under it."""
-    return ("", Text(heading, style="bold"), *parts)
-
-
-def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Names and what is to be said of them, one below the other."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(name, value)
-    return grid
-
-
-def amount_text(quantity: str, value: float) -> str:
-    """Memory in bytes or OPs with their unit; negative amounts keep their sign."""
+def _amount_text(quantity: str, value: float) -> str:
+    """Memory in bytes or OPs, with their unit."""
     return size_text(value) if quantity == "memory" else f"{count_text(value)} OPs"
 
 
@@ -141,9 +93,11 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
         yield "because", record.message
     if report.worker is not None:
         yield "now", _now(report)
+    elif record.outcome in (Outcome.RUNNING, Outcome.INTERRUPTED) and report.snapshot.holder is None:
+        yield "now", "nobody is at work on the study; its search command goes on with this trial"
     if metrics is not None:
         qat = [epoch for epoch in metrics.epochs if epoch.phase == "qat"]
-        of = f" of {qat[-1].epochs}, {len(qat)} trained" if qat and len(qat) < qat[-1].epochs else ""
+        of = f" of {qat[-1].epochs}, stopped after {len(qat)}" if qat and len(qat) < qat[-1].epochs else ""
         of = of or (f" of {len(qat)}" if qat else "")
         last = f", last epoch {percent_text(metrics.final_accuracy)}"
         yield (
@@ -201,7 +155,7 @@ def _rank(report: TrialReport) -> Text:
     if report.rank == 1:
         text.append("  ").append_text(BEST.text("best"))
     if report.on_front:
-        text.append("  ").append_text(FRONT.text("on the Pareto front of accuracy, memory and OPs"))
+        text.append("  ").append_text(FRONT.text("on the Pareto front"))
     if report.better is not None:
         gap = 100 * (metrics_of(report.better).accuracy - metrics_of(report.record).accuracy)
         text.append(f"; next better: trial {report.better.number} ({gap:+.1f} points)")
@@ -222,9 +176,9 @@ def _budget(report: TrialReport) -> RenderableType:
     result = table("quantity", *right, "", "left")
     for share in report.shares:
         over = share.used > share.limit
-        left = amount_text(share.quantity, abs(share.left))
+        left = _amount_text(share.quantity, abs(share.left))
         mark = BEYOND.text(f"{left} over") if over else WITHIN.text(f"{left} left")
-        used, limit = (amount_text(share.quantity, value) for value in (share.used, share.limit))
+        used, limit = (_amount_text(share.quantity, value) for value in (share.used, share.limit))
         filled = min(BAR_WIDTH, round(BAR_WIDTH * share.share))
         style = (BEYOND if over else WITHIN).style
         bar = Text.assemble((BAR * filled, style), ("·" * (BAR_WIDTH - filled), "dim"))

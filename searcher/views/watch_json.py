@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from searcher.alerts import alerts
+from searcher.plain import budget_json, trial_json
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import State
 from searcher.status import WorkerStatus
@@ -24,7 +25,7 @@ def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
         "state": study.state.value,
         "space_size": study.space.size,
         "feasible": study.started and study.started.feasible,
-        "budget": {"accounting": study.space.budget.accounting, **study.space.budget.limits},
+        "budget": budget_json(study.space.budget),
         "planned": study.planned,
         "done": standing.done,
         "outcomes": {o.value: standing.outcomes[o] for o in Outcome if standing.outcomes[o]},
@@ -49,16 +50,4 @@ def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
 
 
 def _trial_json(study: WatchedStudy, record: TrialRecord) -> dict[str, Any]:
-    metrics = record.metrics
-    return {
-        "trial": record.number,
-        "outcome": record.outcome.value,
-        "message": record.message,
-        "accuracy": metrics and metrics.accuracy,
-        "parent_accuracy": metrics and metrics.parent_accuracy,
-        "memory_bytes": record.memory_bytes,
-        "ops": record.ops,
-        "choices": record.choices,
-        "ended": study.finished.get(record.number),
-        "worker": record.worker,
-    }
+    return {**trial_json(record, study.space.budget), "ended": study.finished.get(record.number)}

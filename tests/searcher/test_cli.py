@@ -68,13 +68,24 @@ def test_help_lists_every_command_and_answers_in_a_blink() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_with_examples(command: str, capsys) -> None:
+def test_every_command_explains_itself_with_examples(command: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     out = capsys.readouterr().out
     assert end.value.code == 0
     assert f"searcher {command} " in out
     assert "examples:" in out.lower()
+    assert max(map(len, out.splitlines())) < 80
+
+
+def test_overview_has_every_command_in_one_group_and_fits_80_columns(capsys) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 80
+    rows = [line.split()[0] for line in lines[: lines.index("examples:")] if line.startswith("  ")]
+    assert sorted(rows) == sorted(COMMANDS)
+    assert [line for line in lines if line in ("run:", "look:", "check:")] == ["run:", "look:", "check:"]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,10 @@ def test_every_command_explains_itself_with_examples(command: str, capsys) -> No
         (["space", "missing.yaml"], "missing.yaml must be a readable file"),
         (["show", "nowhere"], "nowhere must be the folder of a study"),
         (["evaluate", "nowhere", "one"], "argument TRIAL: invalid int value: 'one'"),
+        (["space", "search_spaces/demo.yaml", "--set"], "unrecognized arguments: --set"),
+        (["search", "search_spaces/demo.yaml", "--budget", "ops=4m"], "'4m'; capitals count, write '4 M'; units: OPs"),
+        (["search", "search_spaces/demo.yaml", "--budget", "memory=300 mib"], "write '300 MiB'; units: B, KiB, MiB"),
+        (["sensitivity", "search_spaces/demo.yaml", "--budget", "size=1"], "unknown quantity in --budget 'size'"),
         (["cost", "--preset", "tinny"], "unknown preset 'tinny' (did you mean 'tiny'?)"),
         (["cost", "--hidden", "-1"], "--hidden"),
         (["cost", "--layers", "downsample*"], "--layers takes GLOB=PRECISION, but it is 'downsample*'."),
@@ -97,7 +112,7 @@ def test_every_command_explains_itself_with_examples(command: str, capsys) -> No
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=1", "--set", "hidden=2"], "'hidden' is given twice"),
         (["cost", "--hidden", "1e300"], "hidden factors must be positive numbers up to 64"),
         (["cost", "--classes", "9" * 30], "num_classes must be at most 1048576"),
-        (["show", "nowhere", "--top", "0"], "--top must be at least 1, but it is 0."),
+        (["show", "nowhere", "--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["cost", "--presett", "tiny"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

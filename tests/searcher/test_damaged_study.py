@@ -82,7 +82,7 @@ def test_brackets_in_a_message_are_shown_as_they_are(study, capsys) -> None:
     record = TrialRecord(1, space.candidate(choices), choices, 1e5, 1e6, Outcome.CRASHED, message="no [/bold] [x]")
     write_record(study / "trials" / record.name, record)
     assert main(["show", str(study)]) == 0
-    assert "trial 1 crashed: no [/bold] [x]" in capsys.readouterr().out
+    assert "crashed   1  no [/bold] [x] (trial 1)" in capsys.readouterr().out
 
 
 def test_a_damaged_test_result_is_refused(study, capsys) -> None:

@@ -30,6 +30,7 @@ from searcher.views.doctor import doctor_view
 from tests.searcher.fake_training import search, table
 from tests.searcher.postgresql import running_server
 from tests.searcher.records import half_feasible_space, record_of, store
+from tests.searcher.screens import terminal
 from tests.searcher.test_lock import HOLD
 
 SPACE = half_feasible_space()
@@ -263,7 +264,8 @@ def test_study_on_a_server_is_compared_mended_and_its_absence_reported(study: St
 def test_view_fits_and_json_says_the_same(study: StudyFolder, width: int, capsys: pytest.CaptureFixture[str]) -> None:
     damage_database(study)
     damage_log(study)
-    text = plain_text(doctor_view(study.path, examine(study)), width)
+    with terminal(width):
+        text = plain_text(doctor_view(study.path, examine(study)), width)
     assert max(map(len, text.splitlines()[1:])) <= width
     assert main(["doctor", str(study.path), "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
@@ -274,4 +276,4 @@ def test_view_fits_and_json_says_the_same(study: StudyFolder, width: int, capsys
 def test_piped_report_has_a_line_a_check(study: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", str(study.path)])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[3:]] == [f.check for f in examine(study)]
+    assert [line.split()[0] for line in lines[1:]] == [f.check for f in examine(study)]

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from searcher.cli import main
+from searcher.records import EpochRecord
+from searcher.study_folder import StudyFolder
 from tests.searcher.tiny_images import image_folder
 
 TRIALS = 3
@@ -60,11 +63,15 @@ def results(folder: Path, runs: str, capsys) -> dict:
     shown = json.loads(capsys.readouterr().out)
     for trial in shown["trials"]:
         trial["attempts"] = 0
-        if trial["metrics"]:
-            trial["metrics"]["seconds"] = 0
-            for epoch in trial["metrics"]["epochs"]:
-                epoch["seconds"] = 0
+        trial["epochs"] = epochs_of(folder / runs / "space", trial["trial"])
+        trial["seconds"] = 0
     return {key: shown[key] for key in ("trials", "ranking", "outcomes", "fp_trainings", "fp_trainings_saved")}
+
+
+def epochs_of(study: Path, number: int) -> list[EpochRecord]:
+    """What the epochs of a trial came to, to the last digit, without how long they took."""
+    metrics = StudyFolder(study).records()[number].metrics
+    return [] if metrics is None else [replace(epoch, seconds=0) for epoch in metrics.epochs]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +83,8 @@ def test_a_search_in_a_pipe_ends_with_the_table_and_the_next_commands(undisturbe
     assert undisturbed.returncode == 0, undisturbed.stderr
     out = undisturbed.stdout
     assert "\x1b" not in out
-    header = next(line for line in out.splitlines() if line.startswith("#"))
-    assert " ".join(header.split()) == "# trial hidden MLP precision Top-1 FP memory (share) OPs (share)"
+    header = next(line for line in out.splitlines() if line.startswith("mark"))
+    assert " ".join(header.split()) == "mark rank trial hidden bits Top-1% FP% memory share OPs share"
     assert "left" in out
     assert f"python -m searcher evaluate {folder / 'calm' / 'space'}" in out
     found = results(folder, "calm", capsys)
@@ -182,6 +189,16 @@ def test_train_takes_the_given_candidate_even_over_the_budget(folder, capsys) ->
     out = capsys.readouterr().out
     assert "1 of 1 trials" in out
     assert "attention int8" in out
+
+
+def test_exported_space_file_trains_exactly_the_trial(undisturbed, folder, tmp_path, capsys) -> None:
+    study, kept = folder / "calm" / "space", tmp_path / "kept.yaml"
+    assert main(["export", str(study), "--trial", "2", "--out", str(kept)]) == 0
+    assert main(["train", str(kept), "--runs", str(tmp_path / "again")]) == 0  # its FP parent too
+    capsys.readouterr()
+    (again,) = (tmp_path / "again").glob("kept*")
+    assert [e.phase for e in epochs_of(again, 0)] == ["fp", "fp", "qat", "qat"]
+    assert epochs_of(again, 0)[2:] == epochs_of(study, 2)[-2:]
 
 
 def test_ablation_trains_three_models_each_from_its_own_parent(folder, capsys) -> None:

@@ -1,25 +1,37 @@
 """The final table, compared whole, and the figures around it."""
 
-import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.cells import cell_len
 
 from bhvit import TINY, PrecisionPlan
 from searcher.budget import Budget
 from searcher.candidate import Candidate
 from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
+from searcher.snapshot import StudySnapshot
+from searcher.space import parse_space
 from searcher.study_folder import StudyFolder
+from searcher.trial_fields import TrialFields
 from searcher.views.candidate import choices_text, factor_text, precision_text
-from searcher.views.console import plain_text
+from searcher.views.console import console, plain_text
 from searcher.views.leaderboard import leaderboard
-from searcher.views.study import study_view
-from tests.searcher.spaces import small_space
+from searcher.views.study import ended_view
+from tests.searcher.screens import ESCAPES, terminal
 
 MIB = 2**20
+SPACE = parse_space(
+    {
+        "model": {"preset": "tiny"},
+        "widths": {"hidden": {"choices": [1, 1.5]}, "intermediate": {"choices": [1, 2], "per_stage": True}},
+        "precision": {"groups": [{"layers": "downsample*", "choices": ["binary", "fp16"]}]},
+        "budget": {"memory": "2 MiB", "ops": "100M"},
+    },
+    "tiny",
+)
 BUDGET = Budget(memory=2 * MIB, ops=100e6)
 BINARY = PrecisionPlan.uniform("binary")
 
@@ -29,7 +41,7 @@ def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes)
     record = TrialRecord(
         number,
         Candidate("bhvit", TINY, plan),
-        {"hidden": 1.5, "intermediate.stage0": 1, "intermediate.stage1": 2},
+        {"hidden": 1.5, **{f"intermediate.stage{i}": 1 + (i == 1) for i in range(4)}, "downsample*": "binary"},
         MIB,
         50e6,
         Outcome.COMPLETE,
@@ -48,16 +60,39 @@ RECORDS = [
 ]
 
 
-def test_the_whole_table() -> None:
-    out = io.StringIO()
-    Console(file=out, width=200).print(leaderboard(RECORDS, BUDGET))
-    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
-        "#  trial  hidden  MLP  precision                Top-1    FP   memory (share)   OPs (share)",
-        "1      1     1.5  1/2  binary, downsample fp16   75.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
-        "2      2     1.5  1/2  binary                   ~72.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
-        "3      5     1.5  1/2  binary                    70.0  90.0  512.0 KiB (25%)  50.0 M (50%)",
-        "4      0     1.5  1/2  binary                    70.0  90.0   1.00 MiB (50%)  50.0 M (50%)",
+def table_lines(width: int, tty: bool) -> list[str]:
+    snapshot = StudySnapshot(StudyFolder(Path("nowhere")), SPACE, tuple(RECORDS))
+    with terminal(width, tty=tty) as out:
+        console().print(leaderboard(snapshot, TrialFields(SPACE), snapshot.ranked, noted=False))
+    return [line.rstrip() for line in ESCAPES.sub("", out.getvalue()).splitlines()]
+
+
+def test_the_whole_table_in_a_pipe() -> None:
+    assert table_lines(80, tty=False) == [
+        "mark  rank  trial  hidden      MLP  bits                      Top-1%   FP%    memory  share    OPs  share",
+        "★        1      1     1.5  1/2/1/1  1/1-16-1/1-16-1/1-16-1/1    75.0  90.0   1.00MiB    50%  50.0M    50%",
+        "-        2      2     1.5  1/2/1/1  1/1-1-1/1-1-1/1-1-1/1      ~72.0  90.0   1.00MiB    50%  50.0M    50%",
+        "◆        3      5     1.5  1/2/1/1  1/1-1-1/1-1-1/1-1-1/1       70.0  90.0  512.0KiB    25%  50.0M    50%",
+        "-        4      0     1.5  1/2/1/1  1/1-1-1/1-1-1/1-1-1/1       70.0  90.0   1.00MiB    50%  50.0M    50%",
     ]
+
+
+def test_the_whole_table_on_a_terminal() -> None:
+    assert table_lines(80, tty=True) == [
+        "   trial  hidden  S0  │D1│S1  │D2│S2  │D3│S3    Top-1 %     memory     OPs",
+        "──────────────────────────────────────────────────────────────────────────",
+        "★      1     1.5   1 1│16│ 1 1│16│ 1 1│16│ 1 1     75.0   1.00 MiB  50.0 M",
+        "       2     1.5   1 1│ 1│ 1 1│ 1│ 1 1│ 1│ 1 1    ~72.0   1.00 MiB  50.0 M",
+        "◆      5     1.5   1 1│ 1│ 1 1│ 1│ 1 1│ 1│ 1 1     70.0  512.0 KiB  50.0 M",
+        "       0     1.5   1 1│ 1│ 1 1│ 1│ 1 1│ 1│ 1 1     70.0   1.00 MiB  50.0 M",
+    ]
+
+
+def test_narrower_terminals_give_up_columns_and_never_wrap() -> None:
+    for width in range(66, 200):
+        lines = table_lines(width, tty=True)
+        assert len(lines) == 2 + 4, width
+        assert all(cell_len(line) <= width for line in lines)
 
 
 def test_ties_go_to_the_smaller_model_and_over_budget_trials_are_not_ranked() -> None:
@@ -114,13 +149,12 @@ def test_records_survive_the_disk(tmp_path) -> None:
 def test_trial_that_went_on_after_a_loss_of_nan_says_so(tmp_path) -> None:
     record = trial(3, 0.7)
     assert record.metrics is not None
-    space = small_space()
     lines = {}
     for restarts in (0, 1):
         told = replace(record, metrics=replace(record.metrics, restarts=restarts))
-        lines[restarts] = plain_text(study_view(StudyFolder(tmp_path), space, [told], None)).splitlines()
+        lines[restarts] = plain_text(ended_view(StudyFolder(tmp_path), SPACE, [told])).splitlines()
     said = set(lines[1]) - set(lines[0])
-    assert said == {"trial 3: its loss became NaN or infinite; it went on from its last good epoch."}
+    assert said == {"  trial 3: its loss became NaN or infinite; it went on from its last good epoch."}
 
 
 def test_record_from_before_restarts_were_counted_is_read(tmp_path) -> None:

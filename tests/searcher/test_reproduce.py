@@ -139,7 +139,7 @@ def test_each_run_is_a_study_that_show_knows(reproduce, fake, tmp_path, capsys) 
     assert study.name == "hidden3-mlp3-binary-downsample-fp16-seed0"
     capsys.readouterr()
     assert main(["show", str(study)]) == 0
-    assert "binary, downsample fp16" in capsys.readouterr().out
+    assert "1/1-16-1/1-16-1/1-16-1/1" in capsys.readouterr().out  # binary, downsampling fp16
 
 
 def test_another_recipe_in_the_same_folder_is_refused_before_training(reproduce, fake, capsys) -> None:
@@ -327,6 +327,7 @@ def test_every_special_character_of_latex_is_escaped() -> None:
 
 def test_the_output_file_is_the_table_in_the_format_asked_for(reproduce, tmp_path, capsys) -> None:
     path = tmp_path / "tables" / "t.csv"
+    path.parent.mkdir()
     assert reproduce("table4", "--factor", "2", "--report", "--format", "csv", "--out", str(path)) == 0
     assert path.read_text().startswith("kind,key,label,")
     assert reproduce("table4", "--factor", "2", "--report", "--out", str(path)) == 0

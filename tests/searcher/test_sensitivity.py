@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,10 +143,14 @@ def test_measurements_are_read_back_equal_and_damaged_ones_are_refused(tmp_path:
 # --- what is printed
 
 
+def first_of(space: Space) -> dict[str, Any]:
+    return space.complete({"downsample*": "int8"} if len(space.variables) > 1 else {})
+
+
 def shown(width: int, space: Space) -> list[str]:
     choices = space.complete({})
     sensitivity = sensitivity_of(space)
-    view = sensitivity_view(space, space.candidate(choices), sensitivity, space.complete({"downsample*": "int8"}))
+    view = sensitivity_view(space, space.candidate(choices), sensitivity, first_of(space))
     return plain_text(view, width).splitlines()
 
 
@@ -167,11 +172,21 @@ def test_bars_are_as_long_as_the_losses() -> None:
 
 def test_conclusion_names_the_layers_that_make_up_half_of_the_loss() -> None:
     """Losses 1, 1/2, ... 1/11 add up to 3.02; the first two to 1.5, just below half, the first three to 61 %."""
-    space = space_of()
+    space = space_of(precision={"default": "binary"})
     first, second, third, *_, last = space.base.addresses
     text = " ".join(shown(100, space))
     assert f"Give bits first to {first}, {second}, {third}: 61% of the loss that the 11 layers add" in text
     assert f"last to {last}" in text
+    assert "(fixed)" not in text
+
+
+def test_layers_that_the_space_does_not_choose_are_marked_and_never_recommended() -> None:
+    """Of the losses 1/3, 1/6, 1/9 and 1/10 that can be chosen, 1/3 is 47 % and 1/3 + 1/6 are 70 %."""
+    lines = shown(100, space_of())
+    text = " ".join(lines)
+    assert "Give bits first to downsample1, downsample2: 70% of the loss that the 4 layers add" in text
+    assert "last to stage3.block0.attention, downsample3" in text
+    assert sum("(fixed)" in line for line in lines) == 7 + 1  # of eleven layers, and the legend
     assert "enqueue: [{downsample*: int8}]" in text
 
 
@@ -182,6 +197,10 @@ def test_json_has_the_layers_in_the_order_of_the_table() -> None:
     assert [row["layer"] for row in data["layers"]] == list(space.base.addresses)
     assert data["layers"][0]["binary"] == {"loss": 2.0, "accuracy": pytest.approx(0.65)}
     assert data["layers"][0]["int8"] is None  # not offered there, not measured
+    assert [row["layer"] for row in data["layers"] if not row["fixed"]] == [
+        *(f"downsample{i}" for i in (1, 2, 3)),
+        "stage3.block0.attention",
+    ]
     assert [row["variable"] for row in data["variables"]] == ["downsample*", "stage3.block0.attention"]
     assert data["variables"][0]["fp16"] == {"loss": 1.0, "accuracy": 0.75}
     assert data["train_first"] is None

@@ -402,8 +402,8 @@ def test_user_without_rights_is_told_so(folder: StudyFolder, server: Server) -> 
         ("mysql://me:pw@host/db", "its scheme is mysql"),
         ("sqlite:///all.db", "its scheme is sqlite"),
         ("postgresql://me:pw@host", "names none"),
-        ("me:pw@host", "it is none"),
-        ("postgresql://me:pw@host:x/db", "it is none"),
+        ("me:pw@host", "it is .me:\\*{3}@host.; correct it"),
+        ("postgresql://me:pw@host:x/db", "it is .postgresql://me:\\*{3}@host:x/db.;"),
     ],
 )
 def test_other_urls_are_refused_without_their_password(url: str, message: str) -> None:

@@ -1,0 +1,101 @@
+"""Accuracy against what a candidate costs, and by the order in which candidates were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from searcher.charts.chart import ACCURACY, COST_LABELS, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
+from searcher.charts.trials import (
+    FAILURES,
+    accuracy_of,
+    best_point,
+    cost_of,
+    of_outcome,
+    points,
+    trained_points,
+    trial_points,
+)
+from searcher.front import pareto_front
+from searcher.ranking import metrics_of
+from searcher.records import TrialRecord
+from searcher.snapshot import StudySnapshot
+from searcher.variables import Kind
+
+NONE_TRAINED = "no trial has been trained"
+
+
+def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
+    """Accuracy against memory, OPs or both, a panel each with its Pareto front, the limit and the FP reference."""
+    trained = [r for r in snapshot.records if r.outcome.trained]
+    if not trained:
+        return Figure("front", "", nothing=NONE_TRAINED)
+    panels = tuple(_front_chart(snapshot, trained, quantity) for quantity in quantities)
+    costs = " and ".join(COST_LABELS[q] for q in quantities)
+    return Figure("front", f"Accuracy against {costs}", panels, (), trial_points(trained))
+
+
+def history_figure(snapshot: StudySnapshot) -> Figure:
+    """Accuracy by trial number, the best so far within the budget, and the trials that failed."""
+    ended = [r for r in snapshot.records if r.outcome.trained or r.outcome in FAILURES]
+    if not ended:
+        return Figure("history", "", nothing=NONE_TRAINED)
+    series = [*trained_points(snapshot, _number, accuracy_of)]
+    series += [points(str(o), o, of_outcome(ended, o), _number, accuracy_of) for o in FAILURES]
+    if snapshot.ranked:
+        series += [_best_so_far(snapshot), best_point(snapshot, _number, accuracy_of)]
+    drawn = tuple(s for s in series if s.x)
+    chart = Chart("", Axis("trial", Unit.COUNT), ACCURACY, drawn)
+    return Figure("history", "Accuracy by trial", (chart,), (), trial_points(ended))
+
+
+def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quantity: str) -> Chart:
+    cost = cost_of(quantity)
+    front = pareto_front(trained, snapshot.budget, ("accuracy", quantity))[::-1]  # cheapest first
+    limit = snapshot.budget.limits.get(quantity)
+    series = [*trained_points(snapshot, cost, accuracy_of)]
+    if front:
+        end = max(*(cost(r) for r in snapshot.ranked), limit or 0)
+        xs, ys = [cost(r) for r in front], [metrics_of(r).accuracy for r in front]
+        series.append(Series("", Role.FRONT, (*xs, end), (*ys, ys[-1]), Form.STEPS))
+        series.append(points("Pareto front", Role.FRONT, front, cost, accuracy_of))
+        series.append(best_point(snapshot, cost, accuracy_of))
+    reference = _reference(snapshot, trained)
+    if reference is not None:
+        costs, accuracy = reference
+        name = f"full-precision reference {100 * accuracy:.1f} %"
+        series.append(Series(name, Role.PARENT, (costs[quantity],), (accuracy,)))
+    rules = () if limit is None else (Rule(f"limit of {COST_LABELS[quantity]}", Role.LIMIT, "x", limit),)
+    drawn = tuple(s for s in series if s.x)
+    xs = [x for s in drawn for x in s.x] + [rule.value for rule in rules]
+    return Chart(f"accuracy against {COST_LABELS[quantity]}", cost_axis(quantity, xs), ACCURACY, drawn, rules)
+
+
+def _best_so_far(snapshot: StudySnapshot) -> Series:
+    within, best = sorted(snapshot.ranked, key=_number), 0.0
+    places: list[tuple[float, float]] = []
+    for record in within:
+        accuracy = metrics_of(record).accuracy
+        if not places or accuracy > best:
+            best = accuracy
+            places.append((_number(record), best))
+    places.append((snapshot.records[-1].number, best))
+    xs, ys = zip(*places, strict=True)
+    return Series("best so far", Role.BEST_SO_FAR, xs, ys, Form.STEPS)
+
+
+def _reference(snapshot: StudySnapshot, trained: Sequence[TrialRecord]) -> tuple[dict[str, float], float] | None:
+    """Costs and accuracy of the full-precision network of the reference's widths, where a trial had it as parent."""
+    space, relative_to = snapshot.space, snapshot.space.file.budget.relative_to
+    factors = {"hidden": 1, "intermediate": 1} if relative_to is None else relative_to.factors
+    widths = {v.name: factors[v.kind] for v in space.variables if v.kind is not Kind.PRECISION}
+    if any(factor != 1 for factor in factors.values()) and not widths:
+        return None
+    for record in trained:
+        if all(record.choices.get(name) == factor for name, factor in widths.items()):
+            cost = record.candidate.parent.cost(snapshot.budget.accounting).total
+            return {"memory": cost.memory_bytes, "ops": cost.ops}, metrics_of(record).parent_accuracy
+    return None
+
+
+def _number(record: TrialRecord) -> float:
+    return record.number

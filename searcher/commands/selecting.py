@@ -1,0 +1,54 @@
+"""Which trials of a study, under which budget and in which order: options that several views share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from searcher.commands.arguments import changed_budget, count
+from searcher.feasible import profile
+from searcher.repeats import Repeats
+from searcher.snapshot import StudySnapshot
+from searcher.views.leaderboard import column_names
+from searcher.views.study import StudyView
+
+LISTED = "help"  # asks --columns for its names
+
+
+def add_budget_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--budget`."""
+    parser.add_argument("--budget", metavar="LIMITS", help="other limits: memory=0.5,ops=300M; memory=none lifts one")
+
+
+def add_where_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--where`."""
+    parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
+
+
+def add_row_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
+    """Declare which trials are the rows of a table, in which order, and its columns."""
+    add_budget_argument(parser)
+    add_where_argument(parser)
+    parser.add_argument("--all", action="store_true", help="also failed, waiting and over-budget trials")
+    parser.add_argument("--front", action="store_true", help="only the Pareto front")
+    parser.add_argument("--sort", metavar="FIELDS", help="smallest first, or largest after a dash: ops,-accuracy")
+    parser.add_argument(
+        "--top", type=count, default=top, metavar="N", help=f"only the N first rows (default: {top or 'all'})"
+    )
+    parser.add_argument("--columns", metavar="NAMES", help="columns instead of those that fit; `help` lists them")
+
+
+def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
+    """The study under the budget that `--budget` asks for."""
+    if args.budget is None:
+        return snapshot
+    snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
+    return replace(snapshot, counted=profile(snapshot.space).feasible)
+
+
+def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:
+    """What the arguments of `add_row_arguments` ask of a study; `columns` are None where they are not asked for."""
+    view = StudyView(sliced(snapshot, args), args.top, None, args.where, args.sort, args.all, args.front, repeats)
+    if args.columns in (None, LISTED):
+        return view
+    return replace(view, columns=column_names(args.columns, view.fields))

@@ -1,0 +1,225 @@
+"""Studies side by side: what was asked, what came of it, how fast, and what they have in common; no rich, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+from bhvit.errors import InvalidInput
+from searcher.budget import QUANTITIES, Budget
+from searcher.charts.chart import ACCURACY, Axis, Chart, Form, Role, Series, Unit
+from searcher.front import COSTS, pareto_front
+from searcher.pruning import pruning_to_plain
+from searcher.ranking import metrics_of, ranked
+from searcher.records import Outcome, TrialRecord
+from searcher.snapshot import StudySnapshot
+from searcher.statistics import Mean, mean_of
+
+STEPS = (5, 10, 20, 50)  # and these times 10, 100, ...: after how many trainings studies are compared
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A key of the space files that the studies do not agree in, with the value of each (None where it is absent)."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Candidates that two studies (their places in the comparison) both trained to the end.
+
+    `difference` is of their accuracies (0..1), second minus first.
+    """
+
+    first: int
+    second: int
+    difference: Mean | None
+
+    @property
+    def candidates(self) -> int:
+        """How many."""
+        return 0 if self.difference is None else self.difference.n
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more studies; every tuple of results has one entry a study, in their order."""
+
+    studies: tuple[StudySnapshot, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.studies) < 2:
+            raise InvalidInput("compare takes at least two studies, but it is given one; name another one.")
+        paths = [study.folder.path.resolve() for study in self.studies]
+        for i, path in enumerate(paths):
+            if path in paths[:i]:
+                raise InvalidInput(f"compare takes each study once, but {self.studies[i].folder.path} is given twice.")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of their folders, or whole paths where two are called the same."""
+        short = [study.folder.path.resolve().name for study in self.studies]
+        distinct = len(set(short)) == len(short)
+        return tuple(short) if distinct else tuple(str(study.folder.path) for study in self.studies)
+
+    @cached_property
+    def asked(self) -> tuple[Asked, ...]:
+        """What the studies do not agree in: question, budget, number of trials, settings of the search."""
+        flat = [dict(_leaves(_settings(study))) for study in self.studies]
+        keys = dict.fromkeys(key for values in flat for key in values)
+        rows = (Asked(key, tuple(values.get(key) for values in flat)) for key in keys)
+        return tuple(row for row in rows if any(value != row.values[0] for value in row.values[1:]))
+
+    @cached_property
+    def common_budget(self) -> Budget | None:
+        """The tightest limit of each quantity; None where the studies count costs in different ways."""
+        budgets = [study.budget for study in self.studies]
+        if len({budget.accounting for budget in budgets}) > 1:
+            return None
+        tightest = {q: min((b.limits[q] for b in budgets if q in b.limits), default=None) for q in QUANTITIES}
+        return Budget(**tightest, accounting=budgets[0].accounting)
+
+    @cached_property
+    def common_rankings(self) -> tuple[list[TrialRecord], ...]:
+        """The trained trials of each study within the common budget (its own one where there is none), best first."""
+        common = self.common_budget
+        return tuple(
+            study.ranked if common is None or common == study.budget else ranked(study.records, common)
+            for study in self.studies
+        )
+
+    @cached_property
+    def fronts(self) -> tuple[list[TrialRecord], ...] | None:
+        """The trials of each study on the Pareto front of all studies within the common budget.
+
+        Equal points of two studies count for both. None where costs cannot be compared.
+        """
+        if self.common_budget is None:
+            return None
+        own = [pareto_front(ranking, self.common_budget, COSTS) for ranking in self.common_rankings]
+        together = pareto_front([record for front in own for record in front], self.common_budget, COSTS)
+        points = {_point(record) for record in together}
+        return tuple([record for record in front if _point(record) in points] for front in own)
+
+    @property
+    def front_size(self) -> int | None:
+        """Points on that front; None where costs cannot be compared."""
+        return None if self.fronts is None else len({_point(record) for front in self.fronts for record in front})
+
+    @cached_property
+    def progress(self) -> tuple[tuple[int, tuple[float | None, ...]], ...]:
+        """After 5, 10, 20, ... trainings: the best accuracy (0..1) of each study within the common budget.
+
+        Trainings count in the order of their numbers, failed ones too; None where a study had fewer, or nothing within.
+        """
+        curves = self.curves
+        longest = max(map(len, curves))
+        return tuple(
+            (count, tuple(curve[count - 1] if count <= len(curve) else None for curve in curves))
+            for count in _steps(longest)
+        )
+
+    @cached_property
+    def curves(self) -> tuple[list[float | None], ...]:
+        """The best accuracy of each study after each of its trainings; None before any is within the common budget."""
+        return tuple(self._best_so_far(place) for place in range(len(self.studies)))
+
+    @property
+    def chart(self) -> Chart | None:
+        """These curves; None where no study has anything to draw."""
+        series = []
+        for index, (name, curve) in enumerate(zip(self.names, self.curves, strict=True)):
+            ends = zip(curve, [None, *curve], strict=False)  # where the best changes, and the last training
+            points = [
+                (float(n), best)
+                for n, (best, before) in enumerate(ends, 1)
+                if best is not None and (best != before or n == len(curve))
+            ]
+            if points:
+                xs, ys = zip(*points, strict=True)
+                series.append(Series(name, Role.RANK, xs, ys, Form.STEPS, index=index))
+        return Chart("", Axis("trainings", Unit.COUNT), ACCURACY, tuple(series)) if series else None
+
+    @cached_property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """How well the studies agree on the candidates that they share, pair by pair."""
+        accuracies = [_accuracy_by_candidate(study.records) for study in self.studies]
+        return tuple(_agreement(i, j, accuracies) for i, j in combinations(range(len(self.studies)), 2))
+
+    def _best_so_far(self, place: int) -> list[float | None]:
+        """Best accuracy within the common budget after each training of a study."""
+        study = self.studies[place]
+        within = {record.number for record in self.common_rankings[place]}
+        best: float | None = None
+        curve = []
+        for record in study.records:
+            if record.outcome.finished and record.attempts > 0:
+                if record.number in within:
+                    accuracy = metrics_of(record).accuracy
+                    best = accuracy if best is None else max(best, accuracy)
+                curve.append(best)
+        return curve
+
+
+def training_seconds(study: StudySnapshot) -> float:
+    """Seconds that the trained trials of a study took, all workers together."""
+    return sum(record.metrics.seconds for record in study.records if record.metrics is not None)
+
+
+def _settings(study: StudySnapshot) -> dict[str, Any]:
+    """All that may differ: the question, and what is no part of it."""
+    space = study.space
+    search = {**asdict(space.search), "pruner": pruning_to_plain(space.search.pruner), "trials": study.planned}
+    for name in ("seed", "objectives"):  # are part of the question
+        del search[name]
+    limits = {name: study.budget.limits.get(name) for name in QUANTITIES}
+    question = {**space.question, "objectives": list(space.search.objectives)}
+    return {**question, "budget": limits, "search": search, "enqueued": len(space.enqueued)}
+
+
+def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key -> value of nested plain data; lists of plain values stay whole."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(data, list | tuple) and any(isinstance(value, Mapping) for value in data):
+        for i, value in enumerate(data):
+            yield from _leaves(value, f"{key}[{i}]")
+    else:
+        yield key, list(data) if isinstance(data, tuple) else data
+
+
+def _steps(longest: int) -> Iterator[int]:
+    """5, 10, 20, 50, 100, 200, ... below the longest study, and its length."""
+    factor = 1
+    while True:
+        for step in STEPS if factor == 1 else STEPS[1:]:
+            if step * factor >= longest:
+                if longest:
+                    yield longest
+                return
+            yield step * factor
+        factor *= 10
+
+
+def _point(record: TrialRecord) -> tuple[float, ...]:
+    return metrics_of(record).accuracy, record.memory_bytes, record.ops
+
+
+def _accuracy_by_candidate(records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Candidate -> accuracy of its first complete training; a record's name ends with its candidate's id."""
+    found: dict[str, float] = {}
+    for record in records:
+        if record.outcome is Outcome.COMPLETE:
+            found.setdefault(record.name.partition("-")[2], metrics_of(record).accuracy)
+    return found
+
+
+def _agreement(first: int, second: int, accuracies: Sequence[Mapping[str, float]]) -> Agreement:
+    ours, theirs = accuracies[first], accuracies[second]
+    return Agreement(first, second, mean_of([theirs[name] - ours[name] for name in ours if name in theirs]))

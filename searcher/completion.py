@@ -1,0 +1,184 @@
+"""What the shell offers after Tab: commands, options, choices, studies, trials and files, through argcomplete.
+
+Only the parser of the command on the line is built, so that an answer takes a fifth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from argcomplete.completers import BaseCompleter
+from argcomplete.finders import CompletionFinder
+
+Values: TypeAlias = Callable[[str, argparse.Namespace], Iterable[str]]
+"""What may stand for an argument, from what is typed of it and the arguments before it."""
+
+SPACE_SUFFIXES = (".yaml", ".yml")
+DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3", ".log")
+SPACE_FILE = "space.yaml"  # that makes a folder a study (searcher.study_folder)
+
+
+def complete(
+    summaries: Mapping[str, str],
+    parser_of: Callable[[str], argparse.ArgumentParser],
+    finder: CompletionFinder | None = None,
+) -> None:
+    """Answer the shell that asks through the environment, by argcomplete's protocol, and exit.
+
+    `summaries` are the commands with a line on each, `parser_of` makes the parser of one of them.
+    """
+    words = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0)].split(" ")
+    begun = [word for word in words[:-1] if word][1:2]  # the command, once it has been typed to its end
+    parser = argparse.ArgumentParser(prog="searcher", add_help=not begun)
+    if begun and begun[0] in summaries:
+        os.environ["_ARGCOMPLETE"] = "2"  # words of the line before the arguments
+        parser = parser_of(begun[0])
+        for action in parser._actions:
+            _teach(action)
+    elif not begun:
+        parser.add_argument("--version", action="store_true", help="print the version")
+        commands = parser.add_subparsers()
+        for name, summary in summaries.items():
+            commands.add_parser(name, help=summary)
+    (finder or Finder())(parser, default_completer=_Nothing())
+
+
+class Finder(CompletionFinder):
+    """Offers options only where a dash is typed, or nothing else may stand."""
+
+    def collect_completions(self, *args: Any) -> list[str]:
+        found: list[str] = super().collect_completions(*args)
+        values = [text for text in found if not text.startswith("-")]
+        return found if args[2].startswith("-") or not values else values
+
+
+class _Nothing(BaseCompleter):
+    """Of arguments such as numbers."""
+
+    def __call__(self, **_: Any) -> Iterable[str]:
+        return ()
+
+
+def _teach(action: argparse.Action) -> None:
+    """Give an argument of a command its completer, by what its placeholder and name say that it is."""
+    values = _values_of(action)
+    if values is not None and not action.choices:
+        action.completer = (  # type: ignore[attr-defined]
+            lambda prefix, parsed_args, **_: [v for v in values(prefix, parsed_args) if v.startswith(prefix)]
+        )
+
+
+def _values_of(action: argparse.Action) -> Values | None:
+    if action.dest in BY_NAME:
+        return BY_NAME[action.dest]
+    if not action.option_strings:
+        if action.type is int:
+            return _trials
+        metavars = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
+        return next((BY_PLACEHOLDER[m] for m in metavars if m in BY_PLACEHOLDER), None)
+    return {"FILE": _files, "DIR": _folders, "STUDY": _studies}.get(str(action.metavar))
+
+
+def _studies(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Names in the folder of all studies; paths where one is being typed."""
+    runs = Path(getattr(args, "runs", None) or "runs")
+    names = [name for name in _entries(runs) if (runs / name / SPACE_FILE).exists()]
+    matching = [name for name in names if name.startswith(prefix)]
+    return matching or _files(prefix, args, DATABASE_SUFFIXES)
+
+
+def _trials(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Numbers of the study's trials."""
+    study = getattr(args, "study", None) or ""
+    places = (Path(str(study)), Path(getattr(args, "runs", None) or "runs") / str(study))
+    numbers = (name.partition("-")[0] for place in places for name in _entries(place / "trials"))
+    return [str(int(number)) for number in numbers if number.isdigit()]
+
+
+def _space_files(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    return _files(prefix, args, SPACE_SUFFIXES)
+
+
+def _storages(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    return _files(prefix, args, DATABASE_SUFFIXES)
+
+
+def _folders(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    return _files(prefix, args, ("/",))
+
+
+def _files(prefix: str, args: argparse.Namespace, suffixes: tuple[str, ...] = ("",)) -> Iterable[str]:
+    """Paths that begin as `prefix`: folders, with a slash, and files with one of these suffixes."""
+    above, slash, begun = prefix.rpartition("/")
+    place = Path(os.path.expanduser(f"{above}{slash}") or ".")
+    for name in _entries(place):
+        if name.startswith(".") and not begun.startswith("."):
+            continue
+        folder = (place / name).is_dir()
+        if folder or name.endswith(suffixes):
+            yield f"{above}{slash}{name}{'/' if folder else ''}"
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _data(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from searcher.datasets.config import DATASETS
+
+    return [*DATASETS, *_space_files(prefix, args)]
+
+
+def _reproductions(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from searcher.reproductions import REPRODUCTIONS
+
+    return REPRODUCTIONS
+
+
+def _precisions(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from bhvit.precision import PRECISIONS
+
+    return PRECISIONS
+
+
+def _presets(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from searcher.families import family_named
+
+    return family_named(args.family or "bhvit").presets
+
+
+def _families(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from searcher.families import FAMILIES
+
+    return FAMILIES
+
+
+def _fixed(*values: str) -> Values:
+    return lambda prefix, args: values
+
+
+BY_NAME: Mapping[str, Values] = {
+    "study": _studies,
+    "studies": _studies,
+    "trial": _trials,
+    "precision": _precisions,
+    "preset": _presets,
+    "family": _families,
+    "device": _fixed("auto", "cpu", "cuda", "cuda:0"),
+    "budget": _fixed("memory=", "ops="),
+}
+BY_PLACEHOLDER: Mapping[str | None, Values] = {
+    "STUDY": _studies,
+    "FILE": _space_files,
+    "DIR": _folders,
+    "DIR|URL": _storages,
+    "FILE|NAME": _data,
+    "TABLE": _reproductions,
+}

@@ -1,0 +1,141 @@
+"""What a study's trials teach: the front, what the best share, what accuracy depends on, how trials ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from searcher.commonalities import Commonalities, commonalities
+from searcher.importances import Importance, Importances, importances
+from searcher.ranking import parents_saved
+from searcher.records import TrialRecord
+from searcher.snapshot import StudySnapshot
+from searcher.trial_ends import End, trial_ends
+from searcher.views import marks
+from searcher.views.numbers import duration_text, share_text
+
+SLIGHT = 0.02  # of the variance: variables below it share a line
+INDENT = 2
+BAR = 16  # columns of a full bar
+REASONS = 3  # of an outcome, at most
+NAMED = 4  # trials of a reason that are listed
+
+
+def common_view(found: Commonalities | None) -> Iterator[RenderableType]:
+    """What most of the best have and few others; nothing where there is nothing remarkable."""
+    if found is None or not found.found:
+        return
+    yield Text(f"What the best {found.best} have in common", style="bold")
+    grid = _grid("left", "right", "left")
+    for common in found.found:
+        grid.add_row(
+            f"{common.variable} {common.relation} {common.choice}",
+            f"{common.best_share:.0%} of them",
+            Text(f"{common.share:.0%} of all {found.trials:,} trained trials within the budget", style="dim"),
+        )
+    yield _indented(grid)
+
+
+def importances_view(found: Importances | None) -> Iterator[RenderableType]:
+    """Variables by their share of the variance of accuracy, what they do, and how far to believe it."""
+    if found is None:
+        return
+    yield Text("What accuracy depends on", style="bold")
+    if found.explained <= 0:
+        yield _indented(Text(f"Nothing that an additive model can learn from {found.trials:,} complete trials."))
+        return
+    telling = [v for v in found.variables if v.share >= SLIGHT]
+    grid = _grid("left", "left", "right", "left")
+    for variable in telling:
+        grid.add_row(variable.variable, _bar(variable.share), share_text(variable.share), _effect(variable))
+    if telling:
+        yield _indented(grid)
+    others = len(found.variables) - len(telling)
+    rest = f"{others} {'other ' if telling else ''}variables have less than {SLIGHT:.0%} each. " if others else ""
+    note = (
+        f"{rest}Share of the variance over {found.trials:,} complete trials in an additive model, which foretells "
+        f"{share_text(found.explained)} of that of trials left out."
+    )
+    yield _indented(Text(note, style="dim"))
+
+
+def ends_view(snapshot: StudySnapshot) -> Iterator[RenderableType]:
+    """Outcomes with their counts and reasons, then what was trained."""
+    records = snapshot.records
+    if not records:
+        return
+    yield Text(f"Where {len(records):,} trial{'s' if len(records) != 1 else ''} went", style="bold")
+    grid = _grid("left", "right", "left")
+    for end in trial_ends(records, snapshot.budget):
+        mark = marks.OUTCOMES[end.outcome]
+        reasons = list(_reasons(end))
+        grid.add_row(mark.text(end.outcome), f"{end.count:,}", reasons[0] if reasons else "")
+        for reason in reasons[1:]:
+            grid.add_row("", "", reason)
+    yield _indented(grid)
+    yield from _trainings(records)
+
+
+def insights_json(snapshot: StudySnapshot) -> dict[str, Any]:
+    """All of it as plain data."""
+    common, important = commonalities(snapshot.space, snapshot.ranked), importances(snapshot.space, snapshot.records)
+    return {
+        "commonalities": None if common is None else dataclasses.asdict(common),
+        "importances": None if important is None else dataclasses.asdict(important),
+        "ends": [dataclasses.asdict(end) for end in trial_ends(snapshot.records, snapshot.budget)],
+    }
+
+
+def _grid(*justify: Any) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for side in justify[:-1]:
+        grid.add_column(justify=side, no_wrap=True)
+    grid.add_column(justify=justify[-1], overflow="fold")
+    return grid
+
+
+def _indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, INDENT), expand=False)
+
+
+def _bar(share: float) -> Text:
+    """A bar on a terminal; nothing in a pipe, where the figure beside it is enough."""
+    return Text(marks.BAR * max(1, round(BAR * share)) if sys.stdout.isatty() else "", style="cyan")
+
+
+def _effect(variable: Importance) -> str:
+    points = f"{variable.best} over {variable.worst}: {100 * variable.effect:+.1f} points"
+    return points + {1: ", the more the better", -1: ", the fewer the better", 0: ""}[variable.direction]
+
+
+def _reasons(end: End) -> Iterator[str]:
+    for reason in end.reasons[:REASONS]:
+        first = ", ".join(map(str, reason.trials[:NAMED])) + (", ..." if len(reason.trials) > NAMED else "")
+        times = f"{len(reason.trials):,}x: " if len(reason.trials) > 1 else ""
+        yield f"{reason.text} ({times}trial{'s' if len(reason.trials) > 1 else ''} {first})"
+    rest = end.reasons[REASONS:]
+    if rest:
+        yield f"and {len(rest)} other reasons ({sum(len(r.trials) for r in rest):,} trials)"
+
+
+def _trainings(records: Sequence[TrialRecord]) -> Iterator[str]:
+    trained, saved = parents_saved(records)
+    if trained or saved:
+        seconds = sum(r.metrics.seconds for r in records if r.metrics is not None)
+        spent = duration_text(seconds)
+        yield f"  FP trainings: {trained:,} run, {saved:,} saved by sharing parents; {spent} of training."
+    restarted = [r.number for r in records if r.metrics is not None and r.metrics.restarts]
+    if restarted:
+        listed = ", ".join(map(str, restarted[:NAMED])) + (", ..." if len(restarted) > NAMED else "")
+        one = len(restarted) == 1
+        yield (
+            f"  trial{'' if one else 's'} {listed}: {'its' if one else 'their'} loss became NaN or infinite; "
+            f"{'it' if one else 'they'} went on from {'its' if one else 'the'} last good epoch."
+        )

@@ -1,0 +1,65 @@
+"""What views are put together from: headed sections, facts with their names, two columns, commands to paste."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 170  # columns of a terminal from which on two parts stand side by side
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts side by side on a wide terminal, else the second ones below the first."""
+
+    left: Sequence[RenderableType]
+    right: Sequence[RenderableType]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """One or two columns."""
+        if not console.is_terminal or options.max_width < WIDE:
+            yield Group(*self.left, *self.right)
+            return
+        grid = Table.grid(expand=True, padding=(0, 4, 0, 0))
+        grid.add_column(ratio=1)
+        grid.add_column(ratio=1)
+        grid.add_row(Group(*self.left), Group(*self.right))
+        yield grid
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of these (quoted) words, to be pasted: in a narrow terminal on several lines that the shell joins."""
+
+    words: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """As many words a line as fit; all of them in a pipe."""
+        line = "  "
+        for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
+            # An option stays on the line of its value.
+            needed = f"{word} {following}" if word.startswith("--") else word
+            if console.is_terminal and line.strip() and len(f"{line} {needed} \\") > options.max_width:
+                yield Text(f"{line} \\", no_wrap=True, overflow="ignore")
+                line = "     "
+            line += f" {word}" if line.strip() else word
+        yield Text(line, no_wrap=True, overflow="ignore")
+
+
+def section(heading: str, *parts: RenderableType) -> tuple[RenderableType, ...]:
+    """A blank line, a bold heading, and what stands under it."""
+    return ("", Text(heading, style="bold"), *parts)
+
+
+def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Names and what is to be said of them, one below the other."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, value)
+    return grid

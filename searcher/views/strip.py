@@ -1,0 +1,64 @@
+"""The precision strip: one line that says the weight bits of every layer, stage by stage.
+
+On a terminal two columns a cell, ` 1 1│16│ 1 4│ 8│...`, coloured as everywhere; in a pipe one word, `1/1-16-1/4-8`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from bhvit.precision import Precision
+from searcher.views.marks import precision_cell
+
+MIXED = "*"  # the blocks of a stage differ
+CELL = 2  # columns
+
+
+def strip_text(layers: Mapping[str, Precision], plain: bool = False) -> Text:
+    """The strip of a candidate's `layers` (address -> precision); `plain` for a pipe."""
+    parts = [[_cell(found, plain) for found in kinds] for kinds in _parts(layers).values()]
+    within, between = ("/", "-") if plain else ("", "│")
+    return Text(between).join(Text(within).join(cells) for cells in parts)
+
+
+def strip_heading(addresses: Iterable[str]) -> str:
+    """What stands over strips: `S0  │D1│S1  │...`, where S is a stage and D a downsampling layer."""
+    parts = _parts(dict.fromkeys(addresses))
+    return "│".join(_letter(part).ljust(CELL * len(kinds)) for part, kinds in parts.items())
+
+
+def strip_note(addresses: Iterable[str]) -> str:
+    """How to read strips of a network with these layers."""
+    parts = _parts(dict.fromkeys(addresses))
+    stages = [_letter(part) for part, kinds in parts.items() if len(kinds) > 1]
+    singles = [_letter(part) for part, kinds in parts.items() if len(kinds) == 1]
+    said = [f"{_range(stages)} stages (mixer or attention, then MLP)"] if stages else []
+    said += [f"{_range(singles)} downsampling"] if singles else []
+    return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
+
+
+def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precision | None]]]:
+    """Stage or single layer -> the precisions of each kind of its layers, all in the order of the layers."""
+    parts: dict[str, dict[str, set[Precision | None]]] = {}
+    for address, precision in layers.items():
+        part, kind = address.split(".")[0], address.rsplit(".", 1)[-1]
+        parts.setdefault(part, {}).setdefault(kind, set()).add(precision)
+    return {part: list(kinds.values()) for part, kinds in parts.items()}
+
+
+def _cell(found: set[Precision | None], plain: bool) -> Text:
+    only = next(iter(found)) if len(found) == 1 else None
+    cell = Text(MIXED.rjust(CELL)) if only is None else precision_cell(only)
+    return Text(cell.plain.strip()) if plain else cell
+
+
+def _letter(part: str) -> str:
+    """`stage2` as S2, `downsample1` as D1."""
+    name = part.rstrip("0123456789")
+    return f"{name[:1].upper()}{part[len(name) :]}"
+
+
+def _range(letters: list[str]) -> str:
+    return letters[0] if len(letters) == 1 else f"{letters[0]}-{letters[-1]}"

@@ -1,0 +1,117 @@
+"""The head of a study: what is asked, how large the space is, the budget, how far the search is, who is at work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bhvit.precision import PRECISIONS
+from searcher.feasible import ENUMERABLE, SAMPLE
+from searcher.records import Outcome
+from searcher.snapshot import StudySnapshot
+from searcher.space import Space
+from searcher.variables import Kind
+from searcher.views import marks
+from searcher.views.numbers import duration_text, percent_text, share_text
+
+SILENT = 60.0  # seconds without a word from a worker that are worth saying
+
+
+def study_header(snapshot: StudySnapshot) -> Iterator[RenderableType]:
+    """Name, state and progress, then a line for each thing worth knowing, then the trials being trained."""
+    beyond = f", {snapshot.trained_beyond:,} trained ones beyond this budget" if snapshot.trained_beyond else ""
+    mark = marks.STATES[snapshot.state]
+    yield Text.assemble(
+        (f"{mark.character} ", mark.style),
+        (str(snapshot.folder.path), "bold"),
+        f": {snapshot.done:,} of {snapshot.planned:,} trials, ",
+        (str(snapshot.state), mark.style),
+        beyond,
+    )
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for label, text in (*question_lines(snapshot.space), *_amounts(snapshot), *_at_work(snapshot)):
+        grid.add_row(f"  {label}:", text)
+    yield grid
+    yield from _workers(snapshot)
+
+
+def question_lines(space: Space) -> Iterator[tuple[str, str]]:
+    """What is searched and how candidates are trained, as label and text."""
+    widths = [f"{v.name} {', '.join(map(str, v.choices))}" for v in space.variables if v.kind is not Kind.PRECISION]
+    precisions = [v for v in space.variables if v.kind is Kind.PRECISION]
+    searched = "; ".join([*widths, *_precision_words(precisions, space.file.precision.default)])
+    yield "searched", f"{space.family} {space.base.image_size} px: {searched}"
+    recipe, data = space.recipe, space.data
+    if data is not None and recipe is not None:
+        epochs = f"{recipe.fp.epochs} + {recipe.qat.epochs} epochs (full precision, quantized)"
+        yield "training", f"{data.name}, {epochs}, batch {recipe.batch_size}, seed {space.search.seed}"
+
+
+def question_json(space: Space) -> dict[str, Any]:
+    """What is searched, as plain data: variables with their choices, data, epochs and seed."""
+    recipe, data = space.recipe, space.data
+    return {
+        "family": space.family,
+        "variables": {v.name: list(v.choices) for v in space.variables},
+        "data": None if data is None else data.name,
+        "epochs": None if recipe is None else {"fp": recipe.fp.epochs, "qat": recipe.qat.epochs},
+        "seed": space.search.seed,
+        "objectives": list(space.search.objectives),
+    }
+
+
+def _precision_words(variables: list[Any], default: str) -> list[str]:
+    if not variables:
+        return [f"all layers {default}"]
+    names = sorted({str(c) for v in variables for c in v.choices}, key=list(PRECISIONS).index)
+    groups = "1 group" if len(variables) == 1 else f"{len(variables)} groups"
+    return [f"precision of {groups} of layers among {', '.join(names)}"]
+
+
+def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
+    size, feasible = snapshot.space.size, snapshot.feasible
+    text = f"{size:,} configuration{'s' if size != 1 else ''}"
+    if feasible is not None and size <= ENUMERABLE:
+        text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
+    elif feasible is not None:
+        text += f", {share_text(feasible / SAMPLE)} of a sample within the budget"
+    yield "space", text
+    yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
+
+
+def _at_work(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
+    if snapshot.holder is None:
+        return
+    remaining = None if snapshot.status is None else snapshot.status.remaining
+    left = "" if remaining is None else f"; about {duration_text(remaining)} left"
+    yield "at work", f"{snapshot.holder}{left}"
+    if snapshot.status is not None and snapshot.status.trouble:
+        yield "trouble", snapshot.status.trouble
+
+
+def _workers(snapshot: StudySnapshot) -> Iterator[RenderableType]:
+    """A line for each trial that is being trained."""
+    if snapshot.status is None or not snapshot.status.workers:
+        return
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    now = time.time()
+    for worker in snapshot.status.workers:
+        accuracy = "" if worker.accuracy is None else f"Top-1 {percent_text(worker.accuracy)}"
+        quiet = f", silent for {duration_text(now - worker.heard)}" if now - worker.heard > SILENT else ""
+        grid.add_row(
+            marks.OUTCOMES[Outcome.RUNNING].text(f"trial {worker.number}"),
+            f"{worker.phase} epoch {worker.epoch} of {worker.epochs}",
+            accuracy,
+            Text.assemble(worker.worker, (quiet, "yellow")),
+        )
+    yield grid

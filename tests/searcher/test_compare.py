@@ -1,0 +1,172 @@
+"""`searcher compare`: whole screens, and what they say against counting by hand."""
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from searcher.cli import main
+from searcher.comparison import Comparison
+from searcher.records import write_record
+from searcher.snapshot import StudySnapshot, snapshot_of
+from searcher.study_folder import StudyFolder
+from tests.searcher.screens import assert_golden, screen
+from tests.searcher.studies import empty_study, many_study, one_trial_study, running_study, two_objectives_study
+
+TIGHT = {"memory": "300 KiB", "ops": "8 MOPs"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("compare")
+    runs = place / "runs"
+    many_study(runs, 120)
+    many_study(runs, 40, "tight", budget=TIGHT, search={"trials": 40, "seed": 3, "startup": 10})
+    many_study(runs, 20, "complete", budget={**TIGHT, "accounting": "complete"})
+    two_objectives_study(runs)
+    empty_study(runs)
+    one_trial_study(runs)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def study(name: str) -> StudySnapshot:
+    return snapshot_of(StudyFolder(Path("runs") / name))
+
+
+def comparison(*names: str) -> Comparison:
+    return Comparison(tuple(map(study, names)))
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_three_studies_side_by_side(width: int) -> None:
+    assert_golden(f"compare_{width}", screen("compare", "many", "tight", "front", width=width))
+
+
+def test_a_study_that_runs_and_one_that_is_empty(place: Path) -> None:
+    with running_study(place / "runs"):
+        assert_golden("compare_running_80", screen("compare", "running", "empty", "one", width=80))
+
+
+def test_in_a_pipe_there_is_no_frame_and_no_escape_code() -> None:
+    text = screen("compare", "many", "tight", tty=False, colour=True)
+    assert "\x1b" not in text
+    assert not set(text) & set("─│┌┐└┘├┤┬┴┼")
+
+
+def test_only_what_differs_is_listed() -> None:
+    asked = {row.key: row.values for row in comparison("many", "tight").asked}
+    assert asked == {
+        "seed": (0, 3),
+        "budget.memory": (study("many").budget.memory, 300 * 1024),
+        "budget.ops": (study("many").budget.ops, 8e6),
+        "search.trials": (120, 40),
+        "search.startup": (None, 10),
+        "search.threads": (1, None),
+    }
+
+
+def test_the_common_budget_is_the_tightest_of_each_limit() -> None:
+    both = comparison("many", "tight")
+    assert both.common_budget.limits == {"memory": 300 * 1024, "ops": 8e6}
+    for ranking, snapshot in zip(both.common_rankings, both.studies, strict=True):
+        trained = [r for r in snapshot.records if r.outcome.trained]
+        within = [r.number for r in trained if r.memory_bytes <= 300 * 1024 and r.ops <= 8e6]
+        assert sorted(r.number for r in ranking) == within
+
+
+def test_the_joint_front_is_what_no_trial_of_any_study_beats() -> None:
+    both = comparison("many", "tight")
+    points = [[(r.metrics.accuracy, -r.memory_bytes, -r.ops) for r in ranking] for ranking in both.common_rankings]
+    everyone = set(points[0]) | set(points[1])
+
+    def beaten(point: tuple[float, ...]) -> bool:
+        return any(other != point and all(a >= b for a, b in zip(other, point, strict=True)) for other in everyone)
+
+    front = {point for point in everyone if not beaten(point)}
+    assert both.front_size == len(front)
+    assert [len(found) for found in both.fronts] == [len(front & set(own)) for own in points]
+
+
+def test_best_after_n_trainings_counts_failed_ones_and_not_those_never_trained() -> None:
+    both = comparison("many", "tight")
+    table = dict(both.progress)
+    never_trained = sum(r.outcome == "over budget" for r in both.studies[0].records)
+    assert never_trained
+    assert list(table) == [5, 10, 20, 50, 100, 120 - never_trained]
+    limit = both.common_budget
+    for count, values in table.items():
+        for snapshot, value in zip(both.studies, values, strict=True):
+            ended = [r for r in snapshot.records if r.attempts and r.outcome.finished]
+            within = [r for r in ended[:count] if r.outcome.trained and not limit.violations(r)]
+            best = max((r.metrics.accuracy for r in within), default=None)
+            assert value == (best if count <= len(ended) else None)
+
+
+def test_shared_candidates_agree_as_far_as_their_accuracies_do(tmp_path: Path) -> None:
+    one, other = (many_study(tmp_path / "runs", 30, name) for name in ("one", "other"))
+    differences = []
+    for record in other.records():
+        if record.outcome == "complete":
+            change = 0.001 * (record.number % 7)
+            differences.append(change)
+            accuracy = record.metrics.accuracy + change
+            _ = record.metrics.epochs, record.candidate
+            metrics = type(record.metrics)(
+                accuracy, accuracy, 1, record.metrics.parent_key, record.metrics.parent_accuracy, True
+            )
+            write_record(other.trial(record), replace(record, metrics=metrics))
+    ((pair),) = Comparison((snapshot_of(one), snapshot_of(other))).agreements
+    assert pair.candidates == len(differences)
+    assert pair.difference.mean == pytest.approx(statistics.fmean(differences))
+    assert pair.difference.deviation == pytest.approx(statistics.stdev(differences))
+
+
+def test_costs_in_different_accountings_are_not_compared() -> None:
+    both = comparison("many", "complete")
+    assert both.common_budget is None
+    assert both.fronts is None
+    text = screen("compare", "many", "complete")
+    assert "counted in different ways" in text
+    assert "joint front" not in text
+
+
+def test_studies_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    other = one_trial_study(tmp_path / "elsewhere")
+    assert Comparison((study("one"), snapshot_of(other))).names == ("runs/one", str(other.path))
+
+
+def test_json_has_an_entry_a_study_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "many", "tight", "empty", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [entry["study"] for entry in data["studies"]] == ["runs/many", "runs/tight", "runs/empty"]
+    assert data["studies"][2]["best"] is None
+    assert {len(row["values"]) for row in data["asked"]} == {3}
+    assert {len(row["accuracy"]) for row in data["progress"]} == {3}
+    assert [pair["studies"] for pair in data["shared_candidates"]] == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_studies_without_a_training_leave_nothing_to_compare(tmp_path: Path) -> None:
+    other = empty_study(tmp_path / "runs")
+    assert main(["compare", "empty", str(other.path)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["many"], "compare takes at least two studies, but it is given one; name another one."),
+        (["many", "runs/many"], "compare takes each study once, but runs/many is given twice."),
+        (["many", "nothing"], "nothing must be the folder of a study"),
+        ([], "the following arguments are required: STUDY"),
+    ],
+)
+def test_wrong_input_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *argv]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
