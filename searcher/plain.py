@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from searcher.budget import Budget
 from searcher.records import TrialRecord
+from searcher.status import WorkerStatus
 
 
 def budget_json(budget: Budget) -> dict[str, Any]:
@@ -40,3 +42,9 @@ def trial_json(record: TrialRecord, budget: Budget) -> dict[str, Any]:
         "peak_bytes": record.peak_bytes,
         "worker": record.worker,
     }
+
+
+def worker_json(worker: WorkerStatus) -> dict[str, Any]:
+    """What a worker is doing."""
+    data = asdict(worker)
+    return {"worker": data.pop("worker"), "trial": data.pop("number"), **data}

@@ -73,7 +73,7 @@ def optuna_json(study: OptunaStudy) -> dict[str, Any]:
     """A study with all its trials; `ranking` lists the feasible ones, best first. Infinite values are null."""
     trials = [
         {
-            "number": t.number,
+            "trial": t.number,
             "state": t.state.value,
             "values": _finite(t.values),
             "params": {key: v if not isinstance(v, float) else _finite((v,))[0] for key, v in t.params.items()},

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from searcher.plain import costs_json, trial_json
+from searcher.plain import costs_json, trial_json, worker_json
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
@@ -68,7 +68,7 @@ def report_json(report: TrialReport) -> dict[str, Any]:
         "cost": cost_json(record.candidate, report.cost),
         "epochs": [asdict(epoch) for epoch in report.epochs],
         "starts": [asdict(attempt) for attempt in report.attempts],
-        "now": report.worker and asdict(report.worker),
+        "now": report.worker and worker_json(report.worker),
         "files": [{"path": str(path), "size_bytes": size} for path, size in report.files],
         "parent_files": [{"path": str(path), "size_bytes": size} for path, size in report.parent_files],
         "crash": report.crash,

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from searcher.alerts import alerts
-from searcher.plain import budget_json, trial_json
+from searcher.plain import budget_json, trial_json, worker_json
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import State
-from searcher.status import WorkerStatus
 from searcher.views.watch_ui import WatchUI
 from searcher.watching import WatchedStudy
 
@@ -36,17 +35,12 @@ def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
         "seconds": None if study.since is None or end is None else end - study.since,
         "remaining_seconds": None if study.status is None else study.status.remaining,
         "coordinator": study.holder and asdict(study.holder),
-        "workers": [_worker_json(worker) for worker in study.workers],
+        "workers": [worker_json(worker) for worker in study.workers],
         "alerts": [asdict(alert) for alert in alerts(study, now)],
         "where": ui.trials.where,
         "sort": ui.trials.sort,
         "trials": [_trial_json(study, study.records[number]) for number in ui.trials.numbers],
     }
-
-
-def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
-    data = asdict(worker)
-    return {"worker": data.pop("worker"), "trial": data.pop("number"), **data}
 
 
 def _trial_json(study: WatchedStudy, record: TrialRecord) -> dict[str, Any]:

@@ -249,7 +249,7 @@ def test_json_of_a_study_has_every_trial_and_no_infinity(file: Path, capsys: pyt
     assert data["trials"][1]["values"] == [None]
     assert data["ranking"][0] == data["best"]["trial"]
     assert data["states"] == {"complete": 24, "pruned": 3, "failed": 3, "waiting": 1}
-    assert all(trial["feasible"] for trial in data["trials"] if trial["number"] in data["ranking"])
+    assert all(trial["feasible"] for trial in data["trials"] if trial["trial"] in data["ranking"])
 
 
 def test_files_of_other_programs_are_not_listed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

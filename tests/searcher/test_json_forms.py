@@ -1,0 +1,166 @@
+"""`docs/json.md` lists every key that `--json` of a view that looks at studies can have, and its type."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from searcher.plain import budget_json, costs_json, trial_json, worker_json
+from searcher.status import WorkerStatus
+from searcher.study_folder import StudyFolder
+from tests.searcher.screens import screen
+from tests.searcher.studies import empty_study, many_study, one_trial_study, running_study, two_objectives_study
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
+MAPPINGS = (  # whose keys are names: of variables, layers, outcomes, limits, precisions
+    *("choices", "outcomes", "budget_share", "candidate.layers", "weights_by_precision", "macs_by_precision"),
+    *("states", "params", "constraints", "question.variables", "accuracies"),
+)
+TYPES = {bool: "true or false", int: "number", float: "number", str: "text", type(None): "null"}
+TYPE, WORDS = 43, 63  # columns of the document at which a key's type and its description begin
+Form = dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Studies of all sorts in `runs/`, and a storage of somebody else."""
+    home = tmp_path_factory.mktemp("forms")
+    for make in (empty_study, one_trial_study, two_objectives_study):
+        make(home / "runs")
+    many = many_study(home / "runs", 80)
+    search = many.space().to_plain()["search"]
+    many_study(home / "runs", 80, "other_seed", search={**search, "seed": 1})
+    result = {"split": "test", "accuracy": 0.5, "loss": 1.0, "images": 10}
+    per_class = [{"name": "a", "images": 10, "accuracy": 0.5}]
+    (min(many.trials.iterdir()) / "test.json").write_text(json.dumps({**result, "per_class": per_class}))
+    _plain_optuna(home / "plain.db")
+    with running_study(home / "runs"):
+        yield home
+
+
+@pytest.fixture(scope="module")
+def shared(studies: Path) -> dict[str, Form]:
+    """The forms that views share: path of a key -> its types."""
+    folder = StudyFolder(studies / "runs" / "many")
+    budget, records = folder.space().budget, folder.records()
+    silent = WorkerStatus("worker 1", 0, "qat", 0, 5, 0, 0, 1.0)
+    heard = WorkerStatus("worker 1", 0, "qat", 1, 5, 1, 31, 1.0, 0.5, 1.0, 512.0, 1e9)
+    return {
+        "trial": _form([trial_json(r, budget) for r in records]),
+        "result": _form([costs_json(r) for r in records]),
+        "budget": _form([budget_json(budget), budget_json(type(budget)())]),
+        "worker": _form([worker_json(silent), worker_json(heard)]),
+    }
+
+
+def _commands(home: Path) -> dict[str, list[list[str]]]:
+    names = ("many", "empty", "front", "running")
+    many, empty, front, running = (str(home / "runs" / name) for name in names)
+    plain = str(home / "plain.db")
+    kinds = ("front", "history", "importance", "parallel", "curves", "map", "budget")
+    return {
+        "ls": [["ls", str(home / "runs")], ["ls", plain]],
+        "show": [
+            *(["show", study] for study in (many, empty, front, running)),
+            ["show", many, "--seeds", "--budget", "memory=0.5,ops=none"],
+        ],
+        "show of a plain Optuna study": [["show", plain]],
+        "trial": [
+            *(["trial", many, number] for number in ("0", "7", "12", "20", "33")),
+            *(["trial", running, number] for number in ("11", "12", "14")),
+        ],
+        "diff": [["diff", many, "1", "2"], ["diff", running, "1", "12"]],
+        "compare": [["compare", many, front, empty]],
+        "watch": [["watch", study] for study in (many, empty, front, running)],
+        "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty]],
+    }
+
+
+def _plain_optuna(path: Path) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name="plain")
+    for x in (0.5, 1.5):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 2)
+        trial.set_constraint("limit", x - 1)
+        study.tell(trial, x)
+    study.ask()
+
+
+def _form(values: list[Any], shared: dict[str, Form] | None = None) -> Form:
+    """Path of a key -> its types in any of `values`; what is one of the `shared` forms is one type."""
+    form: Form = {}
+    for value in values:
+        for path, kind in _keys(value, "", shared or {}):
+            form.setdefault(path, set()).add(kind)
+    return form
+
+
+def _keys(value: Any, path: str, shared: dict[str, Form]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list):
+        yield from ((key, kind) for item in value for key, kind in _keys(item, f"{path}[]", shared))
+        if not value:
+            yield f"{path}[]", ""
+    elif isinstance(value, dict):
+        known, covered = next(((n, top) for n, top in _tops(shared) if _is(n, top, value)), ("", set()))
+        if known:
+            yield path or "(the whole)", f"a {known}"
+        named = any(f".{path}".endswith(f".{name}") for name in MAPPINGS)
+        for key, item in value.items():
+            if key not in covered:
+                yield from _keys(item, ".".join(filter(None, (path, "<name>" if named else key))), shared)
+    else:
+        yield path, TYPES[type(value)]
+
+
+def _tops(shared: dict[str, Form]) -> Iterator[tuple[str, set[str]]]:
+    return ((name, {key.partition(".")[0] for key in form}) for name, form in shared.items())
+
+
+def _is(name: str, keys: set[str], value: dict[str, Any]) -> bool:
+    """Whether a mapping is of a shared form: trials and results may have keys beside theirs."""
+    return keys <= value.keys() if name in ("trial", "result") else keys == value.keys()
+
+
+def _block(form: Form, said: dict[str, str]) -> str:
+    lines = []
+    for path, kinds in sorted(form.items()):
+        within = [other for other in form if other.startswith((f"{path}.", f"{path}["))]
+        named = sorted(filter(None, kinds), key=lambda kind: (kind == "null", kind))
+        if within and not named:
+            continue
+        what = " | ".join(named or ["(empty)"]).replace("null", "or null") if within else " | ".join(named)
+        lines.append(f"{path:<{TYPE}} {what:<{WORDS - TYPE - 2}} {said.get(path, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def _said(text: str) -> dict[str, dict[str, str]]:
+    """View -> key -> what the document says of it."""
+    found: dict[str, dict[str, str]] = {}
+    view = ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            view = line[3:]
+        elif len(line) > WORDS - 1:
+            found.setdefault(view, {})[line[:TYPE].strip()] = line[WORDS - 1 :].strip()
+    return found
+
+
+def test_every_key_of_every_view_is_documented(studies: Path, shared: dict[str, Form]) -> None:
+    forms = {f"a {name}": form for name, form in shared.items()}
+    for view, commands in _commands(studies).items():
+        shown = [json.loads(screen(*argv, "--json", tty=False)) for argv in commands]
+        assert all((data["view"], data["schema"]) == (view.split()[0], 1) for data in shown)
+        data = [{k: v for k, v in one.items() if k not in ("view", "schema")} for one in shown]
+        forms[view] = _form(data, shared)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    said = _said(text)
+    blocks = [f"## {view}\n```\n{_block(form, said.get(view, {}))}\n```\n" for view, form in forms.items()]
+    written = "\n".join([text.partition("\n## ")[0], *blocks])
+    if os.environ.get("UPDATE_GOLDEN"):
+        DOCUMENT.write_text(written, encoding="utf-8")
+    assert written == DOCUMENT.read_text(encoding="utf-8"), "docs/json.md differs; look, then UPDATE_GOLDEN=1"
