@@ -16,7 +16,8 @@ from searcher.records import Outcome, TrialRecord
 class Standing:
     """Trials by outcome, how many count as done, the best within the budget and the Pareto front of `objectives`.
 
-    `within` counts the trained trials within the budget, `done` those that ended within it, whatever came of them.
+    `on_front` has the numbers of the front, `within` counts the trained trials within the budget, `done` those that
+    ended within it, whatever came of them.
     """
 
     budget: Budget
@@ -26,6 +27,7 @@ class Standing:
     within: int = 0
     best: TrialRecord | None = None
     front: list[TrialRecord] = field(default_factory=list)
+    on_front: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, records: Iterable[TrialRecord], budget: Budget, objectives: tuple[str, ...]) -> Standing:
@@ -55,3 +57,4 @@ class Standing:
             best = ranked(records if self.best is None else [self.best, *records], self.budget)
             self.best = best[0] if best else None
             self.front = pareto_front([*self.front, *records], self.budget, self.objectives)
+            self.on_front = frozenset(record.number for record in self.front)

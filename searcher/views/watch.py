@@ -10,11 +10,13 @@ from rich.text import Text
 
 from searcher.trial_report import trial_report
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
+from searcher.views.strip import strip_note
 from searcher.views.trial import trial_view
 from searcher.views.watch_head import UNLIMITED, alert_lines, head_lines, title
 from searcher.views.watch_rows import trial_lines, worker_lines
 from searcher.views.watch_ui import KEYS, WatchUI
 from searcher.watched_trials import NEWEST, SORTS
+from searcher.watching import WatchedStudy
 
 LOW, HIGH = 20, 40  # screens of so many lines show less, or more, beside the list
 LEAST_LIST = 7  # lines of the list of trials with what stands around it
@@ -42,7 +44,7 @@ class WatchView:
         ui, now = self.ui, now if self.ui.paused is None else self.ui.paused
         head = [title(self.study, now, ui.paused is not None, width)]
         if ui.help:
-            frame = self._scrolled(head, list(_help()), height)
+            frame = self._scrolled(head, list(_help(self.study)), height)
         elif ui.opened is not None:
             frame = self._scrolled(head, self._trial(console, ui.opened, width, now), height)
         else:
@@ -57,7 +59,7 @@ class WatchView:
         study, wide = self.study, width or UNLIMITED
         head = [title(study, now, False, width), *head_lines(study, now, bar=width is not None)]
         workers, warnings = self._workers(now, wide, UNLIMITED), alert_lines(study, now, UNLIMITED)
-        lines = [*head, *workers, *warnings, *self._trials(now, wide, UNLIMITED)]
+        lines = [*head, *workers, *warnings, *self._trials(now, wide, UNLIMITED, plain=width is None)]
         for line in lines:
             line.truncate(wide, overflow="ellipsis")
         return lines
@@ -86,7 +88,7 @@ class WatchView:
         hidden = len(workers) - len(shown)
         return [Text(), *lines, *([Text(f"   and {hidden} more", style="dim")] if hidden else [])]
 
-    def _trials(self, now: float, width: int, page: int) -> list[Text]:
+    def _trials(self, now: float, width: int, page: int, plain: bool = False) -> list[Text]:
         trials = self.ui.trials
         numbers, where = trials.numbers, trials.where
         counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
@@ -98,7 +100,7 @@ class WatchView:
         if not numbers:
             return [Text(), heading, Text("none satisfies the filter; Esc lists all again", style="dim")]
         shown = _window(numbers, self.ui.chosen, page)
-        return [Text(), heading, *trial_lines(self.study, shown, self.ui.chosen, now, width)]
+        return [Text(), heading, *trial_lines(self.study, shown, self.ui.chosen, now, width, plain)]
 
     def _order(self) -> str:
         trials = self.ui.trials
@@ -137,7 +139,7 @@ class WatchView:
         return [Text("up down choose  Enter open  s sort  r reverse  / filter  p pause  ? help  q quit", style="dim")]
 
 
-def _help() -> Iterator[Text]:
+def _help(study: WatchedStudy) -> Iterator[Text]:
     """Keys, and the marks with their meaning."""
     yield Text("Keys", style="bold")
     width = max(map(len, KEYS)) + 3
@@ -153,6 +155,7 @@ def _help() -> Iterator[Text]:
     yield LOST.text("a worker was lost; its trial goes on from its last epoch")
     yield ALERT.text("something that should not be so")
     yield CHOSEN.text("chosen")
+    yield Text(strip_note(study.space.base.addresses))
 
 
 def _window(numbers: Sequence[int], chosen: int | None, count: int) -> Sequence[int]:

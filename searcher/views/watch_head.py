@@ -36,8 +36,8 @@ def head_lines(study: WatchedStudy, now: float, bar: bool = True) -> Iterator[Te
     """Progress (with a `bar`), best so far, times, outcomes, the question: a line each."""
     standing, started = study.standing, study.started
     filled = int(BAR_WIDTH * min(1.0, standing.done / max(1, study.planned)))
-    drawn = [(BAR * filled, "green"), (UNFILLED * (BAR_WIDTH - filled), "dim"), "  "] if bar else []
-    yield Text.assemble(*drawn, f"{standing.done:,} of {study.planned:,} trials")
+    drawn = Text.assemble((BAR * filled, "green"), (UNFILLED * (BAR_WIDTH - filled), "dim"), "  ") if bar else Text()
+    yield drawn.append(f"{standing.done:,} of {study.planned:,} trials")
     yield best_text(study)
     yield Text(", ".join(times(study, now)))
     counted = [outcome for outcome in Outcome if standing.outcomes[outcome] and outcome not in NOT_ENDED]

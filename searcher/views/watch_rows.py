@@ -13,6 +13,7 @@ from searcher.views.candidate import factor_text, precision_text
 from searcher.views.grid import Cell, Column, grid
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
 from searcher.views.numbers import age_text, count_text, size_text
+from searcher.views.strip import strip_heading, strip_text
 from searcher.watching import WatchedStudy
 
 WORKER_COLUMNS = (
@@ -28,18 +29,18 @@ WORKER_COLUMNS = (
     Column("heard", right=True, least=5),
 )
 TRIAL_COLUMNS = (
-    Column("", least=4),
-    Column("trial", right=True),
     Column("Top-1 %", right=True),
     Column("FP %", right=True, rank=3),
     Column("memory", right=True, least=9),
-    Column("OPs", right=True, least=7),
+    Column("OPs", right=True, least=6),
     Column("hidden", right=True),
     Column("MLP", right=True),
-    Column("precision", least=32, cut=True),
+)
+MORE_TRIAL_COLUMNS = (
+    Column("ended", right=True, least=6, rank=1),
     Column("outcome", least=13, rank=2),
-    Column("ended", right=True, least=6),
     Column("worker", rank=4),
+    Column("precision", least=30, cut=True, rank=5),
 )
 
 
@@ -49,12 +50,14 @@ def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float
     return _marked(lines, [worker.number for worker in workers], chosen, width)
 
 
-def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
-    """A heading and a line a trial."""
-    records = [study.records[number] for number in numbers]
-    front = {record.number for record in study.standing.front}
-    rows = [_trial_row(study, record, front, chosen, now) for record in records]
-    return _marked(grid(TRIAL_COLUMNS, rows, width), numbers, chosen, width)
+def trial_lines(
+    study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int, plain: bool = False
+) -> list[Text]:
+    """A heading and a line a trial; `plain` for a pipe, where figures and precisions are one word each."""
+    first = Column("mark trial" if plain else "    trial")
+    strip = Column("bits" if plain else strip_heading(study.space.base.addresses))
+    rows = [_trial_row(study, study.records[number], chosen, now, plain) for number in numbers]
+    return _marked(grid((first, *TRIAL_COLUMNS, strip, *MORE_TRIAL_COLUMNS), rows, width), numbers, chosen, width)
 
 
 def percent(accuracy: float | None) -> str:
@@ -91,28 +94,38 @@ def _heard(worker: WorkerStatus, now: float) -> Text:
     return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
 
 
-def _trial_row(study: WatchedStudy, record: TrialRecord, front: set[int], chosen: int | None, now: float) -> list[Cell]:
-    best = study.standing.best
-    marks = Text(_sign(record.number, chosen)).append_text(OUTCOMES[record.outcome].text())
-    if best is not None and record.number == best.number:
-        marks.append_text(BEST.text())
-    if record.number in front:
-        marks.append_text(FRONT.text())
-    ended, metrics = study.finished.get(record.number), record.metrics
-    return [
-        marks,
-        str(record.number),
+def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float, plain: bool) -> list[Cell]:
+    ended, metrics, layers = study.finished.get(record.number), record.metrics, record.candidate.layers
+    figures = [
         percent(None if metrics is None else metrics.accuracy),
         percent(None if metrics is None else metrics.parent_accuracy),
         size_text(record.memory_bytes),
         count_text(record.ops),
         factor_text(record.choices, "hidden"),
         factor_text(record.choices, "intermediate"),
-        precision_text(record.candidate.layers),
-        Text(record.outcome, style=OUTCOMES[record.outcome].style),
-        "-" if ended is None else age_text(max(0.0, now - ended)),
-        record.worker,
     ]
+    age = "-" if ended is None else age_text(max(0.0, now - ended))
+    return [
+        _marks(study, record, chosen).append(f"{record.number:>5}"),
+        *(figure.replace(" ", "") if plain else figure for figure in figures),
+        strip_text(layers, plain),
+        age.replace(" ", "") if plain else age,
+        Text(record.outcome, style=OUTCOMES[record.outcome].style),
+        record.worker,
+        precision_text(layers),
+    ]
+
+
+def _marks(study: WatchedStudy, record: TrialRecord, chosen: int | None) -> Text:
+    """Four columns: whether it is chosen, its outcome, whether it is the best, and on the front."""
+    standing = study.standing
+    marks = Text(_sign(record.number, chosen)).append_text(OUTCOMES[record.outcome].text())
+    if standing.best is record:
+        marks.append_text(BEST.text())
+    if record.number in standing.on_front:
+        marks.append_text(FRONT.text())
+    marks.pad_right(4 - marks.cell_len)
+    return marks
 
 
 def _marked(lines: list[Text], numbers: Sequence[int], chosen: int | None, width: int) -> list[Text]:
