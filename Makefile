@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-slow check lint format bench clean
+.PHONY: search test test-slow check lint format bench screens clean
 
 search: $(VENV)/.installed
 	$(BIN)/searcher search search_spaces/demo.yaml
@@ -42,6 +42,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
+
+# The pictures in README.md, from the committed demo study.
+screens: $(VENV)/.installed-dev
+	$(BIN)/python docs/screens/record.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
