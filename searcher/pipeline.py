@@ -43,9 +43,9 @@ def train_candidate(
     `report` gets every epoch of the phases trained here; its true ends phase 2 (phase 1 is never cut short, others
     may need the parent). `progress` gets every step, with the most memory held at once so far in bytes. A
     full-precision candidate has the same two phases, so that effort is equal. `threads` is the number of CPU threads
-    (none: torch's default, shared by the processes). With several `processes` they train
-    together (`searcher.processes`), each on its part of every batch; the result is that of one process up to rounding,
-    and a training may go on with another number of them.
+    (none: torch's default, shared by the processes). With several `processes` they train together
+    (`searcher.processes`), each on its part of every batch; the result is that of one process up to rounding, and a
+    training may go on with another number of them.
     Raises `InvalidInput`, `MissingData`, `Diverged`, `OutOfMemory`, or `ProcessDied` with several processes.
     """
     check_processes(recipe, processes)

@@ -25,7 +25,7 @@ import time
 
 from rich.text import Text
 
-from bhvit.errors import unknown_name
+from bhvit.errors import InvalidInput, unknown_name
 from searcher.commands.program import program
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.views.console import console, print_json
@@ -34,7 +34,7 @@ from searcher.views.watch import WatchView
 from searcher.views.watch_json import watch_json
 from searcher.views.watch_log import follow
 from searcher.views.watch_ui import WatchUI
-from searcher.watched_trials import SORTS
+from searcher.watched_trials import NEWEST, SORTS
 from searcher.watching import WatchedStudy
 
 REFRESH_SECONDS = 1.0
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
     parser.add_argument("--where", default="", metavar="CONDITION", help="list only trials that satisfy this")
-    parser.add_argument("--sort", default="newest", metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
+    parser.add_argument("--sort", default=NEWEST, metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
     parser.add_argument("--once", action="store_true", help="draw the screen once and end")
     parser.add_argument("--json", action="store_true", help="the present state as JSON, and end")
 
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     elif _interactive():
         return _live(ui)
     else:
+        if args.where or args.sort != NEWEST:
+            raise InvalidInput("--where and --sort need a screen, but this is no terminal; add --once or --json.")
         for line in follow(study, REFRESH_SECONDS):
             print(line, flush=True)
         return 0 if study.records and not study.abandoned else 1
@@ -91,7 +93,10 @@ def _live(ui: WatchUI) -> int:
             frame = view.frame(out, *terminal.size, time.time())
             ui.page, ui.scroll_limit = frame.page, frame.scroll_limit
             terminal.draw(frame.lines)
-            key = terminal.key(max(0.0, look_at - time.monotonic()))
+            try:
+                key = terminal.key(max(0.0, look_at - time.monotonic()))
+            except EOFError:  # nobody sits there any more
+                return 0
             if key is not None and not ui.press(key, time.time()):
                 return 0
             if time.monotonic() >= look_at:

@@ -45,7 +45,7 @@ class WatchView:
         head = [title(self.study, now, ui.paused is not None, width)]
         if ui.help:
             frame = self._scrolled(head, list(_help(self.study)), height)
-        elif ui.opened is not None:
+        elif ui.opened is not None and ui.opened in self.study.records:  # it may have been removed
             frame = self._scrolled(head, self._trial(console, ui.opened, width, now), height)
         else:
             frame = self._overview(head, width, height, now)

@@ -211,6 +211,14 @@ class TestKeys:
         assert not session.ui.press("q", NOW)
 
 
+def test_a_trial_that_is_removed_while_it_is_open_is_closed(runs: Path) -> None:
+    session = Session(StudyFolder(runs / "few"))
+    session.press("j", "enter")
+    del session.study.records[session.ui.opened or 0]
+    session.study.version += 1
+    assert "59 trials, newest first" in session.screen()
+
+
 def test_a_worker_can_be_chosen_and_its_trial_opened(runs: Path) -> None:
     with studies.running_study(runs) as folder:
         session = Session(folder)
@@ -250,6 +258,7 @@ def test_wrong_input_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str])
         (["nothing"], "must be the folder of a study"),
         (["one", "--where", "hidden>"], "expected a value"),
         (["one", "--sort", "acuracy"], "did you mean 'accuracy'?"),
+        (["one", "--where", "hidden>1"], "add --once or --json"),
         (["later"], "a trial record must have schema 2"),
     ):
         assert main(["watch", *arguments]) == 2
