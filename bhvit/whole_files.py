@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import stat
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from pathlib import Path
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, rename it to `path` and sync the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
+        temporary.touch(exist_ok=False)
+        rights = temporary.stat().st_mode  # those that the umask leaves; safetensors takes away all but the owner's
         write(temporary)
+        temporary.chmod(stat.S_IMODE(rights))
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
