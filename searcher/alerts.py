@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from searcher.numbers import duration_text
 from searcher.records import Outcome
-from searcher.views.numbers import duration_text
 from searcher.watching import WatchedStudy
 
 QUIET_SECONDS, SILENT_SECONDS = 60.0, 300.0  # since a worker's last sign of life

@@ -166,11 +166,6 @@ class Comparison:
         return curve
 
 
-def training_seconds(study: StudySnapshot) -> float:
-    """Seconds that the trained trials of a study took, all workers together."""
-    return sum(record.metrics.seconds for record in study.records if record.metrics is not None)
-
-
 def _settings(study: StudySnapshot) -> dict[str, Any]:
     """All that may differ: the question, and what is no part of it."""
     space = study.space

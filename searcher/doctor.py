@@ -20,12 +20,12 @@ from searcher.file_checks import (
 )
 from searcher.findings import Finding, aside_suffix, mended, note, numbered, ok, wrong
 from searcher.lock import hold, holder_of
+from searcher.numbers import size_text
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.storage_url import choose_storage
 from searcher.study_database import Difference, StudyDatabase, Unavailable, Unusable
 from searcher.study_folder import StudyFolder
-from searcher.views.numbers import size_text
 
 
 def examine(folder: StudyFolder, storage: str | None = None) -> list[Finding]:

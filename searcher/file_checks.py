@@ -13,9 +13,9 @@ from bhvit.errors import InvalidInput
 from searcher.checkpoint_files import BEST, LAST, PARENT_MARK, WARM_STARTS, torn
 from searcher.files import read_json
 from searcher.findings import Finding, note, numbered, ok, set_aside, wrong
+from searcher.numbers import size_text
 from searcher.records import RECORD_FILE, TrialRecord
 from searcher.study_folder import StudyFolder
-from searcher.views.numbers import size_text
 
 PARTIAL = ".*.partial"  # what `bhvit.whole_files` writes before it renames
 

@@ -18,7 +18,6 @@ from searcher.snapshot import State, StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
 
 RECENT = 10  # trials whose mean training time says how long the next ones take
-FAILED = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
 
 
 @dataclass(frozen=True)

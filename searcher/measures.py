@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from bhvit.errors import InvalidInput
 from bhvit.precision import PRECISIONS, precision_named
+from searcher.numbers import count_text, duration_text, size_text
 from searcher.quantities import parse_bytes, parse_ops
-from searcher.views.numbers import count_text, duration_text, size_text
 
 Value: TypeAlias = "float | str | None"
 

@@ -20,6 +20,11 @@ def metrics_of(record: TrialRecord) -> Metrics:
     return record.metrics
 
 
+def training_seconds(records: Iterable[TrialRecord]) -> float:
+    """Seconds of all trainings that came to a result."""
+    return sum(r.metrics.seconds for r in records if r.metrics is not None)
+
+
 def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
     """Outcome -> number of trials, in the order of `Outcome`, without zeros."""
     counts = dict.fromkeys(Outcome, 0)

@@ -47,8 +47,16 @@ class Outcome(StrEnum):
         """Whether the trial has an accuracy to compare."""
         return self in (Outcome.COMPLETE, Outcome.STOPPED)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the training ended without a result."""
+        return self in FAILURES
+
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+
+FAILURES = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
 
 
 @dataclass(frozen=True)

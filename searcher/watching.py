@@ -18,7 +18,6 @@ from searcher.standing import Standing
 from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, read_status
 from searcher.study_folder import StudyFolder
 
-FAILURES = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
 LOSSES_KEPT = 100
 
 
@@ -96,7 +95,7 @@ class WatchedStudy:
             self.started, self.since = history.started.event, history.started.time
         self.records = {record.number: record for record in self.folder.records()}
         self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
-        self.failed = {n for n, record in self.records.items() if record.outcome in FAILURES}
+        self.failed = {n for n, record in self.records.items() if record.outcome.failed}
         objectives = self.space.search.objectives
         front = tuple(objectives) if len(objectives) > 1 else COSTS
         self.standing = Standing.of(self.records.values(), self.space.budget, front)
@@ -162,7 +161,7 @@ class WatchedStudy:
         self.records[record.number] = record
         self.standing.put(record, before)
         (self.under_way.add if record.outcome is Outcome.RUNNING else self.under_way.discard)(record.number)
-        (self.failed.add if record.outcome in FAILURES else self.failed.discard)(record.number)
+        (self.failed.add if record.outcome.failed else self.failed.discard)(record.number)
         self.version += 1
 
     def _worker(self, number: int, told: WorkerStatus | None) -> WorkerStatus:

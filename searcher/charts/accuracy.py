@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from searcher.charts.chart import ACCURACY, COST_LABELS, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
 from searcher.charts.trials import (
-    FAILURES,
     accuracy_of,
     best_point,
     cost_of,
@@ -17,7 +16,7 @@ from searcher.charts.trials import (
 )
 from searcher.front import pareto_front
 from searcher.ranking import metrics_of
-from searcher.records import TrialRecord
+from searcher.records import FAILURES, TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.variables import Kind
 
@@ -36,7 +35,7 @@ def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
 
 def history_figure(snapshot: StudySnapshot) -> Figure:
     """Accuracy by trial number, the best so far within the budget, and the trials that failed."""
-    ended = [r for r in snapshot.records if r.outcome.trained or r.outcome in FAILURES]
+    ended = [r for r in snapshot.records if r.outcome.trained or r.outcome.failed]
     if not ended:
         return Figure("history", "", nothing=NONE_TRAINED)
     series = [*trained_points(snapshot, _number, accuracy_of)]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from searcher.charts.chart import COST_LABELS, Chart, Figure, Role, Rule, Series, cost_axis
-from searcher.charts.trials import FAILURES, cost_of, of_outcome, points, trial_points
+from searcher.charts.trials import cost_of, of_outcome, points, trial_points
 from searcher.ranking import metrics_of
-from searcher.records import Outcome, TrialRecord
+from searcher.records import FAILURES, Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 
 SHARED = "Shades are Top-1 in quarters of the trials; where several trials share a place, their mean."

@@ -10,7 +10,6 @@ from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 
-FAILURES = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CRASHED)
 Place: TypeAlias = Callable[[TrialRecord], float]
 Value: TypeAlias = Callable[[TrialRecord], float | None]
 

@@ -24,13 +24,13 @@ from searcher.commands.selecting import LISTED, add_row_arguments, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
 from searcher.files import require_writable, write_text
+from searcher.numbers import count_text, size_text
 from searcher.snapshot import snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
 from searcher.views.leaderboard import columns_view, leaderboard
-from searcher.views.numbers import count_text, size_text
 from searcher.views.trial_exports import FORMATS, TrialRows
 
 FOR_PROGRAMS = ("csv", "json")

@@ -29,13 +29,13 @@ from searcher.commands.testing import evaluated_once
 from searcher.coordinator import Ended
 from searcher.executors.processes import WorkerPool
 from searcher.files import require_writable, write_text
+from searcher.numbers import duration_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
 from searcher.reproductions import PUBLISHED_FACTOR, REPRODUCTIONS, reproduction_named
 from searcher.views.console import console, plain_text
 from searcher.views.exports import as_csv, as_json, as_latex
-from searcher.views.numbers import duration_text
 from searcher.views.reproduction import report_view
 
 FORMATS: dict[str, Callable[[Report], str]] = {"csv": as_csv, "latex": as_latex, "json": as_json}

@@ -28,13 +28,13 @@ from pathlib import Path
 import yaml
 
 from bhvit.errors import InvalidInput
+from searcher.numbers import percent_text
 from searcher.outcomes import Diverged, OutOfMemory
 from searcher.recipe import SAFETENSORS, DataConfig, with_length
 from searcher.space import Space, load_space
 from searcher.teacher_file import TeacherCard
 from searcher.teacher_recipe import PUBLISHED, TeacherRecipe, teacher_recipe_from
 from searcher.views.console import console
-from searcher.views.numbers import percent_text
 from searcher.views.training import LiveTraining
 from searcher.yaml_file import read_yaml
 

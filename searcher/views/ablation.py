@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from searcher.derived import ABLATION_STEPS
+from searcher.numbers import count_text, size_text
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
-from searcher.views.numbers import count_text, size_text
 
 
 def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:

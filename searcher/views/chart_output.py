@@ -11,10 +11,10 @@ from bhvit.errors import InvalidInput
 from bhvit.whole_files import write_with
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint
 from searcher.files import require_writable
+from searcher.numbers import count_text, size_text
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_file import as_png, as_svg, parallel_note
 from searcher.views.figure import heading, notes
-from searcher.views.numbers import count_text, size_text
 
 Rows = list[tuple[str, ...]]
 _STYLE = """

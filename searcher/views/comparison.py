@@ -9,15 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from searcher.comparison import Comparison, training_seconds
+from searcher.comparison import Comparison
+from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.plain import budget_json, costs_json
-from searcher.ranking import metrics_of, outcome_counts
+from searcher.ranking import metrics_of, outcome_counts, training_seconds
 from searcher.records import Outcome, TrialRecord
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.layout import Beside, section
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
-from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 
 NOTHING = "-"
 
@@ -70,7 +70,7 @@ def _study_json(comparison: Comparison, place: int) -> dict[str, Any]:
         "budget": budget_json(study.budget),
         "best": costs_json(study.ranked[0]) if study.ranked else None,
         "best_within_common_budget": costs_json(common[0]) if common else None,
-        "training_seconds": training_seconds(study),
+        "training_seconds": training_seconds(study.records),
     }
 
 
@@ -99,7 +99,7 @@ def _result_rows(comparison: Comparison) -> Iterator[tuple[str, list[Text | str]
     for outcome in Outcome:
         if any(outcome in found for found in counts):
             yield OUTCOMES[outcome].text(outcome.value).plain, [f"{found.get(outcome, 0):,}" for found in counts]
-    yield "training took", [duration_text(training_seconds(study)) for study in studies]
+    yield "training took", [duration_text(training_seconds(study.records)) for study in studies]
     yield from _best_rows("best", [study.ranked for study in studies])
     if comparison.common_budget is not None and any(study.budget != comparison.common_budget for study in studies):
         yield "", ["" for _ in studies]

@@ -12,9 +12,9 @@ from rich.text import Text
 from bhvit.cost import Cost, CostReport, LayerCost
 from bhvit.precision import PRECISIONS
 from searcher.candidate import Candidate
+from searcher.numbers import count_text, size_text
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
-from searcher.views.numbers import count_text, size_text
 
 
 def cost_view(candidate: Candidate, report: CostReport) -> RenderableType:

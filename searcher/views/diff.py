@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import LayerCost
+from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.plain import trial_json
 from searcher.precision_groups import uniform_groups
 from searcher.records import Metrics
@@ -18,7 +19,6 @@ from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.layout import Beside, section
 from searcher.views.marks import OUTCOMES
-from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import change_map, precision_legend
 
 SHAPE_NAMES = {

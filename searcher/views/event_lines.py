@@ -13,8 +13,8 @@ from searcher.events import (
     Trouble,
     WorkerLost,
 )
+from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.candidate import choices_text
-from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 
 PHASES = {"fp": "FP parent", "qat": "QAT"}
 

@@ -14,12 +14,12 @@ from rich.text import Text
 
 from searcher.commonalities import Commonalities, commonalities
 from searcher.importances import Importance, Importances, importances
-from searcher.ranking import parents_saved
+from searcher.numbers import duration_text, share_text
+from searcher.ranking import parents_saved, training_seconds
 from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.trial_ends import End, trial_ends
 from searcher.views import marks
-from searcher.views.numbers import duration_text, share_text
 
 SLIGHT = 0.02  # of the variance: variables below it share a line
 INDENT = 2
@@ -128,8 +128,7 @@ def _reasons(end: End) -> Iterator[str]:
 def _trainings(records: Sequence[TrialRecord]) -> Iterator[str]:
     trained, saved = parents_saved(records)
     if trained or saved:
-        seconds = sum(r.metrics.seconds for r in records if r.metrics is not None)
-        spent = duration_text(seconds)
+        spent = duration_text(training_seconds(records))
         yield f"  FP trainings: {trained:,} run, {saved:,} saved by sharing parents; {spent} of training."
     restarted = [r.number for r in records if r.metrics is not None and r.metrics.restarts]
     if restarted:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted, Trouble, WorkerLost
 from searcher.executors.executor import Stepped
+from searcher.numbers import duration_text
 from searcher.progress import RunningTrial, SearchProgress
 from searcher.views.event_lines import PHASES, event_line
-from searcher.views.numbers import duration_text
 
 STATUS_SECONDS = 60  # between status lines in a log file
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.numbers import duration_text
 from searcher.reproduction_runs import Run
 from searcher.views.console import table
-from searcher.views.numbers import duration_text
 
 
 @dataclass(frozen=True)

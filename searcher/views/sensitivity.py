@@ -12,12 +12,12 @@ from rich.text import Text
 
 from bhvit.precision import PRECISIONS
 from searcher.candidate import Candidate
+from searcher.numbers import percent_text
 from searcher.sensitivity import BINARY, Change, Sensitivity
 from searcher.space import Space
 from searcher.variables import Choice, Kind
 from searcher.views.candidate import widths_text
 from searcher.views.console import table
-from searcher.views.numbers import percent_text
 
 BAR = 16  # characters of the longest bar
 HALF = 0.5  # share of the added loss that the layers named first make up

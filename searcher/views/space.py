@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from searcher.feasible import SpaceProfile
+from searcher.numbers import count_text, share_text, size_text
 from searcher.plain import budget_json
 from searcher.space import Space
 from searcher.views.console import table
-from searcher.views.numbers import count_text, share_text, size_text
 
 FEW = 200  # feasible configurations below which searching all of them is better
 

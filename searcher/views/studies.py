@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from searcher.inventory import FAILED, StudyEntry
-from searcher.records import Outcome
+from searcher.inventory import StudyEntry
+from searcher.numbers import age_text, count_text, size_text
+from searcher.records import FAILURES, Outcome
 from searcher.views.console import plain_rows, table
 from searcher.views.marks import OUTCOMES, STATES, UNREADABLE, Mark
-from searcher.views.numbers import age_text, count_text, size_text
 
 WIDE = 150  # columns from which a study is one line
 FAILURE = Mark(OUTCOMES[Outcome.CRASHED].character, OUTCOMES[Outcome.DIVERGED].style)
@@ -21,7 +21,7 @@ COUNTED = (
     ("complete", OUTCOMES[Outcome.COMPLETE], (Outcome.COMPLETE,)),
     ("stopped", OUTCOMES[Outcome.STOPPED], (Outcome.STOPPED,)),
     ("over budget", OUTCOMES[Outcome.OVER_BUDGET], (Outcome.OVER_BUDGET,)),
-    ("failed", FAILURE, FAILED),
+    ("failed", FAILURE, FAILURES),
 )
 
 

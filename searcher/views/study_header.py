@@ -12,12 +12,12 @@ from rich.text import Text
 
 from bhvit.precision import PRECISIONS
 from searcher.feasible import ENUMERABLE, SAMPLE
+from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot
 from searcher.space import Space
 from searcher.variables import Kind
 from searcher.views import marks
-from searcher.views.numbers import duration_text, percent_text, share_text
 
 SILENT = 60.0  # seconds without a word from a worker that are worth saying
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from searcher.charts.chart import Chart, Figure, TrialPoint
-from searcher.views.numbers import count_text, size_text
+from searcher.numbers import count_text, size_text
 
 
 def with_titles(svg: str, figure: Figure) -> str:

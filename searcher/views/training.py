@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from searcher.numbers import duration_text, percent_text
 from searcher.records import EpochRecord
-from searcher.views.numbers import duration_text, percent_text
 
 STATUS_SECONDS = 60  # between status lines in a log file, where an epoch takes longer
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.plain import costs_json, trial_json, worker_json
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
@@ -23,7 +24,6 @@ from searcher.views.cost import cost_json, footer, layer_table
 from searcher.views.event_lines import PHASES
 from searcher.views.layout import Beside, Command, facts, section
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
-from searcher.views.numbers import count_text, duration_text, percent_text, size_text
 from searcher.views.precision_map import precision_legend, precision_map
 
 BAR_WIDTH = 16

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from searcher.alerts import Alert, alerts
+from searcher.numbers import age_text, count_text, duration_text, percent_text, size_text
 from searcher.records import Outcome
 from searcher.snapshot import State
 from searcher.views.marks import ALERT, BAR, BEST, FRONT, LOST, OUTCOMES, STATES, UNFILLED
-from searcher.views.numbers import age_text, count_text, duration_text, percent_text, size_text
 from searcher.watching import WatchedStudy
 
 BAR_WIDTH = 40

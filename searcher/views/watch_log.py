@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from searcher.event_tail import Timed
 from searcher.events import SearchEnded, TrialFinished
+from searcher.numbers import duration_text
 from searcher.snapshot import State
 from searcher.views.event_lines import event_line
-from searcher.views.numbers import duration_text
 from searcher.views.watch_head import best_text, times
 from searcher.watching import WatchedStudy
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from searcher.alerts import QUIET_SECONDS, SILENT_SECONDS
+from searcher.numbers import age_text, count_text, size_text
 from searcher.records import TrialRecord
 from searcher.status import WorkerStatus
 from searcher.views.candidate import factor_text, precision_text
 from searcher.views.grid import Cell, Column, grid
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
-from searcher.views.numbers import age_text, count_text, size_text
 from searcher.views.strip import strip_heading, strip_text
 from searcher.watching import WatchedStudy
 
