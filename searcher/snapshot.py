@@ -91,8 +91,7 @@ class StudySnapshot:
     @property
     def goal(self) -> int:
         """Trials after which the last run ends: those planned, or all configurations within its budget."""
-        started = self.started
-        return self.planned if started is None or started.sampled else min(self.planned, started.feasible)
+        return self.planned if self.started is None else self.started.goal
 
     @property
     def state(self) -> State:
