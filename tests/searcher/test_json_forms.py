@@ -28,8 +28,8 @@ MAPPINGS = (  # whose keys are names: of variables, layers, outcomes, limits, pr
     *("choices", "outcomes", "budget_share", "candidate.layers", "weights_by_precision", "macs_by_precision"),
     *("states", "params", "constraints", "question.variables", "accuracies"),
 )
-TYPES = {bool: "true or false", int: "number", float: "number", str: "text", type(None): "null"}
-TYPE, WORDS = 43, 63  # columns of the document at which a key's type and its description begin
+TYPES = {bool: "boolean", int: "number", float: "number", str: "text", type(None): "null"}
+TYPE, WORDS = 43, 77  # columns of the document at which a key's type and its description begin
 Form = dict[str, set[str]]
 
 
@@ -161,7 +161,8 @@ def _block(form: Form, said: dict[str, str]) -> str:
         named = sorted(filter(None, kinds), key=lambda kind: (kind == "null", kind))
         if within and not named:
             continue
-        what = " | ".join(named or ["(empty)"]).replace("null", "or null") if within else " | ".join(named)
+        what = "or null" if within and named == ["null"] else " | ".join(named)
+        assert len(what) < WORDS - TYPE - 2
         lines.append(f"{path:<{TYPE}} {what:<{WORDS - TYPE - 2}} {said.get(path, '')}".rstrip())
     return "\n".join(lines)
 
