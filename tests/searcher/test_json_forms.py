@@ -1,4 +1,4 @@
-"""`docs/json.md` lists every key that `--json` of a view that looks at studies can have, and its type."""
+"""`docs/json.md` lists every key that `--json` of a command can have, and its type."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
 from tests.searcher.screens import screen
 from tests.searcher.studies import (
+    SPACE_FILE,
     empty_study,
     many_study,
     one_trial_study,
@@ -26,7 +27,7 @@ from tests.searcher.studies import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 MAPPINGS = (  # whose keys are names: of variables, layers, outcomes, limits, precisions
     *("choices", "outcomes", "budget_share", "candidate.layers", "weights_by_precision", "macs_by_precision"),
-    *("states", "params", "constraints", "question.variables", "accuracies"),
+    *("states", "params", "constraints", "variables", "options", "accuracies"),
 )
 TYPES = {bool: "boolean", int: "number", float: "number", str: "text", type(None): "null"}
 TYPE, WORDS = 43, 77  # columns of the document at which a key's type and its description begin
@@ -97,6 +98,12 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
         "compare": [["compare", many, front, empty], ["compare", many, studies["complete_accounting"]]],
         "watch": [["watch", study] for study in studies.values()],
         "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty]],
+        "space": [["space", str(SPACE_FILE)]],
+        "cost": [["cost", "--preset", "tiny"]],
+        "ablation": [["ablation", str(SPACE_FILE), "--costs", "--runs", str(home / "none")]],
+        "data": [["data"], ["data", "trashnet_mini"]],
+        "evaluate": [["evaluate", many, "0"]],
+        "doctor": [["doctor", many]],
     }
 
 
