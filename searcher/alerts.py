@@ -34,8 +34,8 @@ def alerts(study: WatchedStudy, now: float, most: int = 100) -> list[Alert]:
 
 def _present(study: WatchedStudy, now: float) -> Iterator[Alert]:
     if study.abandoned:
-        numbers = sorted(study.under_way)
-        trials = f"trial {numbers[0]} is" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} are"
+        numbers = sorted(study.stranded)
+        trials = f"trial {numbers[0]} was" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} were"
         yield Alert(f"the search died without saying so: {trials} under way, nobody trains")
     if study.trouble:
         yield Alert(study.trouble)

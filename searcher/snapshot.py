@@ -12,9 +12,9 @@ from searcher.events import SearchStarted, last_start
 from searcher.front import COSTS, pareto_front
 from searcher.lock import Holder, holder_of
 from searcher.ranking import ranked
-from searcher.records import TrialRecord
+from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
-from searcher.status import SearchStatus, read_status
+from searcher.status import SearchStatus, of_holder, read_status
 from searcher.study_folder import StudyFolder
 
 
@@ -96,11 +96,7 @@ class StudySnapshot:
     @property
     def state(self) -> State:
         """What the study is doing."""
-        if self.holder is not None:
-            return State.RUNNING
-        if not self.records:
-            return State.EMPTY
-        return State.DONE if self.done >= self.goal else State.INTERRUPTED
+        return state_of(self.holder, len(self.records), self.done, self.goal)
 
     def trial(self, number: int) -> TrialRecord:
         """The trial with this number; raises `InvalidInput` saying which numbers there are."""
@@ -120,11 +116,20 @@ class StudySnapshot:
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:
     """Read a study; raises `InvalidInput` where the folder holds none, or a damaged one."""
     holder = holder_of(folder.lock)
-    return StudySnapshot(
-        folder,
-        folder.space(),
-        tuple(folder.records()),
-        last_start(folder.events),
-        holder,
-        None if holder is None else read_status(folder.path),
-    )
+    records = folder.records() if holder is not None else map(left_alone, folder.records())
+    status = of_holder(read_status(folder.path), holder)
+    return StudySnapshot(folder, folder.space(), tuple(records), last_start(folder.events), holder, status)
+
+
+def state_of(holder: Holder | None, trials: int, done: int, goal: int) -> State:
+    """What a study is doing that has `trials`, of which `done` count against `goal`."""
+    if holder is not None:
+        return State.RUNNING
+    if not trials:
+        return State.EMPTY
+    return State.DONE if done >= goal else State.INTERRUPTED
+
+
+def left_alone(record: TrialRecord) -> TrialRecord:
+    """A trial of a study that nobody is at work on: if it runs by its record, its search was killed."""
+    return replace(record, outcome=Outcome.INTERRUPTED) if record.outcome is Outcome.RUNNING else record
