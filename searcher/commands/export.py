@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import trial_number
 from searcher.commands.selecting import LISTED, add_row_arguments, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     for name in FORMATS:
         forms.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=_HELP[name])
-    forms.add_argument("--trial", type=int, metavar="N", help="trial N as a space file that trains exactly it")
+    forms.add_argument("--trial", type=trial_number, metavar="N", help="trial N as a space file that trains exactly it")
     add_row_arguments(parser, top=None)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
 
@@ -98,8 +99,9 @@ def _space_file(folder: StudyFolder, number: int) -> str:
     accuracy = (
         "" if record.metrics is None else f"; Top-1 {100 * record.metrics.accuracy:.1f} % on the validation split"
     )
+    study = folder.path.resolve().name
     comments = (
-        f"Trial {number} of {folder.path.name} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
+        f"Trial {number} of {study} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
         f"{widths_text(record.candidate)}; {precision_text(record.candidate.layers)}.",
         f"{cost}. Train it: searcher train THIS_FILE",
     )
