@@ -134,14 +134,8 @@ class Leaderboard:
 
     def _marks(self, plain: bool) -> Iterator[Text]:
         for record in self.records:
-            if record.number == self.best:
-                yield marks.BEST.text()
-            elif record.number in self.front:
-                yield marks.FRONT.text()
-            elif not record.outcome.trained:
-                yield marks.OUTCOMES[record.outcome].text()
-            else:
-                yield Text(NOTHING if plain else "")
+            found = marks.trial_marks(record.outcome, record.number == self.best, record.number in self.front)
+            yield found if found or not plain else Text(NOTHING)
 
     def _ranks(self, plain: bool) -> Iterator[Text]:
         return (Text(str(rank)) for rank in range(1, len(self.records) + 1))

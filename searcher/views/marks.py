@@ -95,6 +95,13 @@ def mark_of(role: Meaning, index: int = 0) -> Mark:
     return LEVELS[index] if role is Role.LEVEL else ROLES[role]
 
 
+def trial_marks(outcome: Outcome, best: bool = False, front: bool = False) -> Text:
+    """What stands before a trial in every list: its outcome unless it is complete, then the best, then the front."""
+    found = [OUTCOMES[outcome]] if outcome is not Outcome.COMPLETE else []
+    found += [mark for mark, holds in ((BEST, best), (FRONT, front)) if holds]
+    return Text.assemble(*((mark.character, mark.style) for mark in found))
+
+
 def heat_style(share: float) -> Style:
     """The colours of a heat map's cell, from low (0) to high (1)."""
     return Style.parse(_HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)])
