@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
@@ -32,8 +31,6 @@ from searcher.views.chart_output import check_output, write_figure
 from searcher.views.console import console, print_json
 from searcher.views.figure import figure_json, figure_view
 from searcher.where import condition
-
-PIPE_WIDTH = 100  # columns of a drawing that is not on a terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     elif written:
         print(written)
     else:
-        console().print(figure_view(snapshot, figure, None if sys.stdout.isatty() else PIPE_WIDTH))
+        console().print(figure_view(snapshot, figure))
     return 1 if figure.nothing else 0
 
 

@@ -73,15 +73,6 @@ ROLES: dict[Role, Mark] = {
     Role.SWITCH: Mark("┊", "dim"),
 }
 
-# What stands for our characters in a pipe (no box drawing) and on terminals that have ASCII alone.
-FRAME = str.maketrans({"│": "|", "┤": "+", "└": "+", "─": "-", "┬": "+", "┊": ":", "╌": "-"})
-ASCII = FRAME | str.maketrans(
-    {
-        **dict(zip("·▶●~↑∞!×‖◆★✓□░▒▓█", ".>o~^8!x=D*+F.o%#", strict=True)),
-        **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
-    }
-)
-
 _SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many
 _HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
 
