@@ -12,7 +12,7 @@ from searcher.events import SearchStarted, last_start
 from searcher.front import COSTS, pareto_front
 from searcher.lock import Holder, holder_of
 from searcher.ranking import ranked
-from searcher.records import TrialRecord
+from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
 from searcher.status import SearchStatus, read_status
 from searcher.study_folder import StudyFolder
@@ -31,6 +31,8 @@ class State(StrEnum):
 class StudySnapshot:
     """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
 
+    Where nobody is, trials that their records call running are interrupted.
+
     `status` is what is being trained, None where nobody is at work. Where the trials are looked at under another
     budget than they were run with (`under`), that one is `run_budget`, and `counted` the configurations within the
     other, where somebody counted them.
@@ -44,6 +46,10 @@ class StudySnapshot:
     status: SearchStatus | None = None
     run_budget: Budget | None = None
     counted: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.holder is None and any(r.outcome is Outcome.RUNNING for r in self.records):
+            object.__setattr__(self, "records", tuple(map(interrupted, self.records)))
 
     @property
     def budget(self) -> Budget:
@@ -116,6 +122,11 @@ class StudySnapshot:
         """The same trials looked at under another budget, without training any; what is feasible is not known then."""
         space = Space(self.space.name, replace(self.space.file, budget=budget))
         return replace(self, space=space, run_budget=self.run_budget or self.budget)
+
+
+def interrupted(record: TrialRecord) -> TrialRecord:
+    """The record of a trial that nobody works on: one that was running when its search died goes on at the next."""
+    return replace(record, outcome=Outcome.INTERRUPTED) if record.outcome is Outcome.RUNNING else record
 
 
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:

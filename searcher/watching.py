@@ -13,7 +13,7 @@ from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFini
 from searcher.front import COSTS
 from searcher.lock import Holder, holder_of
 from searcher.records import RECORD_FILE, Outcome, TrialRecord, read_record
-from searcher.snapshot import State, StudySnapshot
+from searcher.snapshot import State, StudySnapshot, interrupted
 from searcher.standing import Standing
 from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, read_status
 from searcher.study_folder import StudyFolder
@@ -44,6 +44,7 @@ class WatchedStudy:
             return events
         for timed in events:
             self._take(timed)
+        self._settle()
         return events
 
     @property
@@ -61,9 +62,9 @@ class WatchedStudy:
         return self.space.search.trials if self.started is None else self.started.planned
 
     @property
-    def abandoned(self) -> bool:
-        """Whether a coordinator died without saying so: trials are under way, and nobody is at work on them."""
-        return self.holder is None and self.standing.outcomes[Outcome.RUNNING] > 0
+    def abandoned(self) -> list[int]:
+        """The trials that were under way when a coordinator died without saying so; none while one is at work."""
+        return self._left if self.holder is None else []
 
     @property
     def trouble(self) -> str:
@@ -107,6 +108,18 @@ class WatchedStudy:
             self._note(timed)
         self.version += 1
         self._look()
+        self._left: list[int] = []
+        self._settle()
+
+    def _settle(self) -> None:
+        """Trials that are still under way when nobody is at work any more are interrupted."""
+        if self.holder is not None:
+            return
+        for number in sorted(self.under_way):
+            self._reread(number, [self.folder.trial(self.records[number])])
+        for number in sorted(self.under_way):
+            self._left.append(number)
+            self._put(interrupted(self.records[number]))
 
     def _look(self) -> None:
         """Who is at work, and what the coordinator wrote down."""
