@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import os
 import sys
 import textwrap
@@ -17,6 +16,7 @@ from typing import NoReturn, Protocol, cast
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher import __version__
+from searcher.views.fallback import adapt
 
 GROUPS = {
     "run": {
@@ -96,8 +96,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def main(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our characters is no reason to fail
+        adapt(stream)  # a terminal without our characters is no reason to fail
     try:
         code = _dispatch(list(argv))
         sys.stdout.flush()

@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
+from searcher.numbers import share_text
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
 from searcher.variables import Choice, Variable
 
+SLIGHT = 0.02  # of the variance: variables below it share a line
+LEARNED = 0.1  # of the variance of trials left out: a fit that foretells less has learned nothing
 FEW = 10  # complete trials below which nothing is said
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # in trials: a choice seen that often is believed by half
 Floats = NDArray[np.float64]
@@ -40,6 +43,15 @@ class Importance:
     effect: float
     direction: int
 
+    @property
+    def words(self) -> str:
+        """What its choices do: `int8 over binary: +3.0 points, the more bits the better`."""
+        bits = isinstance(self.best, str)
+        trend = {1: "more bits" if bits else "wider", -1: "fewer bits" if bits else "narrower"}.get(self.direction)
+        best, worst = (c if isinstance(c, str) else f"{c:g}" for c in (self.best, self.worst))
+        points = f"{best} over {worst}: {100 * self.effect:+.1f} points"
+        return f"{points}, the {trend} the better" if trend else points
+
 
 @dataclass(frozen=True)
 class Importances:
@@ -52,6 +64,28 @@ class Importances:
     trials: int
     explained: float
     variables: tuple[Importance, ...]
+
+    @property
+    def learned(self) -> bool:
+        """Whether the fit foretells enough to be believed."""
+        return self.explained >= LEARNED
+
+    @property
+    def telling(self) -> list[Importance]:
+        """The variables whose share is worth a line."""
+        return [v for v in self.variables if v.share >= SLIGHT]
+
+    @property
+    def words(self) -> str:
+        """How far to believe it, in sentences."""
+        foretold = f"{share_text(max(self.explained, 0.0))} of the variance of trials left out"
+        model = f"additive model of {self.trials:,} complete trials"
+        if not self.learned:
+            return f"Nothing was learned: an {model} foretells {foretold}."
+        others = len(self.variables) - len(self.telling)
+        rest = f"{others} {'other ' if self.telling else ''}variable{'s' if others > 1 else ''}"
+        each = f"{'have' if others > 1 else 'has'} less than {100 * SLIGHT:.0f} %{' each' if others > 1 else ''}"
+        return f"{f'{rest} {each}. ' if others else ''}Shares are of an {model}, which foretells {foretold}."
 
 
 def importances(space: Space, records: Sequence[TrialRecord]) -> Importances | None:

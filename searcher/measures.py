@@ -59,10 +59,15 @@ def _share(text: str, where: str) -> Value:
     return number
 
 
-def _amount(parse: Callable[[str, str], float]) -> Callable[[str, str], Value]:
+def _amount(parse: Callable[[str, str], float], example: str) -> Callable[[str, str], Value]:
     def parsed(text: str, where: str) -> Value:
         if text.endswith("%"):
             raise InvalidInput(f"{where} must be compared with an amount, but it is {text!r}; see {where}_share.")
+        if (bare := _NUMBER.fullmatch(text)) and not bare[2] and abs(float(bare[1])) < 1:
+            raise InvalidInput(
+                f"{where} must be compared with an amount, but {text} without a unit is less than one; "
+                f"give it a unit ({example}), or use {where}_share."
+            )
         return parse(text, where)
 
     return parsed
@@ -89,9 +94,9 @@ COUNT = Measure("count", "", _plain_number, lambda value: f"{value:.0f}")
 FACTOR = Measure("factor", "", _plain_number, lambda value: f"{value:g}")
 ACCURACY = Measure("accuracy", "%", _share, _percent)
 POINTS = Measure("difference", "points", _share, lambda value: f"{100 * float(value or 0):+.1f}")
-SHARE = Measure("share", "%", _share, lambda value: f"{float(value or 0):.0%}")
-BYTES = Measure("memory", "bytes", _amount(parse_bytes), lambda value: size_text(float(value or 0)))
-OPS = Measure("OPs", "OPs", _amount(parse_ops), lambda value: count_text(float(value or 0)))
+SHARE = Measure("share", "%", _share, lambda value: f"{100 * float(value or 0):.0f}")
+BYTES = Measure("memory", "bytes", _amount(parse_bytes, "0.3MiB"), lambda value: size_text(float(value or 0)))
+OPS = Measure("OPs", "OPs", _amount(parse_ops, "3M"), lambda value: count_text(float(value or 0)))
 SECONDS = Measure("time", "s", _seconds, lambda value: duration_text(float(value or 0)))
 PRECISION = Measure("precision", "", _precision, str)
 WORD = Measure("word", "", lambda text, where: text, str, ordered=False)

@@ -164,7 +164,7 @@ def _of_metrics() -> tuple[Field, ...]:
         "accuracy": ("Top-1 %", measures.ACCURACY, lambda m: m.accuracy, "best epoch, on the validation split"),
         "final_accuracy": ("last %", measures.ACCURACY, lambda m: m.final_accuracy, "last epoch"),
         "parent_accuracy": ("FP %", measures.ACCURACY, lambda m: m.parent_accuracy, "full precision, equal widths"),
-        "drop": ("vs FP", measures.POINTS, lambda m: m.accuracy - m.parent_accuracy, "points above its FP parent"),
+        "gain": ("vs FP", measures.POINTS, lambda m: m.accuracy - m.parent_accuracy, "points above its FP parent"),
         "best_epoch": ("epoch", measures.COUNT, lambda m: m.best_epoch, "epoch of the accuracy"),
         "seconds": ("time", measures.SECONDS, lambda m: m.seconds, "of its training"),
         "restarts": ("restarts", measures.COUNT, lambda m: m.restarts, "returns to the last good epoch"),
@@ -202,6 +202,6 @@ def _of_budget(budget: Budget) -> tuple[Field, ...]:
         return lambda record: (None if limit is None else budget.used(record)[quantity] / limit,)
 
     return tuple(
-        Field(f"{name}_share", "share", measures.SHARE, share(name), f"share of the budget's {heading}")
+        Field(f"{name}_share", "share %", measures.SHARE, share(name), f"share of the budget's {heading}")
         for name, heading in (("memory", "memory"), ("ops", "OPs"))
     )

@@ -40,6 +40,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+DEEPEST = 100
 _KEYWORDS = ("and", "or", "not")
 _TOKEN = re.compile(
     r"""\s*(?:(?P<operator>==|!=|<=|>=|=|<|>)
@@ -77,7 +78,7 @@ class _Parser:
     def __init__(self, text: str, fields: TrialFields) -> None:
         self.text, self.fields = text, fields
         self.tokens = list(self._tokens())
-        self.place = 0
+        self.place = self.depth = 0
 
     def parsed(self) -> Predicate:
         """The whole condition."""
@@ -124,6 +125,15 @@ class _Parser:
         return parts[0] if len(parts) == 1 else lambda record: join(p(record) for p in parts)
 
     def _one(self) -> Predicate:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self._error(f"more than {DEEPEST} not and ( within each other; write it flatter", self._next)
+        try:
+            return self._factor()
+        finally:
+            self.depth -= 1
+
+    def _factor(self) -> Predicate:
         if self._next.keyword == "not":
             self._take()
             inner = self._one()

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from bhvit.precision import PRECISIONS
 from searcher.charts.chart import Bar, Bars, Choices, Figure, HeatMap, Parallel
 from searcher.commonalities import BEST_SHARE, FEWEST, MOST
-from searcher.importances import FEW, Importance, codes_of, importances
+from searcher.importances import FEW, codes_of, importances
 from searcher.ranking import metrics_of
+from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.variables import Kind, Variable
 
@@ -29,23 +30,25 @@ def importance_figure(snapshot: StudySnapshot) -> Figure:
     found = importances(snapshot.space, snapshot.records)
     if found is None:
         return Figure("importance", "", nothing=f"importances need {FEW} complete trials whose accuracies differ")
-    bars = tuple(Bar(v.variable, min(max(v.share, 0.0), 1.0), _effect(v)) for v in found.variables)
-    notes = (
-        f"Additive model of {found.trials:,} complete trials. It explains {max(found.explained, 0.0):.0%} of the "
-        "variance of trials left out of the fit"
-        + (": too little to believe the shares." if found.explained < 0.1 else "."),
-    )
+    if not found.learned or not found.telling:
+        return Figure("importance", "", nothing=found.words[0].lower() + found.words[1:].removesuffix("."))
+    bars = tuple(Bar(v.variable, min(v.share, 1.0), v.words) for v in found.telling)
     panel = Bars("", "share of the variance of accuracy", bars)
-    return Figure("importance", "What accuracy depends on", (panel,), notes)
+    return Figure("importance", "What accuracy depends on", (panel,), (found.words,))
 
 
-def map_figure(snapshot: StudySnapshot, best: int) -> Figure:
-    """For every layer and precision the mean accuracy of the trials that have it, and its share among the `best`."""
+def map_figure(snapshot: StudySnapshot, best: int | None = None) -> Figure:
+    """For every layer and precision the mean accuracy of the complete trials that have it, and its share of the best.
+
+    The accuracy of a stopped trial is that of a shorter training. `best` is how many are the best, None for the usual.
+    """
     variables = [v for v in snapshot.space.variables if v.kind is Kind.PRECISION]
-    if not snapshot.ranked or not variables:
-        why = NONE_WITHIN if variables else "the space chooses no precision"
+    complete = [r for r in snapshot.ranked if r.outcome is Outcome.COMPLETE]
+    if not complete or not variables:
+        why = "no complete trial is within the budget" if variables else "the space chooses no precision"
         return Figure("map", "", nothing=why)
-    codes, accuracies = codes_of(snapshot.space, snapshot.ranked), _accuracies(snapshot)
+    codes, accuracies = codes_of(snapshot.space, complete), _accuracies(complete)
+    best = min(len(complete), best or best_count(len(complete)))
     offset = len(snapshot.space.variables) - len(variables)
     owner = {address: offset + i for i, v in enumerate(variables) for address in v.addresses}
     rows = tuple(address for address in snapshot.space.base.addresses if address in owner)
@@ -61,8 +64,8 @@ def map_figure(snapshot: StudySnapshot, best: int) -> Figure:
     )
     fixed = len(snapshot.space.base.addresses) - len(rows)
     notes = [
-        f"Trained trials within the budget: {len(accuracies):,}; stopped ones count as far as they came.",
-        f"The best: the {best} most accurate of them. · no such trial.",
+        f"Complete trials within the budget: {len(complete):,}. The best: the {best} most accurate of them. "
+        "· no such trial.",
     ]
     if fixed:
         notes.append(f"{fixed} other layers are always {snapshot.space.file.precision.default}.")
@@ -83,17 +86,11 @@ def parallel_figure(snapshot: StudySnapshot, best: int) -> Figure:
         tuple(choices),
         tuple(r.number for r in ranked),
         tuple(map(tuple, places.tolist())),
-        tuple(float(a) for a in _accuracies(snapshot)),
+        tuple(float(a) for a in _accuracies(ranked)),
         best,
     )
     title = f"What the {best} best of {len(ranked):,} trials chose" if len(ranked) > 1 else "What the only trial chose"
     return Figure("parallel", title, (panel,))
-
-
-def _effect(found: Importance) -> str:
-    trend = {1: ", more is better", -1: ", less is better"}.get(found.direction, "")
-    best, worst = (c if isinstance(c, str) else f"{c:g}" for c in (found.best, found.worst))
-    return f"{100 * found.effect:+.1f} points from {worst} to {best}{trend}"
 
 
 def _choices(variable: Variable, order: Sequence[int], places: Codes, best: int) -> Choices:
@@ -109,5 +106,5 @@ def _has(snapshot: StudySnapshot, codes: Codes, variable: int, precision: str) -
     return np.equal(codes[:, variable], digit)
 
 
-def _accuracies(snapshot: StudySnapshot) -> NDArray[np.float64]:
-    return np.array([metrics_of(r).accuracy for r in snapshot.ranked])
+def _accuracies(records: Sequence[TrialRecord]) -> NDArray[np.float64]:
+    return np.array([metrics_of(r).accuracy for r in records])

@@ -23,7 +23,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "importance": "how much of the accuracy each variable explains",
         "parallel": "the choices of the best trials, variable by variable",
         "curves": "learning curves of the best trials, or of given ones",
-        "map": "mean accuracy and share of the best for every layer and precision",
+        "map": "mean accuracy and share of the best for every layer and precision, of complete trials",
         "budget": "memory against OPs of all that was tried, with the limits",
     }
 )
@@ -69,7 +69,7 @@ def figure_of(snapshot: StudySnapshot, request: Request) -> Figure:
         case "parallel":
             return parallel_figure(snapshot, best)
         case "map":
-            return map_figure(snapshot, best)
+            return map_figure(snapshot, request.top)
         case "budget":
             return budget_figure(snapshot)
     if request.trial is None:

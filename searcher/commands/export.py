@@ -37,7 +37,7 @@ from searcher.views.trial_exports import FORMATS, TrialRows
 FOR_PROGRAMS = ("csv", "json")
 RESULTS = ("accuracy", "parent_accuracy", "final_accuracy", "best_epoch", "memory", "ops", "memory_share", "ops_share")
 HISTORY = ("seconds", "attempts", "restarts", "worker", "message")
-PRINTED = ("rank", "trial", "hidden", "intermediate", "precision", "accuracy", "parent_accuracy", "memory", "ops")
+PRINTED = ("place", "trial", "hidden", "intermediate", "precision", "accuracy", "parent_accuracy", "memory", "ops")
 _HELP = {"csv": "comma-separated values (default)", "md": "Markdown", "json": "JSON", "latex": "LaTeX, booktabs"}
 
 

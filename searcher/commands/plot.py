@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
@@ -33,8 +32,6 @@ from searcher.views.chart_output import check_output, write_figure
 from searcher.views.console import console, print_json
 from searcher.views.figure import figure_json, figure_view
 from searcher.where import condition
-
-PIPE_WIDTH = 100  # columns of a drawing that is not on a terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     elif written:
         print(written)
     else:
-        console().print(figure_view(snapshot, figure, None if sys.stdout.isatty() else PIPE_WIDTH))
+        console().print(figure_view(snapshot, figure))
     return 1 if figure.nothing else 0
 
 

@@ -13,7 +13,9 @@ from rich.text import Text
 
 from searcher.charts.chart import Chart, Form, Role, Rule, Series
 from searcher.views.canvas import Canvas
-from searcher.views.marks import ASCII, FRAME, mark_of
+from searcher.views.console import chart_width
+from searcher.views.fallback import FRAME
+from searcher.views.marks import mark_of
 from searcher.views.ticks import Scale, scales_of
 
 HEIGHT = 16
@@ -22,32 +24,29 @@ RANK_EVERY = 12  # columns between the marks of a line that is told apart by its
 _VERTICAL, _HORIZONTAL = "┊", "╌"
 
 
-def chart_text(chart: Chart, width: int | None = None, height: int = HEIGHT) -> RenderableType:
-    """The chart on `width` columns (those there are) and `height` rows of points, with its axes and legend."""
-    return _ChartText(chart, width, height)
+def chart_text(chart: Chart, height: int = HEIGHT) -> RenderableType:
+    """The chart on the columns that there are and `height` rows of points, with its axes and legend."""
+    return _ChartText(chart, height)
 
 
 @dataclass(frozen=True)
 class _ChartText:
     chart: Chart
-    width: int | None
     height: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in chart_lines(self.chart, self.width or options.max_width, self.height):
+        for line in chart_lines(self.chart, chart_width(options), self.height):
             yield for_console(line, console)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        width = min(self.width or options.max_width, options.max_width)
-        return Measurement(width, width)
+        return Measurement(chart_width(options), chart_width(options))
 
 
 def for_console(line: Text, console: Console) -> Text:
-    """The line in characters that the console has: no box drawing in a pipe, ASCII alone where it has no others."""
-    table = ASCII if console.options.ascii_only else None if console.is_terminal else FRAME
-    if table is not None:
+    """The line as the console wants it: no box drawing in a pipe."""
+    if not console.is_terminal:
         line = line.copy()
-        line.plain = line.plain.translate(table)
+        line.plain = line.plain.translate(FRAME)
     return line
 
 

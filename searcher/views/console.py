@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 JSON_SCHEMA = 1  # of all views (docs/json.md): keys may be added, none is removed or given another meaning
-PLAIN_WIDTH = 240  # a pipe has no width: nothing is cut or wrapped below this, and charts are as wide
+PLAIN_WIDTH = 100_000  # a pipe has no width: nothing is cut or wrapped
+CHART_WIDTH = 100  # columns of a chart in a pipe
+
+
+class _Console(Console):
+    """A console that draws alike whatever its stream can encode, since `fallback` replaces what that lacks."""
+
+    @property
+    def encoding(self) -> str:
+        """That of all our characters."""
+        return "utf-8"
+
+
+class _PlainConsole(_Console):
+    """A console for pipes: no line ends with spaces."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print without trailing spaces."""
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        self.file.write(re.sub(" +$", "", captured.get(), flags=re.MULTILINE))
+
+
+def chart_width(options: ConsoleOptions) -> int:
+    """Columns of a chart: all that there are in a terminal, `CHART_WIDTH` in a pipe."""
+    return options.max_width if options.is_terminal else min(options.max_width, CHART_WIDTH)
 
 
 def console(error: bool = False) -> Console:
@@ -24,8 +50,8 @@ def console(error: bool = False) -> Console:
     With `error` it is for standard error: progress beside a result that a program reads.
     """
     if (sys.stderr if error else sys.stdout).isatty():
-        return Console(stderr=error, highlight=False, markup=False, emoji=False)
-    return Console(
+        return _Console(stderr=error, highlight=False, markup=False, emoji=False)
+    return _PlainConsole(
         stderr=error,
         width=PLAIN_WIDTH,
         highlight=False,

@@ -15,15 +15,16 @@ from searcher.plain import budget_json
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_text import chart_lines, flowing, for_console
 from searcher.views.choices_text import bars_lines, heatmap_lines, heatmap_width, parallel_lines, parallel_note
+from searcher.views.console import chart_width
 
 WIDE = 140  # columns from which two charts stand beside each other
 GAP = 4
 HEIGHT, LOW, HIGH = 16, 12, 24  # rows of one chart; of one of two below each other; on a wide terminal
 
 
-def figure_view(snapshot: StudySnapshot, figure: Figure, width: int | None = None) -> RenderableType:
-    """The whole figure on `width` columns (those there are)."""
-    return _FigureView(snapshot, figure, width)
+def figure_view(snapshot: StudySnapshot, figure: Figure) -> RenderableType:
+    """The whole figure on the columns that there are."""
+    return _FigureView(snapshot, figure)
 
 
 def figure_json(snapshot: StudySnapshot, figure: Figure) -> dict[str, Any]:
@@ -64,10 +65,9 @@ def notes(snapshot: StudySnapshot, figure: Figure, parallel: Callable[[Parallel]
 class _FigureView:
     snapshot: StudySnapshot
     figure: Figure
-    width: int | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = self.width or options.max_width
+        width = chart_width(options)
         yield Text(heading(self.snapshot, self.figure), style="bold")
         yield Text("")
         for line in _panels(self.figure.panels, width):

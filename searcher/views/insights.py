@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from searcher.commonalities import Commonalities, commonalities
-from searcher.importances import Importance, Importances, importances
+from searcher.importances import Importances, importances
 from searcher.numbers import duration_text, share_text
 from searcher.ranking import parents_saved, training_seconds
 from searcher.records import TrialRecord
@@ -21,7 +21,6 @@ from searcher.snapshot import StudySnapshot
 from searcher.trial_ends import End, trial_ends
 from searcher.views import marks
 
-SLIGHT = 0.02  # of the variance: variables below it share a line
 INDENT = 2
 BAR = 16  # columns of a full bar
 REASONS = 3  # of an outcome, at most
@@ -29,16 +28,20 @@ NAMED = 4  # trials of a reason that are listed
 
 
 def common_view(found: Commonalities | None) -> Iterator[RenderableType]:
-    """What most of the best have and few others; nothing where there is nothing remarkable."""
-    if found is None or not found.found:
+    """What most of the best have and few others; nothing where there are few trials."""
+    if found is None:
         return
     yield Text(f"What the best {found.best} have in common", style="bold")
+    those = f"{found.trials:,} trained trials within the budget"
+    if not found.found:
+        yield _indented(Text(f"Nothing beyond what chance explains among {those}.", style="dim"))
+        return
     grid = _grid("left", "right", "left")
     for common in found.found:
         grid.add_row(
             f"{common.variable} {common.relation} {common.choice}",
-            f"{common.best_share:.0%} of them",
-            Text(f"{common.share:.0%} of all {found.trials:,} trained trials within the budget", style="dim"),
+            f"{100 * common.best_share:.0f} % of them",
+            Text(f"{100 * common.share:.0f} % of all {those}", style="dim"),
         )
     yield _indented(grid)
 
@@ -48,22 +51,12 @@ def importances_view(found: Importances | None) -> Iterator[RenderableType]:
     if found is None:
         return
     yield Text("What accuracy depends on", style="bold")
-    if found.explained <= 0:
-        yield _indented(Text(f"Nothing that an additive model can learn from {found.trials:,} complete trials."))
-        return
-    telling = [v for v in found.variables if v.share >= SLIGHT]
-    grid = _grid("left", "left", "right", "left")
-    for variable in telling:
-        grid.add_row(variable.variable, _bar(variable.share), share_text(variable.share), _effect(variable))
-    if telling:
+    if found.learned and found.telling:
+        grid = _grid("left", "left", "right", "left")
+        for variable in found.telling:
+            grid.add_row(variable.variable, _bar(variable.share), share_text(variable.share), variable.words)
         yield _indented(grid)
-    others = len(found.variables) - len(telling)
-    rest = f"{others} {'other ' if telling else ''}variables have less than {SLIGHT:.0%} each. " if others else ""
-    note = (
-        f"{rest}Share of the variance over {found.trials:,} complete trials in an additive model, which foretells "
-        f"{share_text(found.explained)} of that of trials left out."
-    )
-    yield _indented(Text(note, style="dim"))
+    yield _indented(Text(found.words, style="dim"))
 
 
 def ends_view(snapshot: StudySnapshot) -> Iterator[RenderableType]:
@@ -108,11 +101,6 @@ def _indented(part: RenderableType) -> RenderableType:
 def _bar(share: float) -> Text:
     """A bar on a terminal; nothing in a pipe, where the figure beside it is enough."""
     return Text(marks.BAR * max(1, round(BAR * share)) if sys.stdout.isatty() else "", style="cyan")
-
-
-def _effect(variable: Importance) -> str:
-    points = f"{variable.best} over {variable.worst}: {100 * variable.effect:+.1f} points"
-    return points + {1: ", the more the better", -1: ", the fewer the better", 0: ""}[variable.direction]
 
 
 def _reasons(end: End) -> Iterator[str]:

@@ -22,17 +22,21 @@ from searcher.views.strip import strip_heading, strip_note, strip_text
 
 GAP = 2  # columns between two columns of a table
 ROOMY = 160  # columns of a terminal from which precisions are said in words too
+WORDS = {Outcome.STOPPED: "stopped early by its learning curve"}  # of outcomes that one word does not explain
 SPECIAL = {
-    "mark": "best (★) and Pareto front (◆)",
-    "rank": "place in the list",
+    "mark": "outcome unless complete, best (★), Pareto front (◆)",
+    "place": "place in the list",
     "bits": "precisions as a strip of weight bits",
     "precision": "precisions in words",
 }
 _ORDER = (
-    *("mark", "rank", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
+    *("mark", "place", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
     *("memory", "memory_share", "ops", "ops_share", "precision"),
 )
-_GIVEN_UP = ("precision", "rank", "ops_share", "memory_share", "parent_accuracy", "intermediate", "hidden")  # in turn
+_GIVEN_UP = (  # in turn, where there is no room
+    *("precision", "place", "ops_share", "memory_share", "parent_accuracy", "intermediate", "hidden"),
+    *("ops", "memory", "bits"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows of `records`, in their order, with the columns that are asked for or that fit.
+    """Rows of `records`, in their order, with the columns that are asked for or those (`among` some) that fit.
 
     `best` and `front` are the numbers of the trials to mark. Below the table stand `more`, a line on rows that are not
     in it, and (`noted`) what a reader of the columns must know.
@@ -65,18 +69,19 @@ class Leaderboard:
     front: Collection[int] = field(default_factory=frozenset)
     more: str = ""
     noted: bool = True
+    among: Collection[str] = _ORDER
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         plain = not sys.stdout.isatty()
         if self.columns is not None:
             chosen = [self.column(name, plain) for name in self.columns]
         else:
-            chosen = [self.column(name, plain) for name in self.default_columns(options.max_width, plain)]
-            for name in _GIVEN_UP:
-                if plain or _width(chosen) <= options.max_width:
-                    break
-                chosen = [column for column in chosen if column.name != name]
+            names = [name for name in self.default_columns(options.max_width, plain) if name in self.among]
+            chosen = [self.column(name, plain) for name in names]
+            chosen = chosen if plain else _fitting(chosen, options.max_width)
         result = table(*((column.heading, "right" if column.figures else "left") for column in chosen))
+        for column, drawn in zip(chosen, result.columns, strict=True):
+            drawn.no_wrap = column.figures or column.name in ("mark", "bits")
         for row, record in enumerate(self.records):
             cells = [column.cells[row] for column in chosen]
             result.add_row(*cells, style="bold" if record.number == self.best else None)
@@ -91,15 +96,15 @@ class Leaderboard:
         if name not in SPECIAL:
             found = self.fields.named(name, "column")
             numeric = found.measure is not WORD
-            texts = [_marked(record, name, found.text(record)) for record in self.records]
+            texts = list(map(found.text, self.records))
             cells = [_one_word(text, found.measure) if plain else text for text in texts]
             heading = found.heading.replace(" ", "") if plain else found.heading
             return Column(name, heading, numeric, tuple(map(Text, cells)))
         addresses = self.fields.space.base.addresses
-        headings = {"mark": "", "rank": "#", "bits": strip_heading(addresses)}
+        headings = {"mark": "", "place": "#", "bits": strip_heading(addresses)}
         heading = name if plain else headings.get(name, name)
-        cells_of = {"mark": self._marks, "rank": self._ranks, "bits": self._strips, "precision": self._words}[name]
-        return Column(name, heading, name == "rank", tuple(cells_of(plain)))
+        cells_of = {"mark": self._marks, "place": self._places, "bits": self._strips, "precision": self._words}[name]
+        return Column(name, heading, name == "place", tuple(cells_of(plain)))
 
     def default_columns(self, width: int = 0, plain: bool = False) -> list[str]:
         """Columns worth having where there is room."""
@@ -115,12 +120,14 @@ class Leaderboard:
 
     def notes(self, shown: Collection[str]) -> Iterator[str]:
         """What a reader of these columns must know."""
-        said = []
         if "mark" in shown:
             said = [f"{marks.BEST.character} best within the budget", f"{marks.FRONT.character} on the Pareto front"]
-        if {"accuracy", "final_accuracy"} & set(shown) and any(r.outcome is Outcome.STOPPED for r in self.records):
-            said.append(f"{marks.OUTCOMES[Outcome.STOPPED].character} stopped early by its learning curve")
-        if said:
+            there = {r.outcome for r in self.records} - {Outcome.COMPLETE}
+            said += [
+                f"{marks.OUTCOMES[outcome].character} {WORDS.get(outcome, outcome)}"
+                for outcome in Outcome
+                if outcome in there
+            ]
             yield f"{', '.join(said)}."
         told = {
             "accuracy": "Top-1 on the validation split",
@@ -134,17 +141,11 @@ class Leaderboard:
 
     def _marks(self, plain: bool) -> Iterator[Text]:
         for record in self.records:
-            if record.number == self.best:
-                yield marks.BEST.text()
-            elif record.number in self.front:
-                yield marks.FRONT.text()
-            elif not record.outcome.trained:
-                yield marks.OUTCOMES[record.outcome].text()
-            else:
-                yield Text(NOTHING if plain else "")
+            found = marks.trial_marks(record.outcome, record.number == self.best, record.number in self.front)
+            yield found if found or not plain else Text(NOTHING)
 
-    def _ranks(self, plain: bool) -> Iterator[Text]:
-        return (Text(str(rank)) for rank in range(1, len(self.records) + 1))
+    def _places(self, plain: bool) -> Iterator[Text]:
+        return (Text(str(place)) for place in range(1, len(self.records) + 1))
 
     def _strips(self, plain: bool) -> Iterator[Text]:
         return (strip_text(record.candidate.layers, plain) for record in self.records)
@@ -160,10 +161,11 @@ def leaderboard(
     columns: Sequence[str] | None = None,
     more: str = "",
     noted: bool = True,
+    among: Collection[str] = _ORDER,
 ) -> Leaderboard:
     """The table of `records` of a study, with its best trial and its Pareto front marked."""
     best = snapshot.ranked[0].number if snapshot.ranked else None
-    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in snapshot.front), more, noted)
+    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in snapshot.front), more, noted, among)
 
 
 def column_names(text: str, fields: TrialFields) -> list[str]:
@@ -190,15 +192,24 @@ def columns_view(fields: TrialFields) -> RenderableType:
     return result
 
 
-def _marked(record: TrialRecord, name: str, text: str) -> str:
-    """The accuracy of a trial that its learning curve stopped, with its mark."""
-    stopped = record.outcome is Outcome.STOPPED and name in ("accuracy", "final_accuracy")
-    return f"{marks.OUTCOMES[Outcome.STOPPED].character}{text}" if stopped else text
-
-
 def _one_word(text: str, measure: Measure) -> str:
     """A cell without spaces, so that awk sees one column: amounts lose theirs, words keep one between them."""
     return text if measure is WORD else text.replace(" ", "")
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """Those that fit: some are given up; where the strip was, costs may have room again."""
+    left = {column.name: column for column in columns}
+    given_up = []
+    for name in _GIVEN_UP:
+        if _width(list(left.values())) <= width:
+            break
+        if name in left:
+            given_up.append(left.pop(name))
+    for column in given_up:
+        if column.name in ("memory", "ops") and _width([*left.values(), column]) <= width:
+            left[column.name] = column
+    return [column for column in columns if column.name in left]
 
 
 def _width(columns: Sequence[Column]) -> int:

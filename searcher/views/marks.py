@@ -73,15 +73,6 @@ ROLES: dict[Role, Mark] = {
     Role.SWITCH: Mark("┊", "dim"),
 }
 
-# What stands for our characters in a pipe (no box drawing) and on terminals that have ASCII alone.
-FRAME = str.maketrans({"│": "|", "┤": "+", "└": "+", "─": "-", "┬": "+", "┊": ":", "╌": "-"})
-ASCII = FRAME | str.maketrans(
-    {
-        **dict(zip("·▶●~↑∞!×‖◆★✓□░▒▓█", ".>o~^8!x=D*+F.o%#", strict=True)),
-        **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
-    }
-)
-
 _SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many
 _HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
 
@@ -93,6 +84,13 @@ def mark_of(role: Meaning, index: int = 0) -> Mark:
     if role is Role.RANK:
         return RANKS[index]
     return LEVELS[index] if role is Role.LEVEL else ROLES[role]
+
+
+def trial_marks(outcome: Outcome, best: bool = False, front: bool = False) -> Text:
+    """What stands before a trial in every list: its outcome unless it is complete, then the best, then the front."""
+    found = [OUTCOMES[outcome]] if outcome is not Outcome.COMPLETE else []
+    found += [mark for mark, holds in ((BEST, best), (FRONT, front)) if holds]
+    return Text.assemble(*((mark.character, mark.style) for mark in found))
 
 
 def heat_style(share: float) -> Style:

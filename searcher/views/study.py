@@ -19,7 +19,7 @@ from searcher.plain import budget_json, trial_json
 from searcher.ranking import outcome_counts, parents_saved, ranked
 from searcher.records import TrialRecord
 from searcher.repeats import Repeats
-from searcher.snapshot import StudySnapshot
+from searcher.snapshot import State, StudySnapshot
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
@@ -173,9 +173,7 @@ def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[Renderable
     more = f"... and {len(front) - count:,} more between them: --front" if count < len(front) else ""
     yield Text(_front_words(view.snapshot, front), style="bold")
     names = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", "memory", "ops")
-    wanted = set(leaderboard(view.snapshot, view.fields, rows).default_columns())
-    columns = [name for name in names if name in wanted]
-    yield leaderboard(view.snapshot, view.fields, rows, columns, more, noted=False)
+    yield leaderboard(view.snapshot, view.fields, rows, None, more, noted=False, among=names)
 
 
 def _front_words(snapshot: StudySnapshot, front: Sequence[TrialRecord]) -> str:
@@ -188,7 +186,8 @@ def _front_words(snapshot: StudySnapshot, front: Sequence[TrialRecord]) -> str:
 def _nothing(view: StudyView) -> RenderableType:
     """Why there is no row, and what would show one."""
     if view.where is None:
-        return "No trained trial is within the budget yet."
+        over = view.snapshot.state is State.DONE or view.snapshot.resliced
+        return f"No trained trial is within the budget{'' if over else ' yet'}."
     others = len(selected(view.snapshot, view.fields, view.where, True))
     hint = f"; of all others {others:,} do: --all lists them" if others else ""
     return f"No trained trial within the budget satisfies {view.where}{hint}."
@@ -201,7 +200,8 @@ def _repeats(repeats: Repeats) -> Iterator[RenderableType]:
     if len(repeats.studies) == 1:
         yield "No study beside this one asks the same question with another seed."
     if repeats.same_seed:
-        yield Text(f"Not counted, since their seed is one of these: {', '.join(repeats.same_seed)}.", style="dim")
+        names, why = ", ".join(repeats.same_seed), "it asks" if len(repeats.same_seed) == 1 else "they ask"
+        yield Text(f"Left out: {names}; {why} this question with a seed that is counted already.", style="dim")
     if repeats.unreadable:
         yield f"Not read, since they are damaged or of another version: {', '.join(repeats.unreadable)}."
 

@@ -17,6 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from searcher.views.fallback import ERRORS
+
 ENTER_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[2J"  # the alternate one, without a cursor
 LEAVE_SCREEN = "\x1b[0m\x1b[2J\x1b[?25h\x1b[?1049l"  # emptied, as tmux may show lines of it after a resize
 ESCAPE_SECONDS = 0.05  # until an escape that nothing follows is the key of that name
@@ -137,7 +139,7 @@ class Terminal:
         return captured.get()
 
     def _write(self, text: str) -> None:
-        data = text.encode(sys.stdout.encoding or "utf-8", "replace")
+        data = text.encode(sys.stdout.encoding or "utf-8", ERRORS)
         while data:
             data = data[os.write(self._out, data) :]
 

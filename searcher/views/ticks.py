@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from searcher.charts.chart import Axis, Chart, Unit
 
+FEW_TICKS = 3  # fewer say little about an axis
 PADDING = 0.03  # of the span, on both sides of the values
 _UNITS = {
     Unit.ACCURACY: ((0.01, "%"),),
@@ -65,7 +66,13 @@ def scales_of(chart: Chart, most_x: int, most_y: int) -> tuple[Scale, Scale]:
 def _ticks(low: float, high: float, most: int, unit: Unit) -> list[float]:
     raw = (high - low) / max(most - 1, 1)
     power = 10 ** math.floor(math.log10(raw))
-    step = next(r * power for r in _ROUND if r * power >= raw * (1 - 1e-9))
+    place = next(i for i, r in enumerate(_ROUND) if r * power >= raw * (1 - 1e-9))
+    found = _multiples(low, high, _ROUND[place] * power, unit)
+    finer = _multiples(low, high, (_ROUND[place - 1] if place else 0.5) * power, unit)
+    return finer if len(found) < FEW_TICKS and len(finer) <= most else found
+
+
+def _multiples(low: float, high: float, step: float, unit: Unit) -> list[float]:
     if unit is Unit.COUNT:
         step = max(1.0, math.ceil(step))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -202,6 +202,12 @@ def test_ticks_of_memory_are_round_in_binary_units() -> None:
     assert scale.ticks[1][0] == pytest.approx(2**18)
 
 
+def test_an_axis_of_few_ticks_has_three_where_there_is_room() -> None:
+    assert [text for _, text in scale_of(Axis("Top-1", Unit.ACCURACY), [0.22, 0.75], 5).ticks] == [
+        *("30", "40", "50", "60", "70")
+    ]
+
+
 def test_ticks_of_epochs_are_whole_numbers() -> None:
     assert [text for _, text in scale_of(Axis("epoch", Unit.COUNT), [1, 2, 3], 12).ticks] == ["1", "2", "3"]
 

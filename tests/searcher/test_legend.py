@@ -9,6 +9,7 @@ from bhvit.precision import PRECISIONS
 from searcher.cli import GROUPS
 from searcher.records import Outcome
 from searcher.views import marks
+from searcher.views.fallback import ASCII
 from searcher.views.watch_ui import KEYS
 
 LEGEND = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
@@ -38,6 +39,15 @@ def test_no_two_meanings_share_a_mark() -> None:
     characters = [mark.character for mark in single]
     assert len(set(characters)) == len(characters)
     assert not set(characters) & set(outcomes)
+
+
+def test_every_mark_has_an_ascii_character_of_its_own_among_outcomes() -> None:
+    listed = [*marks.OUTCOMES.values(), *marks.STATES.values(), *marks.ROLES.values(), *marks.LEVELS, marks.LOST]
+    single = [marks.ALERT, marks.WITHIN, marks.BEYOND, marks.UNREADABLE, marks.CHOSEN, *marks.RANKS]
+    for mark in (*listed, *single):
+        assert mark.character.translate(ASCII).isascii()
+    outcomes = [mark.character.translate(ASCII) for mark in (*marks.OUTCOMES.values(), marks.BEST, marks.FRONT)]
+    assert len(set(outcomes)) == len(outcomes)
 
 
 def test_every_precision_is_explained_with_its_bits_and_colour() -> None:

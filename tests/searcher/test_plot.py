@@ -98,17 +98,19 @@ def test_piped_drawing_has_neither_escape_codes_nor_box_drawing() -> None:
         assert max(map(len, text.splitlines())) <= 100
 
 
-def test_terminal_without_unicode_gets_ascii_alone(runs: Path) -> None:
-    program = "import sys; from searcher.cli import main; sys.exit(main(sys.argv[1:]))"
-    for kind in ("front", "history", "parallel", "map"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, "plot", "many", "--kind", kind],
-            env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            check=True,
-        )
-        assert done.stdout.isascii()
-        assert b"?" not in done.stdout  # what a character without a counterpart would become
+@pytest.mark.parametrize("asked", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
+def test_where_there_is_no_unicode_every_view_has_ascii_alone(runs: Path, asked: dict[str, str]) -> None:
+    views = ["plot many --kind front", "plot many --kind map", "show many", "show many --columns help", "ls --runs ."]
+    program = f"from searcher.cli import main; [main(view.split()) for view in {views}]"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**asked, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.isascii()
+    assert b"?" not in done.stdout  # what a character without a counterpart would become
+    assert b"\\u" not in done.stdout  # or its code
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ import pytest
 from searcher.cli import main
 from searcher.ranking import ranked
 from searcher.records import Outcome, read_records
+from searcher.snapshot import snapshot_of
 from searcher.space import load_space
 from searcher.study_folder import StudyFolder
 from searcher.trial_ends import trial_ends
@@ -63,6 +64,15 @@ def test_whole_screen_of_a_running_search(tmp_path: Path, monkeypatch, width: in
         text = screen("show", "runs/running", width=width)
     text = re.sub(r"process \d+ on .*?, started .*? ago", "process 4711 on here, started 2 min 00 s ago", text)
     assert_golden(f"show_running_{width}", text)
+
+
+def test_trials_of_a_search_that_was_killed_are_interrupted_everywhere(tmp_path: Path) -> None:
+    with running_study(tmp_path) as folder:
+        assert "▶ running" in screen("show", str(folder.path))
+    text = screen("show", str(folder.path))
+    assert "running  " not in text
+    assert "‖ interrupted" in text
+    assert snapshot_of(folder).trial(12).outcome is Outcome.INTERRUPTED
 
 
 def test_whole_screen_in_a_pipe(here: Path) -> None:
