@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bhvit.precision import PRECISIONS
 from searcher.charts.chart import Bar, Bars, Choices, Figure, HeatMap, Parallel
-from searcher.commonalities import BEST_SHARE, FEWEST, MOST
+from searcher.commonalities import best_count
 from searcher.importances import FEW, codes_of, importances
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
@@ -18,11 +18,6 @@ from searcher.variables import Kind, Variable
 
 Codes = NDArray[np.intp]
 NONE_WITHIN = "no trained trial is within the budget"
-
-
-def best_count(trials: int) -> int:
-    """How many of `trials` ranked ones count as the best, where a user names no number."""
-    return min(trials, MOST, max(FEWEST, round(BEST_SHARE * trials)))
 
 
 def importance_figure(snapshot: StudySnapshot) -> Figure:
