@@ -25,9 +25,7 @@ def importance_figure(snapshot: StudySnapshot) -> Figure:
     found = importances(snapshot.space, snapshot.records)
     if found is None:
         return Figure("importance", "", nothing=f"importances need {FEW} complete trials whose accuracies differ")
-    if not found.learned or not found.telling:
-        return Figure("importance", "", nothing=found.words[0].lower() + found.words[1:].removesuffix("."))
-    bars = tuple(Bar(v.variable, min(v.share, 1.0), v.words) for v in found.telling)
+    bars = tuple(Bar(v.variable, min(v.share, 1.0), v.words) for v in found.telling or found.variables)
     panel = Bars("", "share of the variance of accuracy", bars)
     return Figure("importance", "What accuracy depends on", (panel,), (found.words,))
 

@@ -21,6 +21,7 @@ import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import trial_number
 from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     for name in FORMATS:
         forms.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=_HELP[name])
-    forms.add_argument("--trial", type=int, metavar="N", help="trial N as a space file that trains exactly it")
+    forms.add_argument("--trial", type=trial_number, metavar="N", help="trial N as a space file that trains exactly it")
     add_row_arguments(parser, top=None)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there; its suffix says in which form")
 

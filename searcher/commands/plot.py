@@ -23,6 +23,7 @@ from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
+from searcher.commands.arguments import trial_number
 from searcher.commands.selecting import add_budget_argument, add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import StudySnapshot, snapshot_of
@@ -45,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=int, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
-    parser.add_argument("--trial", type=int, action="append", metavar="N", help="curves: of trial N; repeatable")
+    parser.add_argument(
+        "--trial", type=trial_number, action="append", metavar="N", help="curves: of trial N; repeatable"
+    )
     add_budget_argument(parser)
     add_where_argument(parser)
     parser.add_argument("--json", action="store_true", help="the data of the chart as JSON")

@@ -203,7 +203,7 @@ def _repeats(repeats: Repeats) -> Iterator[RenderableType]:
         names, why = ", ".join(repeats.same_seed), "it asks" if len(repeats.same_seed) == 1 else "they ask"
         yield Text(f"Left out: {names}; {why} this question with a seed that is counted already.", style="dim")
     if repeats.unreadable:
-        yield f"Not read (damaged, of another version, or not readable for you): {', '.join(repeats.unreadable)}."
+        yield f"Not read (damaged, of another version, or no right to read): {', '.join(repeats.unreadable)}."
 
 
 def _repeats_json(repeats: Repeats) -> dict[str, Any]:
