@@ -105,6 +105,20 @@ def test_no_line_in_a_pipe_ends_with_a_space_or_is_folded(tmp_path: Path) -> Non
     assert [line.split()[0] for line in text.splitlines() if message in line][:1] == [str(record.number)]
 
 
+def test_a_study_that_is_done_does_not_promise_more_trials(runs: Path) -> None:
+    text = screen("show", str(runs / "one"), "--budget", "memory=1KiB")
+    assert "No trained trial is within the budget." in text
+    assert "yet" not in text
+
+
+@pytest.mark.parametrize("view", ["trial many 7", "diff many 7 12", "compare many one"])
+def test_charts_in_a_pipe_are_a_hundred_columns_wide(runs: Path, monkeypatch, view: str) -> None:
+    monkeypatch.chdir(runs)
+    axes = [line for line in screen(*view.split(), tty=False).splitlines() if line.lstrip().startswith("+--")]
+    assert axes
+    assert all(len(line) <= 100 for line in axes)
+
+
 def screen_unstripped(*argv: str) -> str:
     with terminal(80, tty=False) as out:
         main(argv)
