@@ -114,7 +114,8 @@ def test_a_study_that_is_done_does_not_promise_more_trials(runs: Path) -> None:
 @pytest.mark.parametrize("view", ["trial many 7", "diff many 7 12", "compare many one"])
 def test_charts_in_a_pipe_are_a_hundred_columns_wide(runs: Path, monkeypatch, view: str) -> None:
     monkeypatch.chdir(runs)
-    axes = [line for line in screen(*view.split(), tty=False).splitlines() if line.lstrip().startswith("+") and "--" in line]
+    lines = screen(*view.split(), tty=False).splitlines()
+    axes = [line for line in lines if line.lstrip().startswith("+") and "--" in line]
     assert axes
     assert all(len(line) <= 100 for line in axes)
 
