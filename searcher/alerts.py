@@ -34,9 +34,9 @@ def alerts(study: WatchedStudy, now: float, most: int = 100) -> list[Alert]:
 
 def _present(study: WatchedStudy, now: float) -> Iterator[Alert]:
     if study.abandoned:
-        numbers = study.abandoned
-        trials = f"trial {numbers[0]} is" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} are"
-        yield Alert(f"the search died without saying so: {trials} interrupted, nobody trains")
+        numbers = sorted(study.stranded)
+        trials = f"trial {numbers[0]} was" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} were"
+        yield Alert(f"the search died without saying so: {trials} under way, nobody trains")
     if study.trouble:
         yield Alert(study.trouble)
     if study.status is not None and now - study.status.time > QUIET_SECONDS:

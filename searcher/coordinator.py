@@ -328,9 +328,10 @@ class Coordinator:
     def _lose_worker(self, record: TrialRecord, died: WorkerDied) -> None:
         """Leave the trial to be dispatched again, unless its workers keep dying."""
         deaths = self.deaths[record.number] = self.deaths.get(record.number, 0) + 1
-        self.log.append(WorkerLost(record.number, died.worker, died.message))
         if deaths < DEATHS_ALLOWED:
             self.table.store(replace(record, outcome=Outcome.INTERRUPTED, message=f"{died.worker} {died.message}"))
+        self.log.append(WorkerLost(record.number, died.worker, died.message))  # who follows the log reads the record
+        if deaths < DEATHS_ALLOWED:
             return
         reason = f"its worker died {deaths} times without finishing an epoch, the last time: {died.message}"
         write_text(self.folder.trial(record) / "crash.txt", reason + "\n")

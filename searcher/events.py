@@ -30,6 +30,11 @@ class SearchStarted:
     size: int
     sampled: bool
 
+    @property
+    def goal(self) -> int:
+        """Trials after which the run ends: those planned, or all configurations within its budget."""
+        return self.planned if self.sampled else min(self.planned, self.feasible)
+
 
 @dataclass(frozen=True)
 class TrialStarted:

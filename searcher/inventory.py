@@ -105,7 +105,8 @@ def _entry(name: str, path: Path) -> StudyEntry:
     try:
         study = snapshot_of(folder)
     except (InvalidInput, OSError) as error:
-        return StudyEntry(name, path, None, " ".join(str(error).split()), active=last_time(folder.events))
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return StudyEntry(name, path, None, " ".join(reason.split()), active=_last_event(folder))
     remaining, estimated = _remaining(study)
     times = (last_time(folder.events), None if study.status is None else study.status.time)
     return StudyEntry(
@@ -122,6 +123,13 @@ def _entry(name: str, path: Path) -> StudyEntry:
         remaining=remaining,
         estimated=estimated,
     )
+
+
+def _last_event(folder: StudyFolder) -> float | None:
+    try:
+        return last_time(folder.events)
+    except OSError:
+        return None
 
 
 def _remaining(study: StudySnapshot) -> tuple[float | None, bool]:

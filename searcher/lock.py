@@ -31,7 +31,12 @@ class Holder:
     started: float
 
     def __str__(self) -> str:
+        if self == UNKNOWN:
+            return "another process"
         return f"process {self.pid} on {self.host}, started {_age(time.time() - self.started)} ago"
+
+
+UNKNOWN = Holder("", 0, 0.0)  # in the moment between locking and writing, or of another version
 
 
 class InUse(InvalidInput):
@@ -80,7 +85,7 @@ def _reserve(path: Path, own: Holder) -> bool:
 
 def _wait(path: Path, deadline: float, holder: Holder | None) -> None:
     if time.monotonic() >= deadline:
-        raise InUse(f"{path.parent} is in use by {holder or 'another process'}; wait until it ends, or stop it.")
+        raise InUse(f"{path.parent} is in use by {holder or UNKNOWN}; wait until it ends, or stop it.")
     time.sleep(POLL_SECONDS)
 
 
@@ -92,11 +97,14 @@ def _try(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def _read(file: IO[str]) -> Holder | None:
-    """The holder as it wrote itself down; None in the moment between locking and writing."""
+def _read(file: IO[str]) -> Holder:
+    """The holder as it wrote itself down."""
     file.seek(0)
-    text = file.read()
-    return Holder(**json.loads(text)) if text.endswith("}") else None
+    try:
+        data = json.loads(file.read())
+        return Holder(str(data["host"]), int(data["pid"]), float(data["started"]))
+    except (ValueError, KeyError, TypeError):
+        return UNKNOWN
 
 
 def _write(file: IO[str], text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _THOUSANDS = ("", "k", "M", "G", "T")
-_BINARY = ("B", "KiB", "MiB", "GiB")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def count_text(count: float) -> str:
@@ -53,9 +53,9 @@ def share_text(share: float) -> str:
 
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:
     power = 0
-    while abs(value) >= base and power < len(units) - 1:
+    while abs(value) >= base - 0.05 and power < len(units) - 1:  # 1023.96 would be printed as 1024.0
         value, power = value / base, power + 1
     if not power:
         return f"{value:,.0f} {units[0]}".strip() if float(value).is_integer() else f"{value:.1f} {units[0]}".strip()
-    digits = 2 if abs(value) < 10 else 1
+    digits = 2 if abs(value) < 9.995 else 1
     return f"{value:.{digits}f} {units[power]}"

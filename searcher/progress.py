@@ -72,7 +72,7 @@ class SearchProgress:
     clock: Callable[[], float] = time.monotonic
     planned: int = 0
     trained: int = 0
-    feasible: int = 0
+    feasible: int | None = None  # configurations, where they have been counted
     running: dict[int, RunningTrial] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     trouble: str = ""
@@ -83,7 +83,8 @@ class SearchProgress:
     def on_event(self, event: Event | Stepped) -> None:
         """Take one event of the coordinator, or a training step."""
         if isinstance(event, SearchStarted):
-            self.planned, self.trained, self.feasible = event.planned, event.trained, event.feasible
+            self.planned, self.trained = event.planned, event.trained
+            self.feasible = None if event.sampled else event.feasible
             self._started = self.clock()
         elif isinstance(event, TrialStarted):
             self.running[event.number] = RunningTrial(event, self.clock(), heard=self.clock())
@@ -128,7 +129,8 @@ class SearchProgress:
         """
         left = [self._remaining_of(trial) for trial in self.running.values()]
         known = [seconds for seconds in left if seconds is not None]
-        others = max(0, self.planned - self.trained - len(self.running))
+        goal = self.planned if self.feasible is None else min(self.planned, self.feasible)
+        others = max(0, goal - self.trained - len(self.running))
         if self._durations:
             each = sum(self._durations) / len(self._durations)
         elif known:

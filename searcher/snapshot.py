@@ -14,7 +14,7 @@ from searcher.lock import Holder, holder_of
 from searcher.ranking import ranked
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
-from searcher.status import SearchStatus, read_status
+from searcher.status import SearchStatus, of_holder, read_status
 from searcher.study_folder import StudyFolder
 
 
@@ -31,8 +31,6 @@ class State(StrEnum):
 class StudySnapshot:
     """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
 
-    Where nobody is, trials that their records call running are interrupted.
-
     `status` is what is being trained, None where nobody is at work. Where the trials are looked at under another
     budget than they were run with (`under`), that one is `run_budget`, and `counted` the configurations within the
     other, where somebody counted them.
@@ -46,10 +44,6 @@ class StudySnapshot:
     status: SearchStatus | None = None
     run_budget: Budget | None = None
     counted: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.holder is None and any(r.outcome is Outcome.RUNNING for r in self.records):
-            object.__setattr__(self, "records", tuple(map(interrupted, self.records)))
 
     @property
     def budget(self) -> Budget:
@@ -106,17 +100,12 @@ class StudySnapshot:
     @property
     def goal(self) -> int:
         """Trials after which the last run ends: those planned, or all configurations within its budget."""
-        started = self.started
-        return self.planned if started is None or started.sampled else min(self.planned, started.feasible)
+        return self.planned if self.started is None else self.started.goal
 
     @property
     def state(self) -> State:
         """What the study is doing."""
-        if self.holder is not None:
-            return State.RUNNING
-        if not self.records:
-            return State.EMPTY
-        return State.DONE if self.done >= self.goal else State.INTERRUPTED
+        return state_of(self.holder, len(self.records), self.done, self.goal)
 
     def trial(self, number: int) -> TrialRecord:
         """The trial with this number; raises `InvalidInput` saying which numbers there are."""
@@ -133,19 +122,23 @@ class StudySnapshot:
         return replace(self, space=space, run_budget=self.run_budget or self.budget)
 
 
-def interrupted(record: TrialRecord) -> TrialRecord:
-    """The record of a trial that nobody works on: one that was running when its search died goes on at the next."""
-    return replace(record, outcome=Outcome.INTERRUPTED) if record.outcome is Outcome.RUNNING else record
-
-
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:
     """Read a study; raises `InvalidInput` where the folder holds none, or a damaged one."""
     holder = holder_of(folder.lock)
-    return StudySnapshot(
-        folder,
-        folder.space(),
-        tuple(folder.records()),
-        last_start(folder.events),
-        holder,
-        None if holder is None else read_status(folder.path),
-    )
+    records = folder.records() if holder is not None else map(left_alone, folder.records())
+    status = of_holder(read_status(folder.path), holder)
+    return StudySnapshot(folder, folder.space(), tuple(records), last_start(folder.events), holder, status)
+
+
+def state_of(holder: Holder | None, trials: int, done: int, goal: int) -> State:
+    """What a study is doing that has `trials`, of which `done` count against `goal`."""
+    if holder is not None:
+        return State.RUNNING
+    if not trials:
+        return State.EMPTY
+    return State.DONE if done >= goal else State.INTERRUPTED
+
+
+def left_alone(record: TrialRecord) -> TrialRecord:
+    """A trial of a study that nobody is at work on: if it runs by its record, its search was killed."""
+    return replace(record, outcome=Outcome.INTERRUPTED) if record.outcome is Outcome.RUNNING else record

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.files import read_json
+from searcher.lock import Holder
 from searcher.schema import from_mapping
 
 STATUS_FILE = "status.json"
@@ -41,8 +42,6 @@ class SearchStatus:
     """`status.json` of a study: `time` it was written, seconds `remaining` as far as can be told, the busy workers."""
 
     time: float
-    planned: int
-    trained: int
     remaining: float | None = None
     trouble: str = ""
     workers: tuple[WorkerStatus, ...] = ()
@@ -55,3 +54,8 @@ def read_status(study_folder: Path) -> SearchStatus | None:
         return from_mapping(SearchStatus, read_json(path), str(path)) if path.exists() else None
     except InvalidInput:  # another version's: what it would show is only of the moment
         return None
+
+
+def of_holder(status: SearchStatus | None, holder: Holder | None) -> SearchStatus | None:
+    """The status, where it is that of the study's holder and not one that a predecessor left when it was killed."""
+    return None if status is None or holder is None or status.time < holder.started else status

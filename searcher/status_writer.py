@@ -56,7 +56,7 @@ class StatusWriter:
         progress = self._progress
         workers = tuple(self._worker(number, trial) for number, trial in progress.running.items())
         remaining = None if self._recipe is None else progress.remaining
-        return SearchStatus(time.time(), progress.planned, progress.trained, remaining, progress.trouble, workers)
+        return SearchStatus(time.time(), remaining, progress.trouble, workers)
 
     def _worker(self, number: int, trial: RunningTrial) -> WorkerStatus:
         step, speed = trial.now, trial.speed.steps_per_second

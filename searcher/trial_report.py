@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -109,7 +110,7 @@ class TrialReport:
 
     @cached_property
     def parent_trial(self) -> int | None:
-        """The trial of this study that trained the FP parent; None where none is known to have done so."""
+        """The trained trial of this study that trained the FP parent; None where none is known to have done so."""
         metrics = self.record.metrics
         for record in self.snapshot.records:
             its = record.metrics
@@ -132,7 +133,8 @@ class TrialReport:
         choices = self.record.choices
         other = [v for v in space.variables if choices[v.name] != v.default] or space.variables[:1]
         settings = [word for v in other for word in ("--set", f"{v.name}={choices[v.name]}")]
-        runs = [] if here.parent == Path("runs").resolve() else ["--runs", str(folder.parent)]  # where the parents are
+        beside = str(folder.parent) if folder.name else os.path.relpath(here.parent)  # where the FP parents are
+        runs = [] if here.parent == Path("runs").resolve() else ["--runs", beside]
         study = ["--study", f"{here.name}-trial{self.record.number}"]
         return ["train", str(self.snapshot.folder.space_file), *settings, *study, *runs]
 

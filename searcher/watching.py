@@ -13,9 +13,9 @@ from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFini
 from searcher.front import COSTS
 from searcher.lock import Holder, holder_of
 from searcher.records import RECORD_FILE, Outcome, TrialRecord, read_record
-from searcher.snapshot import State, StudySnapshot, interrupted
+from searcher.snapshot import State, StudySnapshot, left_alone, state_of
 from searcher.standing import Standing
-from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, read_status
+from searcher.status import STATUS_FILE, SearchStatus, WorkerStatus, of_holder, read_status
 from searcher.study_folder import StudyFolder
 
 LOSSES_KEPT = 100
@@ -24,9 +24,10 @@ LOSSES_KEPT = 100
 class WatchedStudy:
     """A study as of the last `refresh`, which costs next to nothing where nothing has happened.
 
-    `records` are by number, `under_way` and `failed` are numbers; `finished` says when each trial ended, `epochs` has
-    the last epoch of trials under way as far as the end of the log tells it, `losses` the workers lost of late. `since`
-    is when the last run `started`, `ended` when and how it ended; `version` changes with the records.
+    `records` are by number; `under_way`, `failed` and `stranded` (whose search was killed) are numbers; `finished` says
+    when each trial ended, `epochs` has the last epoch of trials under way as far as the end of the log tells it,
+    `losses` the workers lost of late. `since` is when the last run `started`, `ended` when and how it ended; `version`
+    changes with the records.
     """
 
     def __init__(self, folder: StudyFolder) -> None:
@@ -44,17 +45,14 @@ class WatchedStudy:
             return events
         for timed in events:
             self._take(timed)
-        self._settle()
+        self._strand()
         return events
 
     @property
     def state(self) -> State:
         """As that of a snapshot, without counting."""
-        if self.holder is not None:
-            return State.RUNNING
-        if not self.records:
-            return State.EMPTY
-        return State.DONE if self.standing.done >= self.planned else State.INTERRUPTED
+        goal = self.planned if self.started is None else self.started.goal
+        return state_of(self.holder, len(self.records), self.standing.done, goal)
 
     @property
     def planned(self) -> int:
@@ -62,9 +60,9 @@ class WatchedStudy:
         return self.space.search.trials if self.started is None else self.started.planned
 
     @property
-    def abandoned(self) -> list[int]:
-        """The trials that were under way when a coordinator died without saying so; none while one is at work."""
-        return self._left if self.holder is None else []
+    def abandoned(self) -> bool:
+        """Whether a coordinator died without saying so: trials were under way, and nobody is at work on them."""
+        return self.holder is None and bool(self.stranded)
 
     @property
     def trouble(self) -> str:
@@ -96,6 +94,7 @@ class WatchedStudy:
             self.started, self.since = history.started.event, history.started.time
         self.records = {record.number: record for record in self.folder.records()}
         self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
+        self.stranded: set[int] = set()
         self.failed = {n for n, record in self.records.items() if record.outcome.failed}
         objectives = self.space.search.objectives
         front = tuple(objectives) if len(objectives) > 1 else COSTS
@@ -108,23 +107,18 @@ class WatchedStudy:
             self._note(timed)
         self.version += 1
         self._look()
-        self._left: list[int] = []
-        self._settle()
-
-    def _settle(self) -> None:
-        """Trials that are still under way when nobody is at work any more are interrupted."""
-        if self.holder is not None:
-            return
-        for number in sorted(self.under_way):
-            self._reread(number, [self.folder.trial(self.records[number])])
-        for number in sorted(self.under_way):
-            self._left.append(number)
-            self._put(interrupted(self.records[number]))
+        self._strand()
 
     def _look(self) -> None:
         """Who is at work, and what the coordinator wrote down."""
         self.holder: Holder | None = holder_of(self.folder.lock)
-        self.status = None if self.holder is None else self._read_status()
+        self.status = of_holder(self._read_status(), self.holder)
+
+    def _strand(self) -> None:
+        """Where nobody is at work, trials that run by their records were left by a search that was killed."""
+        for number in sorted(self.under_way) if self.holder is None else ():
+            self._put(left_alone(self.records[number]))
+            self.stranded.add(number)
 
     def _read_status(self) -> SearchStatus | None:
         try:
@@ -173,6 +167,7 @@ class WatchedStudy:
         before = self.records.get(record.number)
         self.records[record.number] = record
         self.standing.put(record, before)
+        self.stranded.discard(record.number)
         (self.under_way.add if record.outcome is Outcome.RUNNING else self.under_way.discard)(record.number)
         (self.failed.add if record.outcome.failed else self.failed.discard)(record.number)
         self.version += 1

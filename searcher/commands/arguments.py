@@ -84,17 +84,17 @@ def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def trial_number(text: str) -> int:
+    """The number of a trial."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be the number of a trial, such as 0 or 12, but it is {text!r}")
+    return int(text)
+
+
 def count(text: str) -> int:
     """A whole number of the command line, at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but it is {text!r}")
-    return int(text)
-
-
-def trial_number(text: str) -> int:
-    """The number of a trial on the command line."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"must be the number of a trial, such as 0, but it is {text!r}")
     return int(text)
 
 

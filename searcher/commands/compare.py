@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 
+from bhvit.errors import InvalidInput
 from searcher.commands.studies import add_runs_argument, study_named
 from searcher.comparison import Comparison
 from searcher.snapshot import snapshot_of
 from searcher.views.comparison import comparison_json, comparison_view
 from searcher.views.console import console, print_json
+from searcher.views.marks import RANKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison; 1 where no study has a training that ended."""
+    if len(args.studies) > len(RANKS):
+        raise InvalidInput(
+            f"compare takes up to {len(RANKS)} studies, but {len(args.studies)} are given; leave some out."
+        )
     comparison = Comparison(tuple(snapshot_of(study_named(name, args.runs)) for name in args.studies))
     if args.json:
         print_json("compare", comparison_json(comparison))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 
+from searcher.commands.arguments import trial_number
 from searcher.commands.studies import add_study_arguments, study_named, study_of
 from searcher.snapshot import snapshot_of
 from searcher.trial_diff import Side, TrialDiff
@@ -23,8 +24,8 @@ from searcher.views.diff import diff_json, diff_view
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
-    parser.add_argument("before", metavar="TRIAL", type=int, help="number of the first trial")
-    parser.add_argument("after", metavar="OTHER_TRIAL", type=int, help="number of the second trial")
+    parser.add_argument("before", metavar="TRIAL", type=trial_number, help="number of the first trial")
+    parser.add_argument("after", metavar="OTHER_TRIAL", type=trial_number, help="number of the second trial")
     parser.add_argument("--with", dest="other", metavar="STUDY", help="study of the second trial (default: the same)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 

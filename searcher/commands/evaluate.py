@@ -14,6 +14,7 @@ import dataclasses
 from typing import Any
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import trial_number
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.commands.testing import evaluated_once
 from searcher.records import TrialRecord
@@ -24,7 +25,7 @@ from searcher.views.console import console, print_json, table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
-    parser.add_argument("trial", metavar="TRIAL", type=int, help="number of the trial")
+    parser.add_argument("trial", metavar="TRIAL", type=trial_number, help="number of the trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 

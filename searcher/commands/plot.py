@@ -23,7 +23,7 @@ from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
-from searcher.commands.arguments import trial_number
+from searcher.commands.arguments import count, trial_number
 from searcher.commands.selecting import add_budget_argument, add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import StudySnapshot, snapshot_of
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file: .png, .svg or .html")
     parser.add_argument("--x", choices=QUANTITIES, help="front: against this alone (default: both)")
     parser.add_argument(
-        "--top", type=int, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
+        "--top", type=count, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
     parser.add_argument(
         "--trial", type=trial_number, action="append", metavar="N", help="curves: of trial N; repeatable"

@@ -66,7 +66,7 @@ def run_study(
     progress = SearchProgress(recipe.fp.epochs, recipe.qat.epochs)
     parents = warm_starts or folder.parent / WARM_STARTS
     storage = None if args is None else args.storage
-    with LiveSearch(console(), progress) as live, _terminated_like_interrupted():
+    with LiveSearch(console(), progress, space) as live, _terminated_like_interrupted():
         executor = executor_for(space, devices, parents, processes=processes, args=args, pool=pool)
         summary = run_search(space, folder, executor, listener=live.on_event, trials=trials, storage=storage)
     if summary.trouble is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 
+from searcher.commands.arguments import trial_number
 from searcher.commands.program import program
 from searcher.commands.selecting import add_budget_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
@@ -25,7 +26,7 @@ from searcher.views.trial import report_json, trial_view
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
-    parser.add_argument("trial", metavar="TRIAL", type=int, help="number of the trial")
+    parser.add_argument("trial", metavar="TRIAL", type=trial_number, help="number of the trial")
     add_budget_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from bhvit.precision import Precision
 from searcher.candidate import Candidate
 from searcher.precision_groups import grouped
+from searcher.space import Space
+from searcher.variables import Kind
 
 
 def widths_text(candidate: Candidate) -> str:
@@ -25,13 +26,10 @@ def factor_text(choices: Mapping[str, Any], name: str) -> str:
     return "/".join(stages) if stages else "1"
 
 
-def choices_text(choices: Mapping[str, Any]) -> str:
-    """Choices in one line: widths, then what is not of the commonest precision, as `hidden 2, binary, mlp int8`."""
-    widths = [f"{name} {value:g}" for name, value in choices.items() if not isinstance(value, str)]
-    precisions = {name: value for name, value in choices.items() if isinstance(value, str)}
-    usual = [value for value, _ in Counter(precisions.values()).most_common(1)]
-    others = [f"{name} {value}" for name, value in precisions.items() if value not in usual]
-    return ", ".join([*widths, *usual, *others])
+def choices_text(space: Space, choices: Mapping[str, Any]) -> str:
+    """Choices in one line: the widths that were chosen, then the plan: `hidden 2, binary, downsample fp16`."""
+    widths = [f"{v.name} {choices[v.name]:g}" for v in space.variables if v.kind is not Kind.PRECISION]
+    return ", ".join([*widths, precision_text(space.candidate(choices).layers)])
 
 
 def precision_text(layers: Mapping[str, Precision]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from searcher.comparison import Comparison
@@ -18,6 +17,7 @@ from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.layout import Beside, section
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
+from searcher.views.study_columns import StudyColumns
 
 NOTHING = "-"
 
@@ -77,18 +77,12 @@ def _study_json(comparison: Comparison, place: int) -> dict[str, Any]:
 def _asked(comparison: Comparison) -> RenderableType:
     if not comparison.asked:
         return "nothing: the same question, budget and settings of the search"
-    result = table("key", *comparison.names)
-    for row in comparison.asked:
-        result.add_row(row.key, *(_value_text(row.key, value) for value in row.values))
-    return result
+    rows = [(row.key, [_value_text(row.key, value) for value in row.values]) for row in comparison.asked]
+    return StudyColumns("key", comparison.names, rows, figures=False)
 
 
-def _results(comparison: Comparison) -> Table:
-    """A row a fact, a column a study."""
-    result = table("", *((name, "right") for name in comparison.names))
-    for name, values in _result_rows(comparison):
-        result.add_row(name, *values)
-    return result
+def _results(comparison: Comparison) -> RenderableType:
+    return StudyColumns("", comparison.names, list(_result_rows(comparison)))
 
 
 def _result_rows(comparison: Comparison) -> Iterator[tuple[str, list[Text | str]]]:
@@ -122,11 +116,11 @@ def _best_rows(heading: str, rankings: Sequence[Sequence[TrialRecord]]) -> Itera
 def _progress(comparison: Comparison) -> RenderableType:
     if not comparison.progress:
         return "no training has ended yet"
-    result = table(("trainings", "right"), *((name, "right") for name in comparison.names))
+    rows = []
     for count, values in comparison.progress:
         shown = [NOTHING if value is None else f"{100 * value:.1f}" for value in values]
-        result.add_row(f"{count:,}", *_marked(values, shown))
-    return result
+        rows.append((f"{count:,}".rjust(len("trainings")), _marked(values, shown)))
+    return StudyColumns("trainings", comparison.names, rows)
 
 
 def _marked(values: Sequence[float | None], texts: Sequence[str]) -> list[Text | str]:

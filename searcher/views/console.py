@@ -109,6 +109,11 @@ def plain_rows(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Coll
     return Text("\n".join("  ".join(padded(i, cell) for i, cell in enumerate(line)).rstrip() for line in lines))
 
 
+def one_word(text: str) -> str:
+    """An amount without the space before its unit, for a pipe, so that awk sees one column."""
+    return text.replace(" ", "")
+
+
 def print_json(view: str, data: Mapping[str, Any]) -> None:
     """Write what the command `view` shows to standard output as JSON, with the version of its form.
 

@@ -33,7 +33,7 @@ SHAPE_NAMES = {
 def diff_view(diff: TrialDiff) -> RenderableType:
     """Everything that differs."""
     curves = section("Learning curves of phase 2", chart_text(diff.curves, height=8)) if diff.curves else ()
-    heading = f"Cost of the layers that differ ({diff.accounting} accounting)"
+    heading = f"Layers whose cost differs ({diff.accounting} accounting)"
     return Group(
         _title(diff),
         Beside(("", _figures(diff), *section("Architecture", _shapes(diff))), curves),
@@ -81,7 +81,7 @@ def _title(diff: TrialDiff) -> Text:
     if before.snapshot.folder.path.resolve() != after.snapshot.folder.path.resolve():
         title.append(f" of {before.snapshot.folder.path}")
     return (
-        title.append(" > ").append(f"trial {after.record.number}", "bold").append(f" of {after.snapshot.folder.path}")
+        title.append(" → ").append(f"trial {after.record.number}", "bold").append(f" of {after.snapshot.folder.path}")
     )
 
 
@@ -149,9 +149,11 @@ def _words(diff: TrialDiff) -> str:
     shared = {address: pair for address, pair in diff.precisions.items() if None not in pair}
     changed = sum(before != after for before, after in shared.values())
     groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
-    names = ", ".join(f"{name} {before}>{after}" for name, before, after in groups if before != after)
+    names = ", ".join(f"{name} {before}→{after}" for name, before, after in groups if before != after)
     count = len(shared)
-    parts = [f"{changed} of {count} layers differ: {names}" if changed else f"the same in all {count} layers"]
+    parts = [
+        f"{changed} of {count} layers have another precision: {names}" if changed else f"the same in all {count} layers"
+    ]
     for side, other in (diff.sides, diff.sides[::-1]):
         alone = len(side.layers.keys() - other.layers.keys())
         parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []
@@ -193,7 +195,7 @@ def _cost_figures(change: LayerChange) -> tuple[str, str, str, str]:
 
 def _precisions_text(change: LayerChange) -> str:
     names = ["absent" if row is None else row.precision.name for row in (change.before, change.after)]
-    return names[0] if names[0] == names[1] else ">".join(names)
+    return names[0] if names[0] == names[1] else "→".join(names)
 
 
 def _is_factor(choice: Any) -> bool:

@@ -14,19 +14,20 @@ from searcher.events import (
     WorkerLost,
 )
 from searcher.numbers import count_text, duration_text, percent_text, size_text
+from searcher.space import Space
 from searcher.views.candidate import choices_text
 
 PHASES = {"fp": "FP parent", "qat": "QAT"}
 
 
-def event_line(event: Event) -> Text:
-    """The event in one line, the most important of it bold."""
+def event_line(event: Event, space: Space) -> Text:
+    """An event of a search of `space` in one line, the most important of it bold."""
     if isinstance(event, SearchStarted):
         return Text(f"search started: {event.trained} of {event.planned} trials, {event.feasible:,} within the budget")
     if isinstance(event, TrialStarted):
         again = f" (start {event.attempt})" if event.attempt > 1 else ""
         cost = f"{size_text(event.memory_bytes)}, {count_text(event.ops)} OPs"
-        return Text(f"trial {event.number}{again}: {choices_text(event.choices)}; {cost}")
+        return Text(f"trial {event.number}{again}: {choices_text(space, event.choices)}; {cost}")
     if isinstance(event, EpochFinished):
         return _epoch_line(event)
     if isinstance(event, TrialFinished):

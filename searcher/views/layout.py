@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,13 @@ class Command:
                 line = "     "
             line += f" {word}" if line.strip() else word
         yield Text(line, no_wrap=True, overflow="ignore")
+
+
+def suggestions(program: str, rows: Iterable[tuple[str, Sequence[str]]]) -> Iterator[RenderableType]:
+    """Commands of `program` with what they are good for, ready to be pasted."""
+    for purpose, arguments in rows:
+        yield Text(f"{purpose}:", style="dim")
+        yield Command([program, *map(shlex.quote, arguments)])
 
 
 def section(heading: str, *parts: RenderableType) -> tuple[RenderableType, ...]:

@@ -16,16 +16,17 @@ from searcher.events import Event, SearchEnded, TrialFinished, TrialStarted, Tro
 from searcher.executors.executor import Stepped
 from searcher.numbers import duration_text
 from searcher.progress import RunningTrial, SearchProgress
+from searcher.space import Space
 from searcher.views.event_lines import PHASES, event_line
 
 STATUS_SECONDS = 60  # between status lines in a log file
 
 
 class LiveSearch:
-    """Shows a `SearchProgress`: `on_event` is the coordinator's listener."""
+    """Shows the `SearchProgress` of a search of `space`: `on_event` is the coordinator's listener."""
 
-    def __init__(self, console: Console, progress: SearchProgress) -> None:
-        self.console, self.progress = console, progress
+    def __init__(self, console: Console, progress: SearchProgress, space: Space) -> None:
+        self.console, self.progress, self.space = console, progress, space
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
         self._status_at = time.monotonic()
 
@@ -43,13 +44,13 @@ class LiveSearch:
         if not self.console.is_terminal:
             self._log(event)
         elif isinstance(event, TrialFinished):
-            self.console.print(event_line(event))
+            self.console.print(event_line(event, self.space))
         elif isinstance(event, WorkerLost):
-            self.console.print(event_line(event), style="yellow")
+            self.console.print(event_line(event, self.space), style="yellow")
 
     def _log(self, event: Event | Stepped) -> None:
         if isinstance(event, TrialStarted | TrialFinished | WorkerLost | Trouble | SearchEnded):
-            self._print(event_line(event).plain)
+            self._print(event_line(event, self.space).plain)
         elif time.monotonic() - self._status_at > STATUS_SECONDS:
             self._print("; ".join(map(_position_text, self.progress.running.values())))
 
@@ -69,7 +70,7 @@ class LiveSearch:
             rows.add_row(*self._row(trial))
         lines: list[RenderableType] = [rows, Text(_time_text(p), style="dim")]
         if len(p.running) == 1:
-            lines[:0] = [event_line(trial.started) for trial in p.running.values()]
+            lines[:0] = [event_line(trial.started, self.space) for trial in p.running.values()]
         if p.trouble:
             lines.append(Text(p.trouble, style="yellow"))
         return Group(*lines)

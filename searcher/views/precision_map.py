@@ -62,7 +62,7 @@ def precision_map(candidate: Candidate, report: CostReport) -> RenderableType:
 
 
 def change_map(before: Mapping[str, Precision], after: Mapping[str, Precision]) -> RenderableType:
-    """The layers of two networks; a cell that differs has both precisions, ` 1>16`, one that does not is not filled.
+    """The layers of two networks; a cell that differs has both precisions, ` 1→16`, one that does not is not filled.
 
     `--` stands for a layer that the other network does not have.
     """
@@ -70,7 +70,7 @@ def change_map(before: Mapping[str, Precision], after: Mapping[str, Precision]) 
     def cell(address: str) -> Text:
         both = before.get(address), after.get(address)
         first, second = (Text("--", style="dim") if p is None else precision_cell(p) for p in both)
-        return Text(first.plain, style="dim") if both[0] == both[1] else Text.assemble(first, (">", "bold"), second)
+        return Text(first.plain, style="dim") if both[0] == both[1] else Text.assemble(first, ("→", "bold"), second)
 
     lines = map_lines([*before, *(address for address in after if address not in before)])
     rows = []
@@ -84,7 +84,7 @@ def change_map(before: Mapping[str, Precision], after: Mapping[str, Precision]) 
 
 def precision_legend(changes: bool = False) -> Text:
     """What the cells mean; with `changes` also those of layers that differ."""
-    legend = Text("Weight bits, before>after:" if changes else "Weight bits, a column a block:")
+    legend = Text("Weight bits, before→after:" if changes else "Weight bits, a column a block:")
     for precision in PRECISIONS.values():
         legend.append_text(Text.assemble("  ", precision_cell(precision), f" {precision}"))
     return legend

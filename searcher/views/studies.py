@@ -12,7 +12,7 @@ from rich.text import Text
 from searcher.inventory import StudyEntry
 from searcher.numbers import age_text, count_text, size_text
 from searcher.records import FAILURES, Outcome
-from searcher.views.console import plain_rows, table
+from searcher.views.console import one_word, plain_rows, table
 from searcher.views.marks import OUTCOMES, STATES, UNREADABLE, Mark
 
 WIDE = 150  # columns from which a study is one line
@@ -34,7 +34,7 @@ def studies_view(entries: Sequence[StudyEntry], width: int) -> RenderableType:
     note = "Top-1 (%), memory and OPs are those of the best within the budget; ≤ its limits."
     parts += [Text.assemble(marks), Text(note, style="dim")]
     if any(e.estimated for e in entries):
-        parts.append(Text("~ before a time: from the last trainings; nobody is at work.", style="dim"))
+        parts.append(Text("~ before a time: estimated from the last trainings.", style="dim"))
     for entry in entries:
         if entry.problem:
             parts.append(UNREADABLE.text(f"{entry.name}: {entry.problem}"))
@@ -89,7 +89,7 @@ def _wide(entries: Sequence[StudyEntry]) -> RenderableType:
 
 def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
     counts = tuple(name.replace(" ", "_") for name, _, _ in COUNTED)
-    figures = ("done", "planned", *counts, "Top-1_%", "memory", "memory_limit", "OPs", "OPs_limit", "last_sign", "left")
+    figures = ("done", "planned", *counts, "Top-1%", "memory", "memory_limit", "OPs", "OPs_limit", "last_sign", "left")
     rows = [
         (
             entry.name,
@@ -98,9 +98,9 @@ def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
             str(entry.planned),
             *(str(entry.count(*outcomes)) for _, _, outcomes in COUNTED),
             _accuracy(entry),
-            *_costs(entry),
-            ago_text(entry.active),
-            _left(entry).removesuffix(" left"),
+            *map(one_word, _costs(entry)),
+            one_word(ago_text(entry.active).removesuffix(" ago")),
+            one_word(_left(entry).removesuffix(" left")),
             entry.problem,
         )
         for entry in entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +23,10 @@ from searcher.snapshot import State, StudySnapshot
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
+from searcher.variables import Kind
 from searcher.views import marks
 from searcher.views.insights import common_view, ends_view, importances_view, insights_json
+from searcher.views.layout import suggestions
 from searcher.views.leaderboard import leaderboard
 from searcher.views.study_header import question_json, study_header
 
@@ -127,17 +128,13 @@ def next_commands(
     `program` is how the user called us, `search` and `ablation` the arguments that go on and that ablate.
     """
     best = ranked(records, space.budget)
-    rows = [(["show", str(folder)], "this table")]
+    rows: list[tuple[str, Sequence[str]]] = [("this table", ["show", str(folder)])]
     if best:
-        rows.append((["evaluate", str(folder), str(best[0].number)], "its test accuracy, once"))
-    rows += [(list(search), "go on"), (list(ablation), "hidden against MLP")]
-    commands = [f"  {program} {shlex.join(arguments)}" for arguments, _ in rows]
-    width = max(map(len, commands))
-    lines = [
-        Text.assemble(command.ljust(width), (f"   {purpose}", "dim"))
-        for command, (_, purpose) in zip(commands, rows, strict=True)
-    ]
-    return Group(*lines)
+        rows.append(("the test accuracy of the best, once", ["evaluate", str(folder), str(best[0].number)]))
+    rows.append(("go on", search))
+    if any(v.kind is Kind.INTERMEDIATE for v in space.variables):
+        rows.append(("hidden against MLP", ablation))
+    return Group(*suggestions(program, rows))
 
 
 def _leaderboard(view: StudyView) -> Iterator[RenderableType]:

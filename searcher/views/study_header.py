@@ -16,7 +16,7 @@ from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot
 from searcher.space import Space
-from searcher.variables import Kind
+from searcher.variables import Kind, Variable
 from searcher.views import marks
 
 SILENT = 60.0  # seconds without a word from a worker that are worth saying
@@ -46,7 +46,8 @@ def question_lines(space: Space) -> Iterator[tuple[str, str]]:
     """What is searched and how candidates are trained, as label and text."""
     widths = [f"{v.name} {', '.join(map(str, v.choices))}" for v in space.variables if v.kind is not Kind.PRECISION]
     precisions = [v for v in space.variables if v.kind is Kind.PRECISION]
-    searched = "; ".join([*widths, *_precision_words(precisions, space.file.precision.default)])
+    covered = {a for v in precisions for a in v.addresses} == set(space.base.addresses)
+    searched = "; ".join([*widths, *_precision_words(precisions, space.file.precision.default, covered)])
     yield "searched", f"{space.family} {space.base.image_size} px: {searched}"
     recipe, data = space.recipe, space.data
     if data is not None and recipe is not None:
@@ -67,12 +68,13 @@ def question_json(space: Space) -> dict[str, Any]:
     }
 
 
-def _precision_words(variables: list[Any], default: str) -> list[str]:
+def _precision_words(variables: list[Variable], default: str, covered: bool) -> list[str]:
     if not variables:
         return [f"all layers {default}"]
+    rest = "" if covered else f", the other layers {default}"
     names = sorted({str(c) for v in variables for c in v.choices}, key=list(PRECISIONS).index)
     groups = "1 group" if len(variables) == 1 else f"{len(variables)} groups"
-    return [f"precision of {groups} of layers among {', '.join(names)}"]
+    return [f"precision of {groups} of layers among {', '.join(names)}{rest}"]
 
 
 def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
 from searcher.views.event_lines import PHASES
-from searcher.views.layout import Beside, Command, facts, section
+from searcher.views.layout import Beside, facts, section, suggestions
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.precision_map import precision_legend, precision_map
 
@@ -144,7 +143,7 @@ def _parent(report: TrialReport) -> str:
     elif report.parent_trial is not None:
         origin = f"shared, trained by trial {report.parent_trial}"
     else:
-        origin = "shared, trained by another study"
+        origin = "shared, trained before"
     return f"{percent_text(metrics.parent_accuracy)} ({origin}); Top-1 is {abs(drop):.1f} points {side} it"
 
 
@@ -222,9 +221,7 @@ def _next(report: TrialReport, program: str) -> Iterator[RenderableType]:
         commands.append(("what the next better one has", ["diff", study, number, str(report.better.number)]))
     if report.record.outcome.trained and report.test is None:
         commands.append(("its accuracy on the test split, read once", ["evaluate", study, number]))
-    for purpose, arguments in commands:
-        yield Text(f"{purpose}:", style="dim")
-        yield Command([program, *map(shlex.quote, arguments)])
+    return suggestions(program, commands)
 
 
 def _share_json(share: BudgetShare) -> dict[str, Any]:

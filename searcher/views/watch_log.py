@@ -24,7 +24,7 @@ def state_line(study: WatchedStudy, now: float) -> str:
 def event_log(study: WatchedStudy, events: list[Timed]) -> Iterator[str]:
     """A line for each of the new events, with the time at which it happened."""
     for timed in events:
-        line = event_line(timed.event).plain
+        line = event_line(timed.event, study.space).plain
         if isinstance(timed.event, TrialFinished):
             line += f"; {timed.event.trained} of {timed.event.planned} trials"
             if study.status is not None and study.status.remaining is not None:

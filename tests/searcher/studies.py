@@ -226,6 +226,6 @@ def running_study(runs: Path) -> Iterator[StudyFolder]:
             "worker 2 on gpu-node-1, cuda:1", 13, "fp", 7, FP_EPOCHS, 30, 31, NOW - 95, 0.522, 1.1, 488.5, 3.3 * 2**30
         ),
     )
-    write_json(folder.path / STATUS_FILE, dataclasses.asdict(SearchStatus(NOW - 0.5, 40, 12, 1750.0, "", workers)))
+    write_json(folder.path / STATUS_FILE, dataclasses.asdict(SearchStatus(NOW - 0.5, 1750.0, "", workers)))
     with hold(folder.lock):
         yield folder

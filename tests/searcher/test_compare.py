@@ -1,6 +1,7 @@
 """`searcher compare`: whole screens, and what they say against counting by hand."""
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,16 @@ def test_wrong_input_is_one_line(argv: list[str], message: str, capsys: pytest.C
     assert main(["compare", *argv]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_rows_keep_their_names_however_many_studies_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(20):
+        shutil.copytree(one_trial_study(tmp_path / "source").path, tmp_path / f"a_study_of_its_own_{i}")
+    monkeypatch.chdir(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("a_*"))
+    text = screen("compare", *names, width=80)
+    results = text[text.index("Results") : text.index("Best Top-1")]
+    assert results.count("trials ") == results.count("best: Top-1") == 10  # two of these names fit beside each other
+    assert all(results.count(f" {name} ") + results.count(f" {name}\n") == 1 for name in names)
+    shutil.copytree(names[0], "one_more")
+    assert "compare takes up to 20 studies, but 21 are given; leave some out." in screen("compare", *names, "one_more")

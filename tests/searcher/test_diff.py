@@ -45,7 +45,7 @@ def test_in_a_pipe_every_layer_that_differs_is_a_row() -> None:
     assert "\x1b" not in text
     assert not set(text) & set("─│┌┐└┘├┤┬┴┼")
     rows = [line.split() for line in text.splitlines() if line.startswith("stage0.block0.mixer")]
-    assert [row[:2] for row in rows] == [["stage0.block0.mixer", "int8>binary"]]
+    assert [row[:2] for row in rows] == [["stage0.block0.mixer", "int8→binary"]]
 
 
 def test_networks_of_other_depths_are_compared_layer_by_layer() -> None:
@@ -77,7 +77,7 @@ def test_exchanged_sides_give_the_opposite_differences(capsys: pytest.CaptureFix
 
 def test_the_same_candidate_in_two_studies_differs_in_its_result_alone() -> None:
     text = screen("diff", "many", "3", "3", "--with", "seed1", width=100)
-    assert "Trial 3 of runs/many > trial 3 of runs/seed1" in text
+    assert "Trial 3 of runs/many → trial 3 of runs/seed1" in text
     assert "the same in everything but precision" not in text
     assert "the same" in text
     assert "the same in all 13 layers" in text

@@ -1,7 +1,8 @@
-"""`docs/json.md` lists every key that `--json` of a view that looks at studies can have, and its type."""
+"""`docs/json.md` lists every key that `--json` of a command can have, and its type."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,23 @@ from searcher.plain import budget_json, costs_json, trial_json, worker_json
 from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
 from tests.searcher.screens import screen
-from tests.searcher.studies import empty_study, many_study, one_trial_study, running_study, two_objectives_study
+from tests.searcher.studies import (
+    SPACE_FILE,
+    empty_study,
+    many_study,
+    one_trial_study,
+    other_schema_study,
+    running_study,
+    two_objectives_study,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 MAPPINGS = (  # whose keys are names: of variables, layers, outcomes, limits, precisions
     *("choices", "outcomes", "budget_share", "candidate.layers", "weights_by_precision", "macs_by_precision"),
-    *("states", "params", "constraints", "question.variables", "accuracies"),
+    *("states", "params", "constraints", "variables", "options", "accuracies"),
 )
-TYPES = {bool: "true or false", int: "number", float: "number", str: "text", type(None): "null"}
-TYPE, WORDS = 43, 63  # columns of the document at which a key's type and its description begin
+TYPES = {bool: "boolean", int: "number", float: "number", str: "text", type(None): "null"}
+TYPE, WORDS = 43, 77  # columns of the document at which a key's type and its description begin
 Form = dict[str, set[str]]
 
 
@@ -37,8 +46,14 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     result = {"split": "test", "accuracy": 0.5, "loss": 1.0, "images": 10}
     per_class = [{"name": "a", "images": 10, "accuracy": 0.5}]
     (min(many.trials.iterdir()) / "test.json").write_text(json.dumps({**result, "per_class": per_class}))
+    many_study(home / "runs", 3, "complete_accounting", budget={"memory": "1 MiB", "accounting": "complete"})
+    many_study(home / "runs", 3, "without_log").events.unlink()
+    other_schema_study(home / "runs")
+    model = {**many.space().to_plain()["model"], "depths": [1, 1, 1, 1]}
+    many_study(home / "runs", 2, "other_network", model=model)
     _plain_optuna(home / "plain.db")
     with running_study(home / "runs"):
+        _abandon(home / "runs")
         yield home
 
 
@@ -58,37 +73,57 @@ def shared(studies: Path) -> dict[str, Form]:
 
 
 def _commands(home: Path) -> dict[str, list[list[str]]]:
-    names = ("many", "empty", "front", "running")
-    many, empty, front, running = (str(home / "runs" / name) for name in names)
+    names = ("many", "empty", "front", "running", "abandoned", "without_log", "complete_accounting", "other_network")
+    studies = {name: str(home / "runs" / name) for name in names}
+    many, empty, front, running, *_ = studies.values()
     plain = str(home / "plain.db")
     kinds = ("front", "history", "importance", "parallel", "curves", "map", "budget")
     return {
         "ls": [["ls", str(home / "runs")], ["ls", plain]],
         "show": [
-            *(["show", study] for study in (many, empty, front, running)),
+            *(["show", study] for study in studies.values()),
             ["show", many, "--seeds", "--budget", "memory=0.5,ops=none"],
         ],
-        "show of a plain Optuna study": [["show", plain]],
+        "show of a plain Optuna study": [["show", plain, "--study", name] for name in ("plain", "empty")],
         "trial": [
             *(["trial", many, number] for number in ("0", "7", "12", "20", "33")),
             *(["trial", running, number] for number in ("11", "12", "14")),
         ],
-        "diff": [["diff", many, "1", "2"], ["diff", running, "1", "12"]],
-        "compare": [["compare", many, front, empty]],
-        "watch": [["watch", study] for study in (many, empty, front, running)],
+        "diff": [
+            ["diff", many, "1", "2"],
+            ["diff", running, "1", "12"],
+            ["diff", many, "1", "1", "--with", studies["other_network"]],
+            ["diff", studies["other_network"], "1", "1", "--with", many],
+        ],
+        "compare": [["compare", many, front, empty], ["compare", many, studies["complete_accounting"]]],
+        "watch": [["watch", study] for study in studies.values()],
         "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty]],
+        "space": [["space", str(SPACE_FILE)]],
+        "cost": [["cost", "--preset", "tiny"]],
+        "ablation": [["ablation", str(SPACE_FILE), "--costs", "--runs", str(home / "none")]],
+        "data": [["data"], ["data", "trashnet_mini"]],
+        "evaluate": [["evaluate", many, "0"]],
+        "doctor": [["doctor", many]],
     }
+
+
+def _abandon(runs: Path) -> None:
+    """A search that was killed: its trials run, and nobody is at work on it."""
+    shutil.copytree(runs / "running", runs / "abandoned")
 
 
 def _plain_optuna(path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.create_study(storage=f"sqlite:///{path}", study_name="empty", directions=["minimize", "maximize"])
     study = optuna.create_study(storage=f"sqlite:///{path}", study_name="plain")
-    for x in (0.5, 1.5):
+    for x, way in ((0.5, "a"), (1.5, None), (0.7, True)):
+        study.enqueue_trial({"x": x, "way": way})
         trial = study.ask()
         trial.suggest_float("x", 0, 2)
+        trial.suggest_categorical("way", ["a", True, None])
         trial.set_constraint("limit", x - 1)
         study.tell(trial, x)
-    study.ask()
+    study.ask()  # remains without a parameter
 
 
 def _form(values: list[Any], shared: dict[str, Form] | None = None) -> Form:
@@ -133,7 +168,8 @@ def _block(form: Form, said: dict[str, str]) -> str:
         named = sorted(filter(None, kinds), key=lambda kind: (kind == "null", kind))
         if within and not named:
             continue
-        what = " | ".join(named or ["(empty)"]).replace("null", "or null") if within else " | ".join(named)
+        what = "or null" if within and named == ["null"] else " | ".join(named)
+        assert len(what) < WORDS - TYPE - 2
         lines.append(f"{path:<{TYPE}} {what:<{WORDS - TYPE - 2}} {said.get(path, '')}".rstrip())
     return "\n".join(lines)
 

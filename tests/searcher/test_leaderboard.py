@@ -21,6 +21,7 @@ from searcher.views.console import console, plain_text
 from searcher.views.leaderboard import leaderboard
 from searcher.views.study import ended_view
 from tests.searcher.screens import ESCAPES, terminal
+from tests.searcher.spaces import small_space
 
 MIB = 2**20
 SPACE = parse_space(
@@ -128,10 +129,12 @@ def test_a_plan_is_said_in_the_fewest_words(rules: dict, text: str) -> None:
     assert precision_text(plan.resolve(TINY.addresses)) == text
 
 
-def test_choices_are_said_by_what_differs() -> None:
-    choices = {"hidden": 1.5, "downsample1": "int8", "downsample2": "binary", "*.attention": "int8", "a": "binary"}
-    assert choices_text(choices | {"b": "binary"}) == "hidden 1.5, binary, downsample1 int8, *.attention int8"
-    assert choices_text({"hidden": 2}) == "hidden 2"
+def test_choices_are_said_by_widths_and_the_whole_plan() -> None:
+    space = small_space(precision={"default": "int8", "groups": [{"layers": "stage0*", "choices": ["int8", "fp16"]}]})
+    choices = space.complete({"hidden": 2, "stage0*": "fp16"})
+    layers = space.candidate(choices).layers
+    assert choices_text(space, choices) == f"hidden 2, intermediate 1, {precision_text(layers)}"
+    assert precision_text(layers).startswith("int8, ")
 
 
 def test_a_width_that_is_not_searched_is_one() -> None:

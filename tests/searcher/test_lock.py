@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bhvit.errors import InvalidInput
-from searcher.lock import hold, holder_of
+from searcher.lock import UNKNOWN, Holder, hold, holder_of
 
 HOLD = """
 import sys, time
@@ -87,3 +87,18 @@ def test_refused_second_hold_leaves_the_lock_with_the_first(tmp_path: Path) -> N
         script = f"from pathlib import Path; from searcher.lock import hold\nwith hold(Path({str(path)!r})): pass"
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert "is in use by process" in other.stderr
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"host": "h", "pid": 1}', "[]"])
+def test_lock_of_another_version_is_held_by_somebody_unknown(
+    other: subprocess.Popen[str], tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "lock").write_text(content)
+    assert holder_of(tmp_path / "lock") == UNKNOWN
+    with pytest.raises(InvalidInput, match="is in use by another process"), hold(tmp_path / "lock"):
+        pass
+
+
+def test_lock_with_more_than_we_know_is_read(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text('{"host": "node", "pid": 7, "started": 1.0, "purpose": "search"}')
+    assert holder_of(tmp_path / "lock") == Holder("node", 7, 1.0)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from searcher import inventory, snapshot
 from searcher.cli import main
 from searcher.events import SearchStarted
 from searcher.inventory import studies_in
 from searcher.records import Outcome, read_records
-from searcher.snapshot import State
+from searcher.snapshot import State, snapshot_of
+from tests.searcher.records import store
 from tests.searcher.screens import NOW, assert_golden, screen
 from tests.searcher.studies import (
     StudyWriter,
@@ -182,3 +187,42 @@ def test_listing_writes_nothing(place: Path) -> None:
     before = state()
     screen("ls")
     assert state() == before
+
+
+def test_study_whose_log_may_not_be_read_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = [one_trial_study(tmp_path / "runs"), empty_study(tmp_path / "runs")]
+    refused = studies[0].events
+
+    def refusing(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def refuse(path: Path) -> Any:
+            if path == refused:
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        return refuse
+
+    monkeypatch.setattr(snapshot, "last_start", refusing(snapshot.last_start))  # this test may be run by root
+    monkeypatch.setattr(inventory, "last_time", refusing(inventory.last_time))
+    one, other = sorted(studies_in(tmp_path / "runs"), key=lambda entry: entry.name, reverse=True)
+    assert (one.state, one.problem) == (None, f"{refused}: Permission denied")
+    assert other.state is State.EMPTY
+
+
+def test_time_left_is_that_of_the_last_trials_shared_by_the_workers(tmp_path: Path) -> None:
+    search = {**study_space().to_plain()["search"], "trials": 24, "workers": 2}
+    writer = StudyWriter(tmp_path / "runs" / "study", study_space(search=search), 24)
+    for _ in range(14):
+        writer.trial(Outcome.COMPLETE)
+    folder = writer.end("interrupted")
+    for record in folder.records():
+        if record.metrics is not None:
+            seconds = 1000.0 if record.number < 4 else 60.0
+            store(folder, replace(record, metrics=replace(record.metrics, seconds=seconds)))
+    (entry,) = studies_in(tmp_path / "runs")
+    study = snapshot_of(folder)
+    trained = [r for r in study.records if r.metrics is not None]
+    assert len(trained) >= inventory.RECENT + 2
+    assert entry.estimated
+    recent = [r.metrics.seconds for r in trained[-inventory.RECENT :] if r.metrics is not None]
+    assert entry.remaining == (study.goal - study.done) * sum(recent) / len(recent) / 2
+    assert min(recent) == 60.0

@@ -123,3 +123,14 @@ def test_a_trial_whose_worker_died_runs_no_more() -> None:
     assert progress.running == {}
     progress.on_event(started(0, 0))
     assert list(progress.running) == [0]
+
+
+def test_a_space_of_fewer_configurations_than_trials_ends_with_them() -> None:
+    progress, clock = searching()
+    progress.on_event(SearchStarted(planned=40, trained=0, feasible=3, size=3, sampled=False))
+    progress.on_event(started(0, 0))
+    clock.now += 10
+    progress.on_event(epoch(0, "qat", 1, 2, 10.0))
+    assert progress.remaining == 10 + 2 * 20
+    progress.on_event(SearchStarted(planned=40, trained=0, feasible=3, size=10**9, sampled=True))
+    assert progress.remaining == 10 + 39 * 20

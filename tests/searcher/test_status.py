@@ -13,8 +13,9 @@ from searcher import status_writer
 from searcher.events import EpochFinished, Event, SearchStarted, TrialFinished, TrialStarted
 from searcher.executors.executor import Report, Stepped, TrialJob
 from searcher.executors.threads import ThreadExecutor
+from searcher.lock import Holder
 from searcher.records import EpochRecord, Metrics, Outcome
-from searcher.status import STATUS_FILE, SearchStatus, read_status
+from searcher.status import STATUS_FILE, SearchStatus, of_holder, read_status
 from searcher.status_writer import StatusWriter
 from tests.searcher import studies
 from tests.searcher.fake_training import search, table
@@ -66,7 +67,7 @@ def test_a_worker_is_told_by_its_last_step_and_epoch(tmp_path: Path, monkeypatch
     assert worker.accuracy is None  # that of its FP parent says little of it
     writer.take(TrialFinished(7, Outcome.COMPLETE, 0.5, "", 3, 5))
     status = writer.status()
-    assert (status.time, status.planned, status.trained, status.workers) == (1113.0, 5, 3, ())
+    assert (status.time, status.workers) == (1113.0, ())
 
 
 def test_it_is_written_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +88,7 @@ def test_what_cannot_be_written_is_left_out(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_status_of_another_version_is_none(tmp_path: Path) -> None:
-    (tmp_path / STATUS_FILE).write_text('{"time": 1.0, "planned": 3, "trained": 1, "colour": "blue"}')
+    (tmp_path / STATUS_FILE).write_text('{"time": 1.0, "colour": "blue"}')
     assert read_status(tmp_path) is None
     (tmp_path / STATUS_FILE).write_text('{"time": 1.0,')
     assert read_status(tmp_path) is None
@@ -106,7 +107,22 @@ def test_a_search_writes_it_while_it_runs_and_removes_it(tmp_path: Path, monkeyp
     search(tmp_path / "study", look, trials=3)
     assert not (tmp_path / "study" / STATUS_FILE).exists()
     assert {worker.number for status in seen for worker in status.workers} >= {0, 2}
-    assert [status.trained for status in seen] == sorted(status.trained for status in seen)
+    assert [status.time for status in seen] == sorted(status.time for status in seen)
+
+
+def test_the_status_of_a_killed_search_is_gone_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / STATUS_FILE).write_text('{"time": 1.0}')
+    searching(tmp_path, monkeypatch)
+    assert not (tmp_path / STATUS_FILE).exists()
+
+
+def test_what_a_killed_search_left_is_not_told_of_the_next_one() -> None:
+    left, holder = SearchStatus(1000.0), Holder("node", 1, 1001.0)
+    assert of_holder(left, holder) is None
+    assert of_holder(SearchStatus(1002.0), holder) == SearchStatus(1002.0)
+    assert of_holder(left, None) is None
 
 
 def test_a_search_that_fails_removes_it_too(tmp_path: Path) -> None:

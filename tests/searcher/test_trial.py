@@ -136,8 +136,8 @@ def test_a_map_of_changes_shows_layers_that_only_one_network_has() -> None:
     binary, int8 = PRECISIONS["binary"], PRECISIONS["int8"]
     text = plain_text(change_map({"a.0.x": binary, "a.1.x": int8}, {"a.0.x": int8, "b": int8}), width=80)
     assert [line.split() for line in text.splitlines()[1:]] == [
-        ["a", "x", "1>", "8", "8>--", "2", "of", "2"],
-        ["b", "-->", "8", "1", "of", "1"],
+        ["a", "x", "1→", "8", "8→--", "2", "of", "2"],
+        ["b", "--→", "8", "1", "of", "1"],
     ]
 
 
@@ -284,7 +284,10 @@ def test_a_record_that_did_not_store_its_epochs_yet_has_no_chart(tmp_path: Path)
     ("argv", "message"),
     [
         (["many", "999"], "a trial must be one of runs/many, but there is no trial 999; its trials are 0 to 119."),
-        (["many", "x"], "argument TRIAL: invalid int value: 'x'; see `searcher trial --help`."),
+        (
+            ["many", "x"],
+            "argument TRIAL: must be the number of a trial, such as 0 or 12, but it is 'x'; see",
+        ),
         (["nowhere", "1"], "nowhere must be the folder of a study"),
         (["many", "7", "--budget", "speed=3"], "unknown quantity in --budget 'speed'"),
         (["later", "1"], "a trial record must have schema 2, but this one has 9"),

@@ -18,6 +18,7 @@ from searcher.lock import hold
 from searcher.ranking import ranked
 from searcher.records import EpochRecord, Outcome, TrialRecord, write_record
 from searcher.snapshot import State, snapshot_of
+from searcher.space import parse_space
 from searcher.standing import Standing
 from searcher.study_folder import StudyFolder
 from searcher.watched_trials import SORTS, WatchedTrials
@@ -106,7 +107,7 @@ def test_only_records_that_an_event_speaks_of_are_read(study: StudyFolder, monke
     writer.epoch(20, 1, 0.3)
     watched.refresh()
     watched.refresh()
-    assert set(read) == {record.name}
+    assert read == [record.name]
 
 
 def test_a_line_that_is_being_written_waits_for_the_next_look(study: StudyFolder) -> None:
@@ -196,14 +197,12 @@ def test_a_coordinator_that_died_is_noticed(tmp_path: Path) -> None:
         watched = WatchedStudy(folder)
         assert not watched.abandoned
     watched.refresh()
-    assert watched.abandoned == [12, 13]
-    assert watched.workers == []
-    assert {watched.records[n].outcome for n in (12, 13)} == {Outcome.INTERRUPTED}
-    assert watched.standing.outcomes[Outcome.RUNNING] == 0
+    assert watched.abandoned
     assert watched.state is State.INTERRUPTED
+    assert (watched.workers, watched.snapshot().records) == ([], snapshot_of(folder).records)
+    assert watched.standing.outcomes[Outcome.INTERRUPTED] == 2
     assert (
-        alerts(watched, NOW)[0].text
-        == "the search died without saying so: trials 12, 13 are interrupted, nobody trains"
+        alerts(watched, NOW)[0].text == "the search died without saying so: trials 12, 13 were under way, nobody trains"
     )
 
 
@@ -262,3 +261,13 @@ def test_a_filter_lists_what_satisfies_it_also_of_trials_that_end_later(study: S
     writer.end(new)
     watched.refresh()
     assert sorted(trials.numbers) == sorted([*expected, 20])
+
+
+def test_a_study_that_tried_all_there_is_is_done_for_every_view(tmp_path: Path) -> None:
+    one = {"hidden": {"choices": [1]}, "intermediate": {"choices": [1]}}
+    precision = {"groups": [{"layers": "downsample1", "choices": ["int8"]}]}
+    space = parse_space({**studies.study_space().to_plain(), "widths": one, "precision": precision}, "tiny")
+    writer = studies.StudyWriter(tmp_path / "tiny", space, 30)
+    writer.trial(Outcome.COMPLETE)
+    folder = writer.end("every feasible configuration tried")
+    assert (snapshot_of(folder).state, WatchedStudy(folder).state) == (State.DONE, State.DONE)
