@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from searcher.event_tail import EventTail, Timed
 from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
@@ -73,9 +75,9 @@ class WatchedStudy:
 
     @property
     def workers(self) -> list[WorkerStatus]:
-        """The trials under way, each with what its worker last said: by the status, else by the log."""
+        """The trials under way, by worker, with what it last said: by the status, else by the log."""
         told = {} if self.status is None else {worker.number: worker for worker in self.status.workers}
-        return [self._worker(number, told.get(number)) for number in sorted(self.under_way)]
+        return sorted((self._worker(number, told.get(number)) for number in self.under_way), key=_place)
 
     def snapshot(self) -> StudySnapshot:
         """The same as what other views look at."""
@@ -185,3 +187,13 @@ class WatchedStudy:
         if not told.phase:
             told = replace(told, phase=record.phase, epoch=record.epoch, epochs=record.epochs)
         return told
+
+
+def _place(worker: WorkerStatus) -> tuple[Any, ...]:
+    """Workers by the numbers in their names, so that each keeps its row; those without a name yet come last."""
+    return (
+        not worker.worker,
+        [int(digits) for digits in re.findall(r"\d+", worker.worker)],
+        worker.worker,
+        worker.number,
+    )

@@ -5,8 +5,8 @@ sort, filter, pause, quit. Nothing that is pressed touches the search. Where
 output (or input) is no terminal, a line an event is printed until the search
 ends. A study that nobody searches is shown as it stands. Reads only.
 
-Exit code: 0; 1 where the study has no trial yet, or the search that is
-followed as a log was killed; 130 after Ctrl-C.
+Exit code: 0; 1 where --once, --json or a pipe found no trial, or the search
+that is followed as a log was killed; 130 after Ctrl-C.
 
 Examples:
   searcher watch runs/demo
@@ -26,6 +26,7 @@ import time
 from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.commands.arguments import count
 from searcher.commands.program import program
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.views.console import console, print_json
@@ -38,6 +39,7 @@ from searcher.watched_trials import NEWEST, SORTS
 from searcher.watching import WatchedStudy
 
 REFRESH_SECONDS = 1.0
+TOP = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_arguments(parser)
     parser.add_argument("--where", default="", metavar="CONDITION", help="list only trials that satisfy this")
     parser.add_argument("--sort", default=NEWEST, metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
-    parser.add_argument("--once", action="store_true", help="draw the screen once and end")
+    parser.add_argument("--once", action="store_true", help="print it once and end")
+    parser.add_argument("--top", type=count, default=TOP, metavar="N", help=f"with --once: trials (default: {TOP})")
     parser.add_argument("--json", action="store_true", help="the present state as JSON, and end")
 
 
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print_json("watch", watch_json(ui, time.time()))
     elif args.once:
         out = console()
-        lines = WatchView(ui).everything(time.time(), out.width if out.is_terminal else None)
+        lines = WatchView(ui).once(time.time(), out.width if out.is_terminal else None, args.top)
         out.print(Text("\n").join(lines), soft_wrap=True)
     elif _interactive():
         return _live(ui)

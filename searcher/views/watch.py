@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,37 +55,40 @@ class WatchView:
             line.truncate(width, overflow="ellipsis")
         return Frame(lines, frame.page, frame.scroll_limit)
 
-    def everything(self, now: float, width: int | None) -> list[Text]:
-        """The overview without limit of height and without keys; without a `width` nothing is cut, and no bar drawn."""
-        study, wide = self.study, width or UNLIMITED
-        head = [title(study, now, False, width), *head_lines(study, now, bar=width is not None)]
-        workers, warnings = self._workers(now, wide, UNLIMITED), alert_lines(study, now, UNLIMITED)
-        lines = [*head, *workers, *warnings, *self._trials(now, wide, UNLIMITED, plain=width is None)]
+    def once(self, now: float, width: int | None, most: int) -> list[Text]:
+        """The overview with at most `most` trials, without keys; without a `width` nothing is cut, and no bar drawn."""
+        study, wide, plain = self.study, width or UNLIMITED, width is None
+        head = [title(study, now, False, width), *head_lines(study, now, wide, bar=not plain)]
+        workers, warnings = self._workers(now, wide, UNLIMITED, plain), alert_lines(study, now, UNLIMITED, wide)
+        lines = [*head, *workers, *warnings, *self._trials(now, wide, most, plain)]
+        hidden = len(self.ui.trials.numbers) - most
+        if hidden > 0:
+            lines.append(Text(f"... and {hidden:,} more: --top {most + hidden}", style="dim"))
         for line in lines:
             line.truncate(wide, overflow="ellipsis")
         return lines
 
     def _overview(self, head: list[Text], width: int, height: int, now: float) -> Frame:
         """Header, workers, alerts, as many trials as fit, keys."""
-        head += list(head_lines(self.study, now))[: 2 if height < LOW else None]
+        head += list(head_lines(self.study, now, width))[: 2 if height < LOW else None]
         foot = self._foot()
         room = height - len(head) - len(foot) - LEAST_LIST
         workers = self._workers(now, width, most=max(1, (room - 2) // 2 if height < HIGH else room - 10))
         room -= len(workers)
         most = min(room - 1, 3 if height < HIGH else 8)
-        warnings = alert_lines(self.study, now, most) if most > 0 else []
+        warnings = alert_lines(self.study, now, most, width) if most > 0 else []
         above = [*head, *workers, *warnings]
         page = max(1, height - len(above) - len(foot) - 3)
         trials = self._trials(now, width, page)
         return Frame([*above, *trials, *_filling(height - len(above) - len(trials) - len(foot)), *foot], page)
 
-    def _workers(self, now: float, width: int, most: int) -> list[Text]:
+    def _workers(self, now: float, width: int, most: int, plain: bool = False) -> list[Text]:
         workers = self.study.workers
         if not workers:
             return []
         chosen = self.ui.chosen
         shown = set(_window([worker.number for worker in workers], chosen, most))
-        lines = worker_lines([worker for worker in workers if worker.number in shown], chosen, now, width)
+        lines = worker_lines([worker for worker in workers if worker.number in shown], chosen, now, width, plain)
         hidden = len(workers) - len(shown)
         return [Text(), *lines, *([Text(f"   and {hidden} more", style="dim")] if hidden else [])]
 
@@ -155,7 +159,7 @@ def _help(study: WatchedStudy) -> Iterator[Text]:
     yield LOST.text("a worker was lost; its trial goes on from its last epoch")
     yield ALERT.text("something that should not be so")
     yield CHOSEN.text("chosen")
-    yield Text(strip_note(study.space.base.addresses))
+    yield from (Text(part) for part in textwrap.wrap(strip_note(study.space.base.addresses), 78))
 
 
 def _window(numbers: Sequence[int], chosen: int | None, count: int) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from searcher.snapshot import State
 from searcher.views.marks import ALERT, BAR, BEST, FRONT, LOST, OUTCOMES, STATES, UNFILLED
 from searcher.watching import WatchedStudy
 
-BAR_WIDTH = 40
+LONGEST_BAR = 100
 UNLIMITED = 10**6
 NOT_ENDED = (Outcome.WAITING, Outcome.RUNNING)
 
@@ -32,25 +33,36 @@ def title(study: WatchedStudy, now: float, paused: bool, width: int | None) -> T
     return line.append(" " * space).append_text(note)
 
 
-def head_lines(study: WatchedStudy, now: float, bar: bool = True) -> Iterator[Text]:
-    """Progress (with a `bar`), best so far, times, outcomes, the question: a line each."""
+def head_lines(study: WatchedStudy, now: float, width: int, bar: bool = True) -> Iterator[Text]:
+    """Progress (with a `bar`), best so far, times, outcomes, the question: a line of up to `width` columns each."""
     standing, started = study.standing, study.started
-    filled = int(BAR_WIDTH * min(1.0, standing.done / max(1, study.planned)))
-    drawn = Text.assemble((BAR * filled, "green"), (UNFILLED * (BAR_WIDTH - filled), "dim"), "  ") if bar else Text()
+    room = min(width // 2, LONGEST_BAR)
+    filled = int(room * min(1.0, standing.done / max(1, study.planned)))
+    drawn = Text.assemble((BAR * filled, "green"), (UNFILLED * (room - filled), "dim"), "  ") if bar else Text()
     yield drawn.append(f"{standing.done:,} of {study.planned:,} trials")
     yield best_text(study)
     yield Text(", ".join(times(study, now)))
     counted = [outcome for outcome in Outcome if standing.outcomes[outcome] and outcome not in NOT_ENDED]
     if counted:
-        yield Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
+        words = Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
+        short = Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,}") for o in counted)
+        yield words if words.cell_len <= width else short
     within = "" if started is None else f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
-    yield Text(f"{study.space.size:,} configurations, {within}{study.space.budget}", style="dim")
+    budget = str(study.space.budget)
+    line = f"{study.space.size:,} configurations, {within}{budget}"
+    yield Text(line if len(line) <= width else line.rpartition(" (")[0], style="dim")
 
 
-def alert_lines(study: WatchedStudy, now: float, most: int) -> list[Text]:
-    """A blank line and at most `most` alerts; none where there is nothing to know."""
-    lines = [_alert_line(alert, now) for alert in alerts(study, now, most)]
-    return [Text(), *lines] if lines else []
+def alert_lines(study: WatchedStudy, now: float, most: int, width: int) -> list[Text]:
+    """A blank line and the alerts, wrapped, on at most `most` lines; none where there is nothing to know."""
+    lines: list[Text] = []
+    for alert in alerts(study, now, most):
+        line = _alert_line(alert, now)
+        first, *more = textwrap.wrap(line.plain, width, subsequent_indent="  ") or [""]
+        if lines and len(lines) + 1 + len(more) > most:
+            break
+        lines += [Text(part, style=line.style) for part in (first, *more)]
+    return [Text(), *lines[:most]] if lines else []
 
 
 def best_text(study: WatchedStudy) -> Text:
@@ -60,7 +72,7 @@ def best_text(study: WatchedStudy) -> Text:
         return Text("no trained trial is within the budget yet", style="dim")
     cost = f"trial {best.number}, {size_text(best.memory_bytes)}, {count_text(best.ops)} OPs"
     line = Text.assemble(BEST.text(f"{percent_text(best.metrics.accuracy)}"), f" best Top-1: {cost}   ")
-    return line.append_text(FRONT.text(f"{len(front)} on the Pareto front"))
+    return line.append_text(FRONT.text(f"{len(front)} on the front"))
 
 
 def times(study: WatchedStudy, now: float) -> Iterator[str]:

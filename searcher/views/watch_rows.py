@@ -11,8 +11,9 @@ from searcher.numbers import age_text, count_text, size_text
 from searcher.records import TrialRecord
 from searcher.status import WorkerStatus
 from searcher.views.candidate import factor_text, precision_text
+from searcher.views.console import one_word
 from searcher.views.grid import Cell, Column, grid
-from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, OUTCOMES
+from searcher.views.marks import ALERT, CHOSEN, OUTCOMES, trial_marks
 from searcher.views.strip import strip_heading, strip_text
 from searcher.watching import WatchedStudy
 
@@ -21,7 +22,7 @@ WORKER_COLUMNS = (
     Column("trial", right=True),
     Column("phase", rank=2),
     Column("epoch", right=True),
-    Column("step", right=True, rank=4),
+    Column("step", right=True, least=7, rank=4),
     Column("Top-1 %", right=True),
     Column("loss", right=True, least=5, rank=3),
     Column("img/s", right=True, rank=1),
@@ -30,23 +31,25 @@ WORKER_COLUMNS = (
 )
 TRIAL_COLUMNS = (
     Column("Top-1 %", right=True),
-    Column("FP %", right=True, rank=3),
+    Column("FP %", right=True, rank=4),
     Column("memory", right=True, least=9),
     Column("OPs", right=True, least=6),
-    Column("hidden", right=True),
-    Column("MLP", right=True),
+    Column("hidden", right=True, rank=1),
+    Column("MLP", right=True, rank=1),
 )
 MORE_TRIAL_COLUMNS = (
-    Column("ended", right=True, least=6, rank=1),
-    Column("outcome", least=13, rank=2),
-    Column("worker", rank=4),
-    Column("precision", least=30, cut=True, rank=5),
+    Column("ended", right=True, least=6, rank=2),
+    Column("outcome", least=13, rank=3),
+    Column("worker", rank=5),
+    Column("precision", least=30, cut=True, rank=6),
 )
 
 
-def worker_lines(workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int) -> list[Text]:
-    """A heading and a line a worker."""
-    lines = grid(WORKER_COLUMNS, [_worker_row(worker, chosen, now) for worker in workers], width)
+def worker_lines(
+    workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int, plain: bool = False
+) -> list[Text]:
+    """A heading and a line a worker; `plain` for a pipe, where figures are one word each."""
+    lines = grid(WORKER_COLUMNS, [_worker_row(worker, chosen, now, plain) for worker in workers], width)
     return _marked(lines, [worker.number for worker in workers], chosen, width)
 
 
@@ -65,9 +68,10 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+def _worker_row(worker: WorkerStatus, chosen: int | None, now: float, plain: bool) -> list[Cell]:
+    memory = "-" if worker.memory_bytes is None else size_text(worker.memory_bytes)
     return [
-        f"{_sign(worker.number, chosen)}{worker.worker or 'starting'}",
+        f"{_sign(worker.number, chosen)}{worker.worker.removeprefix('worker ') or 'starting'}",
         str(worker.number),
         worker.phase.upper() or "-",
         f"{worker.epoch}/{worker.epochs or '?'}" if worker.epoch else "-",
@@ -75,7 +79,7 @@ def _worker_row(worker: WorkerStatus, chosen: int | None, now: float) -> list[Ce
         percent(worker.accuracy),
         "-" if worker.loss is None else f"{worker.loss:.3f}",
         "-" if worker.images_per_second is None else f"{worker.images_per_second:,.0f}",
-        "-" if worker.memory_bytes is None else size_text(worker.memory_bytes),
+        one_word(memory) if plain else memory,
         _heard(worker, now),
     ]
 
@@ -107,23 +111,20 @@ def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now
     age = "-" if ended is None else age_text(max(0.0, now - ended))
     return [
         _marks(study, record, chosen).append(f"{record.number:>5}"),
-        *(figure.replace(" ", "") if plain else figure for figure in figures),
+        *(one_word(figure) if plain else figure for figure in figures),
         strip_text(layers, plain),
-        age.replace(" ", "") if plain else age,
+        one_word(age) if plain else age,
         Text(record.outcome, style=OUTCOMES[record.outcome].style),
-        record.worker,
+        record.worker or "-",
         precision_text(layers),
     ]
 
 
 def _marks(study: WatchedStudy, record: TrialRecord, chosen: int | None) -> Text:
-    """Four columns: whether it is chosen, its outcome, whether it is the best, and on the front."""
+    """Four columns: whether it is chosen, and the marks of every list."""
     standing = study.standing
-    marks = Text(_sign(record.number, chosen)).append_text(OUTCOMES[record.outcome].text())
-    if standing.best is record:
-        marks.append_text(BEST.text())
-    if record.number in standing.on_front:
-        marks.append_text(FRONT.text())
+    marks = Text(_sign(record.number, chosen))
+    marks.append_text(trial_marks(record.outcome, standing.best is record, record.number in standing.on_front))
     marks.pad_right(4 - marks.cell_len)
     return marks
 
