@@ -91,13 +91,6 @@ def count(text: str) -> int:
     return int(text)
 
 
-def trial_number(text: str) -> int:
-    """The number of a trial on the command line."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"must be the number of a trial, such as 0, but it is {text!r}")
-    return int(text)
-
-
 def number(text: str) -> float:
     """A positive number of the command line, whole where it is whole."""
     try:

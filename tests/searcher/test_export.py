@@ -119,7 +119,7 @@ def test_the_suffix_of_the_file_says_the_form(
         (["--out", "x.yaml"], "a space file is of one trial, but --out is 'x.yaml'; add --trial N."),
         (["--out", "x.xlsx"], "--out must end in .csv, .json, .md, .tex, .yaml, .yml, but it is 'x.xlsx'"),
         (["--columns", "help", "--json"], "--columns help is a list for people"),
-        (["--trial", "x"], "must be the number of a trial, such as 0, but it is 'x'"),
+        (["--trial", "x"], "must be the number of a trial, such as 0 or 12, but it is 'x'"),
         (["--out", "/nowhere/x.csv"], "--out must be in a folder that exists, but /nowhere is none"),
         (["--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["--where", "hidden>>2"], "expected a value after hidden>, but found '>'"),
