@@ -77,7 +77,7 @@ class WatchedStudy:
     def workers(self) -> list[WorkerStatus]:
         """The trials under way, by worker, with what it last said: by the status, else by the log."""
         told = {} if self.status is None else {worker.number: worker for worker in self.status.workers}
-        return sorted((self._worker(number, told.get(number)) for number in self.under_way), key=_place)
+        return sorted((self._worker(number, told.get(number)) for number in self.under_way), key=by_worker)
 
     def snapshot(self) -> StudySnapshot:
         """The same as what other views look at."""
@@ -189,7 +189,7 @@ class WatchedStudy:
         return told
 
 
-def _place(worker: WorkerStatus) -> tuple[Any, ...]:
+def by_worker(worker: WorkerStatus) -> tuple[Any, ...]:
     """Workers by the numbers in their names, so that each keeps its row; those without a name yet come last."""
     return (
         not worker.worker,
