@@ -50,7 +50,7 @@ class WatchUI:
     @property
     def choices(self) -> list[int]:
         """The trials that can be chosen, as they stand on the screen: those under way, then the listed ones."""
-        return sorted(self.study.under_way) + self.trials.numbers
+        return [worker.number for worker in self.study.workers] + self.trials.numbers
 
     def press(self, key: str, now: float) -> bool:
         """Take a key (a character, or a name such as `up`); whether to go on."""
@@ -83,12 +83,12 @@ class WatchUI:
             self._choose(key)
 
     def _choose(self, key: str) -> None:
-        """Move the choice; where there is none, it begins with the first listed trial."""
+        """Move the choice; where there is none, it begins at the top of the screen."""
         choices = self.choices
         if self.chosen in choices:
             self.chosen = choices[self._moved(choices.index(self.chosen), len(choices), key)]
         elif choices and self._moved(1, 3, key) != 1:
-            self.chosen = choices[-1 if key in ("end", "G") else min(len(self.study.under_way), len(choices) - 1)]
+            self.chosen = choices[-1 if key in ("end", "G") else 0]
 
     def _moved(self, place: int, count: int, key: str) -> int:
         """The place in a list of `count` to which `key` leads from `place`."""
