@@ -193,7 +193,7 @@ class WatchedStudy:
 
 
 def by_name(workers: Iterable[WorkerStatus], names: Iterable[str]) -> list[WorkerStatus]:
-    """Workers in the order of their names (`worker 2` before `worker 10`), so that each keeps its place from trial to trial.
+    """Workers in the order of their names (`worker 2` before `worker 10`), so that each keeps its place.
 
     One that has not said anything of its trial yet stands where one of the known `names` is missing.
     """

@@ -222,7 +222,7 @@ def test_a_trial_that_is_removed_while_it_is_open_is_closed(runs: Path) -> None:
 def test_a_worker_can_be_chosen_and_its_trial_opened(runs: Path) -> None:
     with studies.running_study(runs) as folder:
         session = Session(folder)
-        assert ">worker 2" in session.press("j", "k")
+        assert ">2 on gpu-node-1" in session.press("j", "j")
         assert "Trial 13 of runs/running  ▶ running" in session.press("enter")
 
 
@@ -231,8 +231,8 @@ def test_silence_is_marked_by_a_word_and_by_a_mark(runs: Path) -> None:
         session = Session(folder, 100, 40)
         session.now = NOW + 290
         text = session.screen()
-        assert re.search(r"worker 1 .* 5 min$|worker 1 .* 291 s$", text, re.MULTILINE)
-        assert re.search(r"worker 2 .*▲ 6 min$", text, re.MULTILINE)
+        assert re.search(r"^ 1 on .* 5 min( |$)", text, re.MULTILINE)
+        assert re.search(r"^ 2 on .*▲ 6 min( |$)", text, re.MULTILINE)
 
 
 def test_json_is_the_screen_as_data(runs: Path) -> None:
