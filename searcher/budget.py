@@ -12,7 +12,8 @@ from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import precision_named
 from searcher.quantities import format_bytes, format_ops, parse_bytes, parse_ops, parse_percent
 
-QUANTITIES = ("memory", "ops")
+QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}  # as views say them
+QUANTITIES = tuple(QUANTITY_NAMES)
 
 
 class Priced(Protocol):
@@ -57,6 +58,10 @@ class Budget:
         """Quantity -> what `cost` uses of each limited quantity (arrays where the cost holds arrays)."""
         values = {"memory": cost.memory_bytes, "ops": cost.ops}
         return {name: values[name] for name in self.limits}
+
+    def shares(self, cost: Priced) -> dict[str, float]:
+        """Quantity -> the share of its limit that `cost` uses, for each limited quantity."""
+        return {name: used / self.limits[name] for name, used in self.used(cost).items()}
 
     def violations(self, cost: Priced) -> tuple[Violation, ...]:
         """The limits that `cost`, in this budget's accounting, exceeds; empty where it is within the budget."""

@@ -37,13 +37,18 @@ class Commonalities:
     found: tuple[Commonality, ...]
 
 
+def best_count(trials: int) -> int:
+    """How many of `trials` ranked ones count as the best, where a user names no number."""
+    return min(trials, MOST, max(FEWEST, round(BEST_SHARE * trials)))
+
+
 def commonalities(space: Space, ranked: Sequence[TrialRecord]) -> Commonalities | None:
     """What most of the best of `ranked` share and what chance explains badly; None with fewer than twice `FEWEST`.
 
     One statement a variable: the one whose frequency among the best would be rarest if they were drawn blindly from
     all (hypergeometric tail), where that is below `CHANCE` over all statements that were tried (Bonferroni).
     """
-    best = min(MOST, max(FEWEST, round(BEST_SHARE * len(ranked))))
+    best = best_count(len(ranked))
     if len(ranked) < 2 * FEWEST:
         return None
     codes = codes_of(space, ranked)

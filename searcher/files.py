@@ -8,6 +8,7 @@ from typing import Any
 
 from bhvit.errors import InvalidInput
 from bhvit.whole_files import write_with
+from searcher.numbers import size_text
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,12 +31,27 @@ def read_json(path: Path) -> Any:
         raise InvalidInput(f"{path} must be a readable JSON file, but {reason}; {remedy}.") from error
 
 
+def put_out(path: Path, data: bytes, what: str) -> str:
+    """Write `data`, which is `what`, to the path that `--out` names, whole or not at all; says so in one line."""
+    done = "Replaced" if path.exists() else "Wrote"
+    write_with(path, lambda temporary: _write_bytes(temporary, data))
+    return f"{done} {path} ({size_text(len(data))}): {what}."
+
+
 def require_writable(path: Path) -> None:
     """Raise `InvalidInput` where `--out` names no file that could be written."""
     if not path.parent.is_dir():
         raise InvalidInput(f"--out must be in a folder that exists, but {path.parent} is none; create it first.")
+    holders = (p for p in path.resolve().parents if (p / "space.yaml").exists())
+    study = next((p for p in holders if (p / "trials").is_dir() or (p / "study.db").exists()), None)
+    if study is not None:
+        raise InvalidInput(f"--out must be outside of studies, but {study} is one; write it somewhere else.")
     if path.is_dir():
         raise InvalidInput(f"--out must be a file, but {path} is a folder; name a file in it.")
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _write(path: Path, text: str) -> None:

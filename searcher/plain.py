@@ -35,7 +35,7 @@ def trial_json(record: TrialRecord, budget: Budget) -> dict[str, Any]:
         "message": record.message,
         "choices": record.choices,
         **{name: None if metrics is None else getattr(metrics, name) for name in figures},
-        "budget_share": {q: used / budget.limits[q] for q, used in budget.used(record).items()},
+        "budget_share": budget.shares(record),
         "within_budget": not budget.violations(record),
         "attempts": record.attempts,
         "horizon": record.horizon,

@@ -42,10 +42,15 @@ def format_ops(amount: float) -> str:
 
 
 def _remedy(match: re.Match[str] | None, units: dict[str, int]) -> str:
-    """The units there are, and the amount as it would be right where only capitals are wrong."""
+    """The units there are, and the amount as it would be right where only capitals are wrong or the end is missing."""
     legal = f"units: {', '.join(unit for unit in units if unit)}"
-    near = [unit for unit in units if match is not None and unit.lower() == match[2].lower()]
-    return f"capitals count, write {f'{match[1]} {near[-1]}'!r}; {legal}" if match is not None and near else legal
+    if match is None:
+        return legal
+    written = match[2].lower()
+    if near := [unit for unit in units if unit.lower() == written]:
+        return f"capitals count, write {f'{match[1]} {near[-1]}'!r}; {legal}"
+    longer = [f"{match[1]} {unit}" for unit in units if written and unit.lower().startswith(written)][:2]
+    return f"write {' or '.join(map(repr, longer))}; {legal}" if longer else legal
 
 
 def _amount(value: float | str, units: dict[str, int], where: str, example: str) -> float:

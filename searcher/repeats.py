@@ -73,7 +73,7 @@ def repeats_of(snapshot: StudySnapshot) -> Repeats:
                 records = folder.records()
                 studies.append(_repeat(folder.path, space, records))
                 _add(accuracies, records)
-        except InvalidInput:
+        except (InvalidInput, OSError):
             unreadable.append(file.parent.name)
     return Repeats(
         tuple(studies), {id_: tuple(found) for id_, found in accuracies.items()}, tuple(same_seed), tuple(unreadable)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from bhvit.errors import InvalidInput
-from searcher.budget import Budget, BudgetSection
+from searcher.budget import QUANTITY_NAMES, Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
 from searcher.front import COSTS, pareto_front
 from searcher.lock import Holder, holder_of
@@ -60,12 +60,21 @@ class StudySnapshot:
         """Trained trials within the budget, best first."""
         return ranked(self.records, self.budget)
 
+    @property
+    def front_objectives(self) -> tuple[str, ...]:
+        """The study's objectives; where accuracy is the only one, also memory and OPs."""
+        objectives = self.space.search.objectives
+        return tuple(objectives) if len(objectives) > 1 else COSTS
+
+    @property
+    def front_costs(self) -> str:
+        """In words what the front weighs accuracy against."""
+        return " and ".join(QUANTITY_NAMES[name] for name in self.front_objectives[1:])
+
     @cached_property
     def front(self) -> list[TrialRecord]:
-        """The Pareto front in the study's objectives; where accuracy is the only one, against memory and OPs."""
-        objectives = self.space.search.objectives
-        unlimited = Budget()  # what is ranked is within the budget
-        return pareto_front(self.ranked, unlimited, objectives if len(objectives) > 1 else COSTS)
+        """The Pareto front in `front_objectives`."""
+        return pareto_front(self.ranked, Budget(), self.front_objectives)  # what is ranked is within the budget
 
     @cached_property
     def trained_beyond(self) -> int:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from searcher.budget import Budget
+from searcher.budget import QUANTITY_NAMES, Budget
 from searcher.records import Outcome, TrialRecord
 
 _FIGURES = re.compile(r"\d+(?:\.\d+)?")
@@ -52,5 +52,5 @@ def _reasons(records: list[TrialRecord], budget: Budget) -> tuple[Reason, ...]:
 
 def _text(record: TrialRecord, budget: Budget) -> str:
     exceeded = [v.quantity for v in budget.violations(record)] if record.outcome is Outcome.OVER_BUDGET else []
-    names = [{"memory": "memory", "ops": "OPs"}[quantity] for quantity in exceeded]
+    names = [QUANTITY_NAMES[quantity] for quantity in exceeded]
     return f"more {' and '.join(names)} than the limit" if names else record.message

@@ -14,7 +14,7 @@ from typing import Any
 
 from bhvit.errors import unknown_name
 from searcher import measures
-from searcher.budget import Budget
+from searcher.budget import QUANTITY_NAMES, Budget
 from searcher.measures import Measure, Value
 from searcher.records import Metrics, TrialRecord
 from searcher.repeats import Repeats, candidate_id
@@ -198,10 +198,9 @@ def _of_budget(budget: Budget) -> tuple[Field, ...]:
     """`memory_share` and `ops_share`: None without that limit."""
 
     def share(quantity: str) -> Callable[[TrialRecord], tuple[Value, ...]]:
-        limit = budget.limits.get(quantity)
-        return lambda record: (None if limit is None else budget.used(record)[quantity] / limit,)
+        return lambda record: (budget.shares(record).get(quantity),)
 
     return tuple(
         Field(f"{name}_share", "share %", measures.SHARE, share(name), f"share of the budget's {heading}")
-        for name, heading in (("memory", "memory"), ("ops", "OPs"))
+        for name, heading in QUANTITY_NAMES.items()
     )

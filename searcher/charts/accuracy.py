@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from searcher.charts.chart import ACCURACY, COST_LABELS, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
+from searcher.budget import QUANTITY_NAMES
+from searcher.charts.chart import ACCURACY, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
 from searcher.charts.trials import (
     accuracy_of,
     best_point,
@@ -24,12 +25,15 @@ NONE_TRAINED = "no trial has been trained"
 
 
 def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
-    """Accuracy against memory, OPs or both, a panel each with its Pareto front, the limit and the FP reference."""
+    """Accuracy against memory, OPs or both, a panel each with the best for every cost, the limit and the FP reference.
+
+    The points of the Pareto front are those of the study, in all panels the same.
+    """
     trained = [r for r in snapshot.records if r.outcome.trained]
     if not trained:
         return Figure("front", "", nothing=NONE_TRAINED)
     panels = tuple(_front_chart(snapshot, trained, quantity) for quantity in quantities)
-    costs = " and ".join(COST_LABELS[q] for q in quantities)
+    costs = " and ".join(QUANTITY_NAMES[q] for q in quantities)
     return Figure("front", f"Accuracy against {costs}", panels, (), trial_points(trained))
 
 
@@ -55,18 +59,20 @@ def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quanti
     if front:
         end = max(*(cost(r) for r in snapshot.ranked), limit or 0)
         xs, ys = [cost(r) for r in front], [metrics_of(r).accuracy for r in front]
-        series.append(Series("", Role.FRONT, (*xs, end), (*ys, ys[-1]), Form.STEPS))
-        series.append(points("Pareto front", Role.FRONT, front, cost, accuracy_of))
+        name = f"most accurate for its {QUANTITY_NAMES[quantity]}"
+        series.append(Series(name, Role.BEST_SO_FAR, (*xs, end), (*ys, ys[-1]), Form.STEPS))
+        name = f"Pareto front against {snapshot.front_costs}"
+        series.append(points(name, Role.FRONT, snapshot.front, cost, accuracy_of))
         series.append(best_point(snapshot, cost, accuracy_of))
     reference = _reference(snapshot, trained)
     if reference is not None:
         costs, accuracy = reference
         name = f"full-precision reference {100 * accuracy:.1f} %"
         series.append(Series(name, Role.PARENT, (costs[quantity],), (accuracy,)))
-    rules = () if limit is None else (Rule(f"limit of {COST_LABELS[quantity]}", Role.LIMIT, "x", limit),)
+    rules = () if limit is None else (Rule(f"limit of {QUANTITY_NAMES[quantity]}", Role.LIMIT, "x", limit),)
     drawn = tuple(s for s in series if s.x)
     xs = [x for s in drawn for x in s.x] + [rule.value for rule in rules]
-    return Chart(f"accuracy against {COST_LABELS[quantity]}", cost_axis(quantity, xs), ACCURACY, drawn, rules)
+    return Chart(f"accuracy against {QUANTITY_NAMES[quantity]}", cost_axis(quantity, xs), ACCURACY, drawn, rules)
 
 
 def _best_so_far(snapshot: StudySnapshot) -> Series:

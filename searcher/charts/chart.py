@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from searcher.budget import QUANTITY_NAMES
 from searcher.records import Outcome
 
 
@@ -57,14 +58,13 @@ class Axis:
 
 ACCURACY = Axis("Top-1", Unit.ACCURACY)
 COST_UNITS = {"memory": Unit.BYTES, "ops": Unit.OPS}
-COST_LABELS = {"memory": "memory", "ops": "OPs"}
 LOG_SPAN = 20  # costs that differ by this factor are drawn on a logarithmic scale
 
 
 def cost_axis(quantity: str, values: Sequence[float]) -> Axis:
     """The axis of memory or OPs (`quantity`), logarithmic where `values` need it and none is 0."""
     low, high = min(values, default=0), max(values, default=0)
-    return Axis(COST_LABELS[quantity], COST_UNITS[quantity], 0 < low * LOG_SPAN <= high)
+    return Axis(QUANTITY_NAMES[quantity], COST_UNITS[quantity], 0 < low * LOG_SPAN <= high)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bhvit.precision import PRECISIONS
 from searcher.charts.chart import Bar, Bars, Choices, Figure, HeatMap, Parallel
-from searcher.commonalities import BEST_SHARE, FEWEST, MOST
+from searcher.commonalities import best_count
 from searcher.importances import FEW, codes_of, importances
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
@@ -20,19 +20,12 @@ Codes = NDArray[np.intp]
 NONE_WITHIN = "no trained trial is within the budget"
 
 
-def best_count(trials: int) -> int:
-    """How many of `trials` ranked ones count as the best, where a user names no number."""
-    return min(trials, MOST, max(FEWEST, round(BEST_SHARE * trials)))
-
-
 def importance_figure(snapshot: StudySnapshot) -> Figure:
     """The share of the variance of accuracy that each variable explains."""
     found = importances(snapshot.space, snapshot.records)
     if found is None:
         return Figure("importance", "", nothing=f"importances need {FEW} complete trials whose accuracies differ")
-    if not found.learned or not found.telling:
-        return Figure("importance", "", nothing=found.words[0].lower() + found.words[1:].removesuffix("."))
-    bars = tuple(Bar(v.variable, min(v.share, 1.0), v.words) for v in found.telling)
+    bars = tuple(Bar(v.variable, min(v.share, 1.0), v.words) for v in found.telling or found.variables)
     panel = Bars("", "share of the variance of accuracy", bars)
     return Figure("importance", "What accuracy depends on", (panel,), (found.words,))
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from searcher.charts.chart import COST_LABELS, Chart, Figure, Role, Rule, Series, cost_axis
+from searcher.budget import QUANTITY_NAMES
+from searcher.charts.chart import Chart, Figure, Role, Rule, Series, cost_axis
 from searcher.charts.trials import cost_of, of_outcome, points, trial_points
 from searcher.ranking import metrics_of
 from searcher.records import FAILURES, Outcome, TrialRecord
@@ -29,11 +30,11 @@ def budget_figure(snapshot: StudySnapshot) -> Figure:
     ]
     limits = snapshot.budget.limits
     rules = tuple(
-        Rule(f"limit of {COST_LABELS[quantity]}", Role.LIMIT, along, limits[quantity])
+        Rule(f"limit of {QUANTITY_NAMES[quantity]}", Role.LIMIT, along, limits[quantity])
         for quantity, along in (("memory", "x"), ("ops", "y"))
         if quantity in limits
     )
-    x, y = (cost_axis(q, [cost_of(q)(r) for r in ended]) for q in COST_LABELS)
+    x, y = (cost_axis(q, [cost_of(q)(r) for r in ended]) for q in QUANTITY_NAMES)
     chart = Chart("", x, y, tuple(s for s in series if s.x), rules)
     return Figure("budget", "Memory against OPs of what was tried", (chart,), (SHARED,), trial_points(ended))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -10,10 +10,10 @@ from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.accuracy import front_figure, history_figure
 from searcher.charts.chart import Figure
-from searcher.charts.choices import best_count, importance_figure, map_figure, parallel_figure
+from searcher.charts.choices import importance_figure, map_figure, parallel_figure
 from searcher.charts.costs import budget_figure
 from searcher.charts.curves import MOST, TOP, curves_figure
-from searcher.records import TrialRecord
+from searcher.commonalities import best_count
 from searcher.snapshot import StudySnapshot
 
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -74,13 +74,4 @@ def figure_of(snapshot: StudySnapshot, request: Request) -> Figure:
             return budget_figure(snapshot)
     if request.trial is None:
         return curves_figure(snapshot, snapshot.ranked[: request.top or TOP])
-    return curves_figure(snapshot, _numbered(snapshot.records, request.trial))
-
-
-def _numbered(records: Sequence[TrialRecord], numbers: Sequence[int]) -> list[TrialRecord]:
-    found = {r.number: r for r in records}
-    for number in numbers:
-        if number not in found:
-            there = f"{min(found)} to {max(found)}" if found else "none yet"
-            raise InvalidInput(f"--trial must be the number of a trial, but it is {number}; there are {there}.")
-    return [found[number] for number in dict.fromkeys(numbers)]
+    return curves_figure(snapshot, [snapshot.trial(number) for number in dict.fromkeys(request.trial)])

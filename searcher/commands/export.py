@@ -1,16 +1,17 @@
 """Trials for other programs and for papers, or one trial as a space file.
 
 Without --trial: the leaderboard (trained trials within the budget, best
-first), or all trials, as CSV (default), JSON, Markdown or LaTeX (booktabs).
+first), or all trials, as CSV (default), JSON, Markdown or LaTeX (booktabs);
+the suffix of --out says which (.csv, .json, .md, .tex).
 CSV and JSON hold plain values: accuracies and shares in 0..1, bytes, OPs,
 seconds. With --trial: a space file that trains exactly that candidate again,
 by `searcher train FILE`.
 
 Examples:
   searcher export runs/demo > demo.csv
-  searcher export demo --all --json --out demo.json
+  searcher export demo --all --out demo.json
   searcher export demo --md --top 10 --columns trial,hidden,accuracy,memory
-  searcher export demo --latex --where 'downsample*==fp16' --out table.tex
+  searcher export demo --where 'downsample*==fp16' --out table.tex
   searcher export demo --trial 4 --out winner.yaml
 """
 
@@ -21,13 +22,12 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.commands.arguments import trial_number
-from searcher.commands.selecting import LISTED, add_row_arguments, view_of
+from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
-from searcher.files import require_writable, write_text
+from searcher.files import put_out, require_writable
 from searcher.numbers import count_text, size_text
-from searcher.snapshot import snapshot_of
-from searcher.study_folder import StudyFolder
+from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.trial_fields import TrialFields
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
@@ -38,6 +38,8 @@ FOR_PROGRAMS = ("csv", "json")
 RESULTS = ("accuracy", "parent_accuracy", "final_accuracy", "best_epoch", "memory", "ops", "memory_share", "ops_share")
 HISTORY = ("seconds", "attempts", "restarts", "worker", "message")
 PRINTED = ("place", "trial", "hidden", "intermediate", "precision", "accuracy", "parent_accuracy", "memory", "ops")
+SPACE = "space"
+SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".yaml": SPACE, ".yml": SPACE}
 _HELP = {"csv": "comma-separated values (default)", "md": "Markdown", "json": "JSON", "latex": "LaTeX, booktabs"}
 
 
@@ -49,26 +51,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         forms.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=_HELP[name])
     forms.add_argument("--trial", type=trial_number, metavar="N", help="trial N as a space file that trains exactly it")
     add_row_arguments(parser, top=None)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there; its suffix says in which form")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the export, or write it to a file."""
+    """Print the export, or write it to a file; 1 where there is no trial in it."""
+    form = _form(args)
     if args.out is not None:
         require_writable(args.out)
     if args.trial is not None:
         _refuse_rows(args)
     folder = study_of(args)
-    if args.columns == LISTED:
+    if lists_columns(args, args.format is not None):
         console().print(columns_view(TrialFields(folder.space())))
         return 0
-    text = _rows(folder, args) if args.trial is None else _space_file(folder, args.trial)
+    snapshot = snapshot_of(folder)
+    name = folder.path.resolve().name
+    if args.trial is not None:
+        text, count, what = _space_file(snapshot, args.trial), 1, f"trial {args.trial} of {name}"
+    else:
+        rows = _rows(snapshot, args, form)
+        text, count = rows.in_format(form), len(rows.board.records)
+        what = f"{count:,} trial{'' if count == 1 else 's'} of {name}"
     if args.out is None:
         print(text, end="")
     else:
-        write_text(args.out, text)
-        console(error=True).print(f"Written to {args.out}.")
-    return 0
+        print(put_out(args.out, text.encode(), what))
+    return 0 if count else 1
+
+
+def _form(args: argparse.Namespace) -> str:
+    """The form that an option or the suffix of `--out` asks for; raises `InvalidInput` where they disagree."""
+    asked = SPACE if args.trial is not None else args.format
+    if args.out is None:
+        return asked or "csv"
+    found = SUFFIXES.get(args.out.suffix.lower())
+    if asked is None and found is None:
+        raise InvalidInput(f"--out must end in {', '.join(SUFFIXES)}, but it is {str(args.out)!r}; rename it.")
+    if asked is None and found == SPACE:
+        raise InvalidInput(f"a space file is of one trial, but --out is {str(args.out)!r}; add --trial N.")
+    if asked is not None and found not in (None, asked):
+        option = "--trial" if asked == SPACE else f"--{asked}"
+        suffix = next(s for s, form in SUFFIXES.items() if form == asked)
+        raise InvalidInput(f"{option} writes {suffix} files, but --out is {str(args.out)!r}; rename it.")
+    return asked or str(found)
 
 
 def _refuse_rows(args: argparse.Namespace) -> None:
@@ -78,30 +104,24 @@ def _refuse_rows(args: argparse.Namespace) -> None:
             raise InvalidInput(f"--trial writes a space file, for which --{name} has no meaning; leave it out.")
 
 
-def _rows(folder: StudyFolder, args: argparse.Namespace) -> str:
-    name = args.format or "csv"
-    view = view_of(snapshot_of(folder), args)
+def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> TrialRows:
+    view = view_of(snapshot, args)
     board = leaderboard(view.snapshot, view.fields, view.rows[: view.top])
     columns = view.columns
-    if columns is None and name in FOR_PROGRAMS:
+    if columns is None and form in FOR_PROGRAMS:
         columns = ["trial", "id", "outcome", *(v.name for v in view.snapshot.space.variables), *RESULTS, *HISTORY]
-    return TrialRows(board, columns or PRINTED).in_format(name)
+    return TrialRows(board, columns or PRINTED)
 
 
-def _space_file(folder: StudyFolder, number: int) -> str:
+def _space_file(snapshot: StudySnapshot, number: int) -> str:
     """The trial's candidate as the only one of a space, which says in comments where it comes from."""
-    space, records = folder.space(), {record.number: record for record in folder.records()}
-    if number not in records:
-        there = f"its trials are 0 to {max(records)}" if records else "it has none yet"
-        raise InvalidInput(f"--trial must be a trial of {folder.path}, but {number} is none; {there}.")
-    record = records[number]
+    name, space, record = snapshot.folder.path.resolve().name, snapshot.space, snapshot.trial(number)
     cost = f"{size_text(record.memory_bytes)}, {count_text(record.ops)} OPs ({space.budget.accounting} accounting)"
     accuracy = (
         "" if record.metrics is None else f"; Top-1 {100 * record.metrics.accuracy:.1f} % on the validation split"
     )
-    study = folder.path.resolve().name
     comments = (
-        f"Trial {number} of {study} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
+        f"Trial {number} of {name} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
         f"{widths_text(record.candidate)}; {precision_text(record.candidate.layers)}.",
         f"{cost}. Train it: searcher train THIS_FILE",
     )

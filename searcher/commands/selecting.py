@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from bhvit.errors import InvalidInput
 from searcher.commands.arguments import changed_budget, count
 from searcher.feasible import profile
 from searcher.repeats import Repeats
@@ -36,6 +37,13 @@ def add_row_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
         "--top", type=count, default=top, metavar="N", help=f"only the N first rows (default: {top or 'all'})"
     )
     parser.add_argument("--columns", metavar="NAMES", help="columns instead of those that fit; `help` lists them")
+
+
+def lists_columns(args: argparse.Namespace, for_programs: bool) -> bool:
+    """Whether `--columns help` asks for their names, which are printed for people, not `for_programs`."""
+    if args.columns == LISTED and for_programs:
+        raise InvalidInput("--columns help is a list for people, but another form is asked for; leave that out.")
+    return bool(args.columns == LISTED)
 
 
 def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:

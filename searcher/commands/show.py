@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 
 from searcher.commands.optuna_study import add_name_argument, is_of_optuna, show_optuna
-from searcher.commands.selecting import LISTED, add_row_arguments, view_of
+from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.repeats import repeats_of
 from searcher.snapshot import snapshot_of
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         return show_optuna(args)
     snapshot = snapshot_of(study_of(args))
     view = view_of(snapshot, args, repeats_of(snapshot) if args.seeds else None)
-    if args.columns == LISTED:
+    if lists_columns(args, args.json):
         console().print(columns_view(view.fields))
         return 0
     listed = bool(view.rows)

@@ -12,31 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from searcher.charts.chart import (
-    ACCURACY,
-    Bars,
-    Chart,
-    Figure,
-    Form,
-    HeatMap,
-    Meaning,
-    Panel,
-    Parallel,
-    Role,
-    Series,
-)
+from searcher.charts.chart import Bars, Chart, Figure, Form, HeatMap, Meaning, Panel, Parallel, Role, Series
 from searcher.charts.costs import LEVELS
 from searcher.records import Outcome
+from searcher.views.choices_file import BLUE, TICKS_Y, cividis, draw_bars, draw_heatmap, draw_parallel
 from searcher.views.svg_titles import with_titles
-from searcher.views.ticks import Scale, scale_of, scales_of
+from searcher.views.ticks import Scale, scales_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
 DPI = 200
-TICKS_X, TICKS_Y = 7, 8
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+TICKS_X = 7
+PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _SETTINGS: Mapping[Any, Any] = {  # its keys are matplotlib's
     "svg.fonttype": "none",
@@ -55,7 +44,10 @@ _SETTINGS: Mapping[Any, Any] = {  # its keys are matplotlib's
 
 @dataclass(frozen=True)
 class _Look:
-    """How a series is drawn: colour, marker and its area in square points, or dashes where it is a line."""
+    """How a series is drawn: colour, marker and its area in square points, or dashes where it is a line.
+
+    Markers are as near as they can be to the marks of the other views.
+    """
 
     colour: str
     marker: str = "o"
@@ -65,11 +57,11 @@ class _Look:
 
 _LOOKS: Mapping[Meaning, _Look] = {
     Outcome.COMPLETE: _Look("#0072B2"),
-    Outcome.STOPPED: _Look("#56B4E9", "v", 14),
-    Outcome.OVER_BUDGET: _Look("#E69F00", "^"),
-    Outcome.DIVERGED: _Look("#D55E00", "d", 20),
-    Outcome.OUT_OF_MEMORY: _Look("#D55E00", "P", 20),
-    Outcome.CRASHED: _Look("#D55E00", "x", 20),
+    Outcome.STOPPED: _Look("#56B4E9", r"$\sim$", 30),
+    Outcome.OVER_BUDGET: _Look("#E69F00", r"$\uparrow$", 36),
+    Outcome.DIVERGED: _Look("#D55E00", r"$\infty$", 40),
+    Outcome.OUT_OF_MEMORY: _Look("#D55E00", "$!$", 40),
+    Outcome.CRASHED: _Look("#D55E00", r"$\times$", 30),
     Role.FRONT: _Look("#CC79A7", "D", 30),
     Role.BEST: _Look("#000000", "*", 110),
     Role.BEST_SO_FAR: _Look("#000000"),
@@ -135,11 +127,11 @@ def _draw(ax: Axes, panel: Panel, index: int) -> None:
         case Chart():
             _draw_chart(ax, panel, index)
         case Bars():
-            _draw_bars(ax, panel)
+            draw_bars(ax, panel)
         case HeatMap():
-            _draw_heatmap(ax, panel)
+            draw_heatmap(ax, panel)
         case Parallel():
-            _draw_parallel(ax, panel)
+            draw_parallel(ax, panel)
 
 
 def _draw_chart(ax: Axes, chart: Chart, index: int) -> None:
@@ -202,10 +194,7 @@ def _draw_series(ax: Axes, series: Series, missing: float, gid: str, order: int)
     ys = [missing if y is None else y for y in series.y]
     label, zorder = series.name or "_", 2 + 0.01 * order
     if series.form is Form.POINTS:
-        edge: dict[str, Any] = {} if look.marker == "x" else {"edgecolors": "white", "linewidths": 0.3}
-        ax.scatter(
-            series.x, ys, s=look.area, c=look.colour, marker=look.marker, label=label, gid=gid, zorder=zorder, **edge
-        )
+        _draw_points(ax, series.x, ys, look, label=label, gid=gid, zorder=zorder)
         return
     style = "steps-post" if series.form is Form.STEPS else "default"
     ax.plot(
@@ -222,118 +211,18 @@ def _draw_series(ax: Axes, series: Series, missing: float, gid: str, order: int)
     )
 
 
+def _draw_points(ax: Axes, xs: Sequence[float], ys: Sequence[float], look: _Look, **options: Any) -> None:
+    import matplotlib
+
+    written = look.marker.startswith("$")
+    edge: dict[str, Any] = {"linewidths": 0.2} if written else {"edgecolors": "white", "linewidths": 0.3}
+    with matplotlib.rc_context({"text.parse_math": True}):  # of the marker
+        ax.scatter(xs, ys, s=look.area, c=look.colour, marker=look.marker, **edge, **options)
+
+
 def _look(series: Series) -> _Look:
     if series.role is Role.RANK:
         return _Look(PALETTE[series.index % len(PALETTE)], dashes=_DASHES[series.index % len(_DASHES)])
     if series.role is Role.LEVEL:
-        return _Look(_cividis(0.95 * series.index / (LEVELS - 1)), "o", 8 + 8 * series.index)
+        return _Look(cividis(0.95 * series.index / (LEVELS - 1)), "o", 8 + 8 * series.index)
     return _LOOKS[series.role]
-
-
-def _cividis(share: float) -> str:
-    import matplotlib
-    from matplotlib.colors import to_hex
-
-    return to_hex(matplotlib.colormaps["cividis"](share))
-
-
-def _draw_bars(ax: Axes, bars: Bars) -> None:
-    rows = range(len(bars.bars))
-    values = [100 * bar.value for bar in bars.bars]
-    ax.barh(rows, values, color=PALETTE[0], height=0.65)
-    ax.set_yticks(rows, [bar.name for bar in bars.bars])
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.75 * max(*values, 1.0))
-    ax.set_xlabel(f"{bars.label} (%)")
-    for row, bar in zip(rows, bars.bars, strict=True):
-        ax.annotate(
-            f"{100 * bar.value:.1f} %  {bar.note}",
-            (100 * bar.value, row),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
-
-
-def _draw_heatmap(ax: Axes, heat: HeatMap) -> None:
-    known = [v for row in heat.values for v in row if v is not None]
-    low, high = min(known), max(known)
-    ax.set_title(heat.title)
-    ax.set_xticks(range(len(heat.columns)), heat.columns)
-    ax.set_yticks(range(len(heat.rows)), heat.rows)
-    ax.set_xlim(-0.5, len(heat.columns) - 0.5)
-    ax.set_ylim(len(heat.rows) - 0.5, -0.5)
-    ax.tick_params(length=0)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_visible(False)
-    for row, values in enumerate(heat.values):
-        for column, value in enumerate(values):
-            share = 0.0 if value is None else (value - low) / (high - low) if high > low else 1.0
-            colour = "#f2f2f2" if value is None else _cividis(share)
-            left, right, top, bottom = column - 0.48, column + 0.48, row - 0.46, row + 0.46
-            ax.fill([left, right, right, left], [top, top, bottom, bottom], color=colour, linewidth=0)
-            text = "·" if value is None else f"{100 * value:.{heat.decimals}f}"
-            ax.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="black" if share > 0.55 or value is None else "white",
-            )
-
-
-def _draw_parallel(ax: Axes, parallel: Parallel) -> None:
-    """All trials thin and grey, the best on top by accuracy; lines are shifted a little where they would coincide."""
-    from matplotlib.collections import LineCollection
-
-    scale = scale_of(ACCURACY, parallel.accuracies, TICKS_Y)
-    lines = [
-        [(i, _height(d, len(v.choices), n)) for i, (v, d) in enumerate(zip(parallel.variables, digits, strict=True))]
-        + [(len(parallel.variables), scale.share(accuracy))]
-        for n, (digits, accuracy) in enumerate(zip(parallel.digits, parallel.accuracies, strict=True))
-    ]
-    ax.add_collection(
-        LineCollection(lines[parallel.best :], colors="#999999", linewidths=0.4, alpha=0.25, gid="parallel-others")
-    )
-    shares = [1 - n / max(1, parallel.best - 1) for n in range(parallel.best)]
-    colours = [_cividis(0.9 * share) for share in shares]
-    ax.add_collection(
-        LineCollection(lines[: parallel.best][::-1], colors=colours[::-1], linewidths=1.4, gid="parallel-best")
-    )
-    columns = [*(v.name for v in parallel.variables), "Top-1 (%)"]
-    ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right")
-    ax.set_yticks([])
-    ax.set_xlim(-0.3, len(columns) - 0.4)
-    ax.set_ylim(-0.08, 1.08)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_visible(False)
-    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    for column, variable in enumerate(parallel.variables):
-        ax.axvline(column, color="#bbbbbb", linewidth=0.8, zorder=0)
-        for digit, choice in enumerate(variable.choices):
-            share = variable.best[digit] / parallel.best
-            place = (column, _height(digit, len(variable.choices)))
-            ax.annotate(
-                f"{choice} {share:.0%}", place, (3, 0), textcoords="offset points", fontsize=7, va="center", bbox=box
-            )
-    last = len(parallel.variables)
-    ax.axvline(last, color="#bbbbbb", linewidth=0.8, zorder=0)
-    for value, text in scale.ticks:
-        ax.annotate(text, (last, scale.share(value)), (3, 0), textcoords="offset points", fontsize=7, va="center")
-
-
-def parallel_note(parallel: Parallel) -> str:
-    """How to read it."""
-    return (
-        f"Lines: the {parallel.best} best, yellow the most accurate; grey: the others of {len(parallel.trials):,}. "
-        "Beside a choice: the share of the best that took it."
-    )
-
-
-def _height(digit: int, choices: int, line: int | None = None) -> float:
-    """Where a choice is on its axis, 0..1; that of a line is up to 2 % beside it, always the same for a trial."""
-    middle = digit / (choices - 1) if choices > 1 else 0.5
-    return middle if line is None else middle + 0.04 * ((line * 0.618034) % 1 - 0.5)

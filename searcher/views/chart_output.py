@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
-from bhvit.whole_files import write_with
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint
-from searcher.files import require_writable
+from searcher.files import put_out, require_writable
 from searcher.numbers import count_text, size_text
 from searcher.snapshot import StudySnapshot
-from searcher.views.chart_file import as_png, as_svg, parallel_note
+from searcher.views.chart_file import as_png, as_svg
+from searcher.views.choices_file import parallel_note
 from searcher.views.figure import heading, notes
 
 Rows = list[tuple[str, ...]]
@@ -30,10 +30,7 @@ td.n, th.n { text-align: right; }
 
 def write_figure(snapshot: StudySnapshot, figure: Figure, path: Path) -> str:
     """Write the figure in the form that the suffix of `path` asks for; says what was done, in one line."""
-    replaced = path.exists()
-    data = _FORMATS[path.suffix.lower()](snapshot, figure)
-    write_with(path, lambda temporary: _write(temporary, data))
-    return f"{'Replaced' if replaced else 'Wrote'} {path} ({size_text(len(data))}): {figure.title}."
+    return put_out(path, _FORMATS[path.suffix.lower()](snapshot, figure), figure.title)
 
 
 def check_output(path: Path) -> None:
@@ -46,10 +43,6 @@ def check_output(path: Path) -> None:
         raise InvalidInput(
             f"--out replaces files of its own kind only, but {path} holds no {suffix[1:].upper()}; use another name."
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _holds(path: Path, suffix: str) -> bool:

@@ -66,8 +66,7 @@ def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
     Beside a choice stands the share of the best trials that took it (and of all, where there is room); a star marks the
     choice of the most accurate one.
     """
-    margin = max(*(len(v.name) for v in parallel.variables), len("Top-1 (%)")) + 2
-    margin = margin if width - margin >= ROOM else 0  # long names stand above their axes
+    margin = _margin(parallel, width)
     room = width - margin
     best = parallel.digits[: min(parallel.best, LINES)]
     scale = scale_of(ACCURACY, parallel.accuracies[: len(best)], max(2, room // 8))
@@ -75,9 +74,16 @@ def parallel_lines(parallel: Parallel, width: int) -> list[Text]:
     for place, accuracy in zip(places, parallel.accuracies, strict=False):
         place.append(round(scale.share(accuracy) * (room - 1)))
     lines: list[Text] = []
-    for row, (variable, axis) in enumerate(zip(parallel.variables, _axes(parallel, room), strict=True)):
+    axes, _ = _axes(parallel, room)
+    for row, (variable, axis) in enumerate(zip(parallel.variables, axes, strict=True)):
         lines += _named(variable.name, [*axis, *_links(places, row, room)], margin)
     return [*lines, *_named("Top-1 (%)", [_accuracy_axis(scale, room)], margin)]
+
+
+def _margin(parallel: Parallel, width: int) -> int:
+    """Columns for the names; 0 where they are so long that they stand above their axes."""
+    margin = max(*(len(v.name) for v in parallel.variables), len("Top-1 (%)")) + 2
+    return margin if width - margin >= ROOM else 0
 
 
 def _named(name: str, rows: list[Text], margin: int) -> list[Text]:
@@ -90,15 +96,16 @@ def _named(name: str, rows: list[Text], margin: int) -> list[Text]:
     return [heading.append_text(first), *(Text(" " * margin, no_wrap=True).append_text(row) for row in others)]
 
 
-def parallel_note(parallel: Parallel) -> str:
-    """How to read it."""
+def parallel_note(parallel: Parallel, width: int) -> str:
+    """How to read what is drawn on `width` columns."""
+    _, with_all = _axes(parallel, width - _margin(parallel, width))
+    brackets = f"; in brackets, that of all {len(parallel.trials):,}" if with_all else ""
     high, low = parallel.accuracies[0], parallel.accuracies[parallel.best - 1]
     many = f"{parallel.best} best ({100 * low:.1f} to {100 * high:.1f} %)" if parallel.best > 1 else "best trial"
     drawn = f"{min(parallel.best, LINES)} best" if parallel.best > 1 else "best"
     return (
-        f"Beside a choice: the share of the {many} that took it; in brackets, where there is room, that of all "
-        f"{len(parallel.trials):,}. Lines: the {drawn}. {BEST.character} choices of the best one, trial "
-        f"{parallel.trials[0]}."
+        f"Beside a choice: the share of the {many} that took it{brackets}. Lines: the {drawn}. {BEST.character} "
+        f"choices of the best one, trial {parallel.trials[0]}."
     )
 
 
@@ -108,8 +115,11 @@ def _place(variable: Choices, digit: int, room: int) -> int:
     return round(digit / last * (room - 1)) if last else (room - 1) // 2
 
 
-def _axes(parallel: Parallel, room: int) -> list[list[Text]]:
-    """The choices of every variable with their shares: in full, or shorter, or on two rows, whatever fits for all."""
+def _axes(parallel: Parallel, room: int) -> tuple[list[list[Text]], bool]:
+    """The choices of every variable with their shares: in full, or shorter, or on two rows, whatever fits for all.
+
+    Also whether the shares of all trials are among them.
+    """
     forms = [(0, 1, 2)], [(0, 1)], [(0,), (1,)]  # which of a choice's words stand on each row
     for form in forms:
         axes = []
@@ -119,14 +129,15 @@ def _axes(parallel: Parallel, room: int) -> list[list[Text]]:
             axes.append([_spread(texts, variable, room, best) for texts in rows])
         if form is forms[-1] or all(line is not None for axis in axes for line in axis):
             break
-    return [[line or Text("too many choices for this width", style="dim") for line in axis] for axis in axes]
+    drawn = [[line or Text("too many choices for this width", style="dim") for line in axis] for axis in axes]
+    return drawn, form is forms[0]
 
 
 def _words(variable: Choices, best: int, count: int) -> list[tuple[str, str, str]]:
     """Of each choice its name, the share of the best that took it, and that of all."""
     every = max(1, sum(variable.all))
     return [
-        (f"{BEST.character if i == best else ''}{name}", f"{n / count:.0%}", f"({m / every:.0%})")
+        (f"{BEST.character if i == best else ''}{name}", f"{100 * n / count:.0f} %", f"({100 * m / every:.0f} %)")
         for i, (name, n, m) in enumerate(zip(variable.choices, variable.best, variable.all, strict=True))
     ]
 

@@ -55,7 +55,7 @@ def heading(snapshot: StudySnapshot, figure: Figure) -> str:
     return f"{figure.title} ({snapshot.folder.path.resolve().name})"
 
 
-def notes(snapshot: StudySnapshot, figure: Figure, parallel: Callable[[Parallel], str] = parallel_note) -> list[str]:
+def notes(snapshot: StudySnapshot, figure: Figure, parallel: Callable[[Parallel], str]) -> list[str]:
     """What stands below the panels; `parallel` says how parallel coordinates are to be read."""
     found = [parallel(p) for p in figure.panels if isinstance(p, Parallel)]
     return [*found, *figure.notes, f"Budget: {snapshot.budget}."]
@@ -73,7 +73,7 @@ class _FigureView:
         for line in _panels(self.figure.panels, width):
             yield for_console(line, console)
         yield Text("")
-        for note in notes(self.snapshot, self.figure):
+        for note in notes(self.snapshot, self.figure, lambda panel: parallel_note(panel, width)):
             for line in flowing([Text(word) for word in note.split()], width, gap=1):
                 line.stylize("dim")
                 yield for_console(line, console)

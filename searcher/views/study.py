@@ -32,7 +32,6 @@ from searcher.views.study_header import question_json, study_header
 
 TOP = 10
 FRONT_ROWS = 8
-_COST_NAMES = {"memory": "memory", "ops": "OPs"}
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,7 @@ def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[Renderable
 
 
 def _front_words(snapshot: StudySnapshot, front: Sequence[TrialRecord]) -> str:
-    objectives = snapshot.space.search.objectives[1:] or ("memory", "ops")
-    costs = " and ".join(_COST_NAMES[name] for name in objectives)
-    mark = marks.FRONT.character
+    mark, costs = marks.FRONT.character, snapshot.front_costs
     return f"{mark} Pareto front of accuracy against {costs}: {len(front):,} of {len(snapshot.ranked):,} trained trials"
 
 
@@ -203,7 +200,7 @@ def _repeats(repeats: Repeats) -> Iterator[RenderableType]:
         names, why = ", ".join(repeats.same_seed), "it asks" if len(repeats.same_seed) == 1 else "they ask"
         yield Text(f"Left out: {names}; {why} this question with a seed that is counted already.", style="dim")
     if repeats.unreadable:
-        yield f"Not read, since they are damaged or of another version: {', '.join(repeats.unreadable)}."
+        yield f"Not read (damaged, of another version, or no right to read): {', '.join(repeats.unreadable)}."
 
 
 def _repeats_json(repeats: Repeats) -> dict[str, Any]:

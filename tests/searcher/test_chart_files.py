@@ -39,7 +39,7 @@ def _texts(root: ElementTree.Element) -> list[str]:
 def test_svg_is_well_formed_with_its_text_as_text(kind: str, drawn: Callable[..., Path]) -> None:
     texts = _texts(ElementTree.fromstring(drawn("a.svg", "--kind", kind).read_bytes()))
     expected = {
-        "front": ["memory (MiB)", "OPs (M)", "Top-1 (%)", "Pareto front (", "limit of memory"],
+        "front": ["memory (MiB)", "OPs (M)", "Top-1 (%)", "Pareto front against memory and OPs (", "limit of memory"],
         "history": ["trial", "Top-1 (%)", "best so far", "failed"],
         "importance": ["share of the variance of accuracy (%)", "hidden"],
         "parallel": ["hidden", "stage*.mlp", "Top-1 (%)"],

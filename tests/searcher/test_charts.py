@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -49,22 +50,16 @@ def _trained(study: StudySnapshot) -> list[TrialRecord]:
     return [r for r in study.records if r.outcome in (Outcome.COMPLETE, Outcome.STOPPED)]
 
 
-def test_the_front_is_what_no_trial_beats_in_both(study: StudySnapshot) -> None:
-    for quantity in ("memory", "ops"):
-        chart = _chart(front_figure(study, (quantity,)).panels[0])
-        costs = {r.number: (r.memory_bytes if quantity == "memory" else r.ops, _accuracy(r)) for r in _trained(study)}
-        beaten = {
-            a
-            for a, (cost, accuracy) in costs.items()
-            for other, better in costs.values()
-            if (other < cost and better >= accuracy) or (other <= cost and better > accuracy)
-        }
-        assert set(_series(chart, Role.FRONT).trials) == set(costs) - beaten
+def test_the_front_is_in_all_panels_what_no_trial_beats_in_everything(study: StudySnapshot) -> None:
+    points = {r.number: (-_accuracy(r), r.memory_bytes, r.ops) for r in study.ranked}
+    beaten = {a for a, own in points.items() for p in points.values() if p != own and all(map(operator.le, p, own))}
+    for panel in front_figure(study, ("memory", "ops")).panels:
+        assert set(_series(_chart(panel), Role.FRONT).trials) == set(points) - beaten
 
 
 def test_the_staircase_never_lies_below_a_trial(study: StudySnapshot) -> None:
     chart = _chart(front_figure(study, ("memory",)).panels[0])
-    steps = _series(chart, Role.FRONT, Form.STEPS)
+    steps = _series(chart, Role.BEST_SO_FAR, Form.STEPS)
     assert steps.x[-1] == study.budget.memory
     for record in _trained(study):
         reached = [y for x, y in zip(steps.x, steps.y, strict=True) if x <= record.memory_bytes and y is not None]
@@ -117,18 +112,20 @@ def test_equal_accuracies_are_one_class(tmp_path: Path) -> None:
     assert [len(s.trials) for s in chart.series] == [1]
 
 
-def test_the_map_has_the_mean_of_the_trials_with_that_precision(study: StudySnapshot) -> None:
+def test_the_map_has_the_mean_of_the_complete_trials_with_that_precision(study: StudySnapshot) -> None:
     means, shares = map_figure(study, 10).panels
     assert isinstance(means, HeatMap)
     assert isinstance(shares, HeatMap)
     assert set(means.rows) == set(study.space.base.addresses)
+    complete = [r for r in study.ranked if r.outcome is Outcome.COMPLETE]
+    assert len(complete) < len(study.ranked)
     for i, layer in enumerate(means.rows):
         for j, precision in enumerate(means.columns):
-            having = [r for r in study.ranked if r.candidate.layers[layer].name == precision]
+            having = [r for r in complete if r.candidate.layers[layer].name == precision]
             assert means.counts[i][j] == len(having)
             if having:
                 assert means.values[i][j] == pytest.approx(sum(map(_accuracy, having)) / len(having))
-                assert shares.values[i][j] == sum(r in study.ranked[:10] for r in having) / 10
+                assert shares.values[i][j] == sum(r in complete[:10] for r in having) / 10
             else:
                 assert means.values[i][j] is None
 

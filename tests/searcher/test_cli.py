@@ -96,7 +96,10 @@ def test_overview_has_every_command_in_one_group_and_fits_80_columns(capsys) -> 
         (["search", "missing.yaml"], "missing.yaml must be a readable file, but No such file or directory"),
         (["space", "missing.yaml"], "missing.yaml must be a readable file"),
         (["show", "nowhere"], "nowhere must be the folder of a study"),
-        (["evaluate", "nowhere", "one"], "argument TRIAL: invalid int value: 'one'"),
+        (
+            ["evaluate", "nowhere", "one"],
+            "argument TRIAL: must be the number of a trial, such as 0 or 12, but it is 'one'",
+        ),
         (["space", "search_spaces/demo.yaml", "--set"], "unrecognized arguments: --set"),
         (["search", "search_spaces/demo.yaml", "--budget", "ops=4m"], "'4m'; capitals count, write '4 M'; units: OPs"),
         (["search", "search_spaces/demo.yaml", "--budget", "memory=300 mib"], "write '300 MiB'; units: B, KiB, MiB"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -79,24 +80,46 @@ def test_space_file_of_a_trial_is_one_configuration_and_says_where_it_is_from(ma
 
 def test_file_gets_what_would_be_printed_and_the_printer_says_so(many: StudyFolder, tmp_path: Path, capsys) -> None:
     out = tmp_path / "table.csv"
-    assert exported(capsys, str(many.path), "--out", str(out)) == ""
+    said = exported(capsys, str(many.path), "--out", str(out))
+    assert re.fullmatch(rf"Wrote {out} \(.* KiB\): \d\d trials of many\.\n", said)
     assert out.read_text() == exported(capsys, str(many.path))
 
 
 def test_empty_study_gives_an_empty_table(tmp_path: Path, capsys) -> None:
     study = str(empty_study(tmp_path).path)
-    assert len(exported(capsys, study).splitlines()) == 1
-    assert json.loads(exported(capsys, study, "--json"))["trials"] == []
+    assert main(["export", study]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["export", study, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["trials"] == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"), [(".csv", "--csv"), (".json", "--json"), (".md", "--md"), (".tex", "--latex")]
+)
+def test_the_suffix_of_the_file_says_the_form(
+    many: StudyFolder, tmp_path: Path, suffix: str, form: str, capsys
+) -> None:
+    out = tmp_path / f"table{suffix}"
+    exported(capsys, str(many.path), "--out", str(out))
+    assert out.read_text() == exported(capsys, str(many.path), form)
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--trial", "99"], "--trial must be a trial of {study}, but 99 is none; its trials are 0 to 59."),
+        (["--trial", "99"], "there is no trial 99; its trials are 0 to 59."),
         (["--trial", "1", "--csv"], "not allowed with argument"),
         (["--csv", "--json"], "not allowed with argument"),
         (["--columns", "accurcy"], "unknown column 'accurcy'"),
-        (["--out", "{study}"], "--out must be a file, but {study} is a folder"),
+        (["--out", "{study}", "--csv"], "--out must be a file, but {study} is a folder"),
+        (["--out", "{study}/space.yaml", "--trial", "3"], "--out must be outside of studies, but {study} is one"),
+        (["--out", "{study}/trials/x.csv"], "--out must be outside of studies, but {study} is one"),
+        (["--out", "x.tex", "--csv"], "--csv writes .csv files, but --out is 'x.tex'"),
+        (["--out", "x.csv", "--trial", "3"], "--trial writes .yaml files, but --out is 'x.csv'"),
+        (["--out", "x.yaml"], "a space file is of one trial, but --out is 'x.yaml'; add --trial N."),
+        (["--out", "x.xlsx"], "--out must end in .csv, .json, .md, .tex, .yaml, .yml, but it is 'x.xlsx'"),
+        (["--columns", "help", "--json"], "--columns help is a list for people"),
+        (["--trial", "x"], "must be the number of a trial, such as 0 or 12, but it is 'x'"),
         (["--out", "/nowhere/x.csv"], "--out must be in a folder that exists, but /nowhere is none"),
         (["--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["--where", "hidden>>2"], "expected a value after hidden>, but found '>'"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+from rich.console import Group
 
 from searcher.commonalities import commonalities
 from searcher.importances import PENALTIES, importances
@@ -15,6 +16,8 @@ from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
 from searcher.variables import Kind
+from searcher.views.console import plain_text
+from searcher.views.insights import common_view, importances_view
 from tests.searcher.records import record_of
 from tests.searcher.studies import study_space
 
@@ -54,6 +57,22 @@ def test_an_additive_truth_is_found_with_its_effects() -> None:
 def variance(values: list[float]) -> float:
     mean = sum(values) / len(values)
     return sum((v - mean) ** 2 for v in values) / len(values)
+
+
+def test_a_fit_that_foretells_little_says_that_nothing_was_learned() -> None:
+    found = importances(SPACE, trials(60, lambda choices: 0.5, noise=0.05))
+    assert found is not None
+    text = plain_text(Group(*importances_view(found)))
+    assert "Nothing was learned: an additive model of 60 complete trials foretells" in text
+    assert "hidden" not in text
+    assert "have less than" in importances(SPACE, trials(400, additive)).words  # type: ignore[union-attr]
+
+
+def test_best_trials_that_have_nothing_in_common_are_said_to() -> None:
+    found = commonalities(SPACE, trials(60, lambda choices: 0.5))
+    assert found is not None
+    if not found.found:
+        assert "Nothing beyond what chance explains among 60" in plain_text(Group(*common_view(found)))
 
 
 def test_nothing_is_learned_from_noise() -> None:

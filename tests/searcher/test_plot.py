@@ -100,8 +100,8 @@ def test_piped_drawing_has_neither_escape_codes_nor_box_drawing() -> None:
 
 @pytest.mark.parametrize("asked", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
 def test_where_there_is_no_unicode_every_view_has_ascii_alone(runs: Path, asked: dict[str, str]) -> None:
-    views = ["plot many --kind front", "plot many --kind map", "show many", "show many --columns help", "ls --runs ."]
-    program = f"from searcher.cli import main; [main(view.split()) for view in {views}]"
+    views = ["plot many --kind front", "plot many --kind map", "show many", "show many --columns help", "ls ."]
+    program = f"from searcher.cli import main; assert not any(main(view.split()) for view in {views})"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**asked, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -141,12 +141,12 @@ def test_a_condition_that_no_trial_meets_is_said(capsys: pytest.CaptureFixture[s
         (["many", "--x", "energy"], "invalid choice: 'energy'"),
         (["many", "--kind", "map", "--x", "ops"], "--x is for --kind front, but the kind is map"),
         (["many", "--top", "3"], "--top is for --kind curves or map or parallel, but the kind is front"),
-        (["many", "--kind", "curves", "--top", "0"], "--top must be at least 1, but it is 0"),
+        (["many", "--kind", "curves", "--top", "0"], "--top: must be a whole number of at least 1, but it is '0'"),
         (["many", "--kind", "curves", "--top", "2", "--trial", "3"], "leave one out"),
-        (["many", "--kind", "curves", "--trial", "999"], "it is 999; there are 0 to 499"),
+        (["many", "--kind", "curves", "--trial", "999"], "there is no trial 999; its trials are 0 to 499"),
         (["many", "--kind", "curves", "--top", "21"], "at most 20 trials, but 21 are asked for"),
-        (["many", "--kind", "curves", "--trial", "x"], "invalid int value: 'x'"),
-        (["empty", "--kind", "curves", "--trial", "1"], "there are none yet"),
+        (["many", "--kind", "curves", "--trial", "x"], "must be the number of a trial, such as 0 or 12, but it is 'x'"),
+        (["empty", "--kind", "curves", "--trial", "1"], "there is no trial 1; it has none yet"),
         (["many", "--kind", "curves", "--trial", "3", "--where", "hidden==1"], "leave one out"),
         (["many", "--trial", "3"], "--trial is for --kind curves"),
         (["many", "--out", "front.pdf"], "--out must end in .png, .svg, .html, but it is 'front.pdf'"),

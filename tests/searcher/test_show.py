@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from searcher.space import load_space
 from searcher.study_folder import StudyFolder
 from searcher.trial_ends import trial_ends
 from tests.searcher.records import record_of, store
-from tests.searcher.screens import ESCAPES, assert_golden, screen
+from tests.searcher.screens import ESCAPES, assert_golden, screen, terminal
 from tests.searcher.spaces import small_space
 from tests.searcher.studies import (
     StudyWriter,
@@ -73,6 +74,56 @@ def test_trials_of_a_search_that_was_killed_are_interrupted_everywhere(tmp_path:
     assert "running  " not in text
     assert "‖ interrupted" in text
     assert snapshot_of(folder).trial(12).outcome is Outcome.INTERRUPTED
+
+
+def test_a_sibling_that_may_not_be_read_is_left_out_of_the_means(tmp_path: Path, monkeypatch) -> None:
+    folder, other = many_study(tmp_path, 12), one_trial_study(tmp_path)
+    real = StudyFolder.space
+
+    def space(self: StudyFolder):
+        if self.path.name == other.path.name:
+            raise PermissionError(13, "Permission denied", str(self.space_file))
+        return real(self)
+
+    monkeypatch.setattr(StudyFolder, "space", space)
+    assert f"no right to read): {other.path.name}." in screen("show", str(folder.path), "--seeds", width=200)
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_a_strip_is_whole_or_absent_also_with_seeds(runs: Path, width: int) -> None:
+    for line in screen("show", str(runs / "many"), "--seeds", width=width).splitlines():
+        assert line.count("│") in (0, 6)
+
+
+def test_no_line_in_a_pipe_ends_with_a_space_or_is_folded(tmp_path: Path) -> None:
+    folder = many_study(tmp_path, 60)
+    record = next(r for r in folder.records() if r.outcome.failed)
+    message = " ".join(["a long message"] * 40)
+    store(folder, replace(record, message=message))
+    text = screen_unstripped("show", str(folder.path), "--all", "--columns", "trial,outcome,message", "--top", "99")
+    assert not [line for line in text.splitlines() if line.endswith(" ")]
+    assert [line.split()[0] for line in text.splitlines() if message in line][:1] == [str(record.number)]
+
+
+def test_a_study_that_is_done_does_not_promise_more_trials(runs: Path) -> None:
+    text = screen("show", str(runs / "one"), "--budget", "memory=1KiB")
+    assert "No trained trial is within the budget." in text
+    assert "yet" not in text
+
+
+@pytest.mark.parametrize("view", ["trial many 7", "diff many 7 12", "compare many one"])
+def test_charts_in_a_pipe_are_a_hundred_columns_wide(runs: Path, monkeypatch, view: str) -> None:
+    monkeypatch.chdir(runs)
+    lines = screen(*view.split(), tty=False).splitlines()
+    axes = [line for line in lines if line.lstrip().startswith("+") and "--" in line]
+    assert axes
+    assert all(len(line) <= 100 for line in axes)
+
+
+def screen_unstripped(*argv: str) -> str:
+    with terminal(80, tty=False) as out:
+        main(argv)
+    return out.getvalue()
 
 
 def test_whole_screen_in_a_pipe(here: Path) -> None:
@@ -202,7 +253,9 @@ def test_seeds_gives_mean_and_spread_over_studies_of_the_same_question(tmp_path:
     sd = (sum((a - mean) ** 2 for a in accuracies.values()) / 2) ** 0.5
     assert ["1", f"{100 * mean:.1f}", f"{100 * sd:.1f}", "3"] in [line.split() for line in text.splitlines()]
     assert "seed0 (seed 0, 3 complete), seed1 (seed 1, 3 complete), seed2 (seed 2, 3 complete)." in text
-    assert "Not counted, since their seed is one of these: again, later." in text
+    assert "Left out: again, later; they ask this question with a seed that is counted already." in " ".join(
+        text.split()
+    )
     assert "other" not in text
 
 

@@ -33,7 +33,7 @@ def test_values_are_plain_and_texts_have_units() -> None:
     assert record.metrics is not None
     said = {name: (FIELDS.named(name).value(record), FIELDS.named(name).text(record)) for name in FIELDS.names}
     assert said["accuracy"] == (record.metrics.accuracy, f"{100 * record.metrics.accuracy:.1f}")
-    assert said["drop"][1] == f"{100 * (record.metrics.accuracy - 0.9):+.1f}"
+    assert said["gain"][1] == f"{100 * (record.metrics.accuracy - 0.9):+.1f}"
     assert said["id"][0] == record.candidate.id
     assert said["memory"][0] == record.memory_bytes
     assert said["memory"][1].endswith("iB")
