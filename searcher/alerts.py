@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from searcher.numbers import duration_text
 from searcher.records import Outcome
+from searcher.status import QUIET_SECONDS, SILENT_SECONDS
 from searcher.watching import WatchedStudy
-
-QUIET_SECONDS, SILENT_SECONDS = 60.0, 300.0  # since a worker's last sign of life
 
 
 @dataclass(frozen=True)
@@ -54,5 +53,5 @@ def _happened(study: WatchedStudy) -> Iterator[Alert]:
         because = f": {record.message}" if record.message else ""
         yield Alert(f"trial {number} {record.outcome}{because}", study.finished.get(number, 0.0), record.outcome)
     for time, event in study.losses:
-        text = f"trial {event.number} lost its worker, {event.worker} {event.message}"
+        text = f"trial {event.number}: {event.worker} {event.message}"
         yield Alert(text, time, lost=True)

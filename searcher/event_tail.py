@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from searcher.events import Event, timed_event
+from searcher.events import Event, SearchStarted, last_start_in, timed_event
 
 TAIL_BYTES = 2**19  # of the log that a first look parses: about a thousand events
 _FINISHED = re.compile(rb'TrialFinished", "time": ([0-9.]+), "number": ([0-9]+),')
@@ -25,7 +25,7 @@ class Timed:
 class History:
     """What is known of a log as a whole: the last start of a search in it, and when each trial ended last."""
 
-    started: Timed | None
+    started: tuple[float, SearchStarted] | None
     finished: dict[int, float]
 
 
@@ -62,11 +62,8 @@ class EventTail:
             text = self.path.read_bytes()
         except OSError:
             text = b""
-        started, end = None, len(text)
-        while started is None and (end := text.rfind(b'{"event": "SearchStarted"', 0, end)) >= 0:
-            started = timed_event(text[end:].partition(b"\n")[0].decode("utf-8", "replace"))
         ended = {int(number): float(time) for time, number in _FINISHED.findall(text)}
-        return History(None if started is None else Timed(*started), ended)
+        return History(last_start_in(text), ended)
 
     def _size(self) -> int:
         try:

@@ -189,13 +189,17 @@ def events_of_trial(path: Path, number: int) -> Iterator[tuple[float, TrialEvent
 
 def last_start(path: Path) -> SearchStarted | None:
     """What the last run of a search was asked for; None where there was none. Looks for it from the end of the log."""
-    text = path.read_bytes() if path.exists() else b""
-    end = len(text)
-    while (at := text.rfind(b'{"event": "SearchStarted"', 0, end)) >= 0:
-        for event in _parsed(text[at:].partition(b"\n")[0].decode("utf-8", "replace")):
-            with suppress(InvalidInput):
-                return _event_from(SearchStarted, event)
-        end = at
+    found = last_start_in(path.read_bytes() if path.exists() else b"")
+    return None if found is None else found[1]
+
+
+def last_start_in(log: bytes) -> tuple[float, SearchStarted] | None:
+    """When the last run in a `log` started, in seconds since 1970, and what it was asked for."""
+    end = len(log)
+    while (end := log.rfind(b'{"event": "SearchStarted"', 0, end)) >= 0:
+        found = timed_event(log[end:].partition(b"\n")[0].decode("utf-8", "replace"))
+        if found is not None and isinstance(found[1], SearchStarted):
+            return found[0], found[1]
     return None
 
 

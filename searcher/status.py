@@ -11,6 +11,7 @@ from searcher.lock import Holder
 from searcher.schema import from_mapping
 
 STATUS_FILE = "status.json"
+QUIET_SECONDS, SILENT_SECONDS = 60.0, 300.0  # since a worker's last sign of life
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from searcher.event_tail import EventTail, Timed
 from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
@@ -75,9 +74,11 @@ class WatchedStudy:
 
     @property
     def workers(self) -> list[WorkerStatus]:
-        """The trials under way, by worker, with what it last said: by the status, else by the log."""
+        """The trials under way, each with what its worker last said, by the status, else by the log; by worker."""
         told = {} if self.status is None else {worker.number: worker for worker in self.status.workers}
-        return sorted((self._worker(number, told.get(number)) for number in self.under_way), key=by_worker)
+        found = [self._worker(number, told.get(number)) for number in sorted(self.under_way)]
+        self._names |= {worker.worker for worker in found if worker.worker}
+        return by_name(found, self._names)
 
     def snapshot(self) -> StudySnapshot:
         """The same as what other views look at."""
@@ -92,8 +93,8 @@ class WatchedStudy:
         self.started: SearchStarted | None = None
         self.since: float | None = None
         self.ended: tuple[float, SearchEnded] | None = None
-        if history.started is not None and isinstance(history.started.event, SearchStarted):
-            self.started, self.since = history.started.event, history.started.time
+        if history.started is not None:
+            self.since, self.started = history.started
         self.records = {record.number: record for record in self.folder.records()}
         self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
         self.stranded: set[int] = set()
@@ -104,6 +105,7 @@ class WatchedStudy:
         self.finished = history.finished
         self.epochs: dict[int, tuple[float, EpochFinished]] = {}
         self.losses: deque[tuple[float, WorkerLost]] = deque(maxlen=LOSSES_KEPT)
+        self._names: set[str] = set()  # of the workers heard of in this run
         self._trouble = ""
         for timed in events:
             self._note(timed)
@@ -153,6 +155,7 @@ class WatchedStudy:
             self.epochs.pop(event.number, None)
         elif isinstance(event, WorkerLost):
             self.losses.append((timed.time, event))
+            self._names.discard(event.worker)
         elif isinstance(event, Trouble):
             self._trouble = event.message
         elif isinstance(event, SearchEnded):
@@ -189,11 +192,21 @@ class WatchedStudy:
         return told
 
 
-def by_worker(worker: WorkerStatus) -> tuple[Any, ...]:
-    """Workers by the numbers in their names, so that each keeps its row; those without a name yet come last."""
-    return (
-        not worker.worker,
-        [int(digits) for digits in re.findall(r"\d+", worker.worker)],
-        worker.worker,
-        worker.number,
-    )
+def by_name(workers: Iterable[WorkerStatus], names: Iterable[str]) -> list[WorkerStatus]:
+    """Workers in the order of their names (`worker 2` before `worker 10`), so that each keeps its place.
+
+    One that has not said anything of its trial yet stands where one of the known `names` is missing.
+    """
+    named: dict[str, list[WorkerStatus]] = {name: [] for name in sorted(names, key=_in_figures)}
+    starting: deque[WorkerStatus] = deque()
+    for worker in workers:
+        (named[worker.worker] if worker.worker else starting).append(worker)
+    rows: list[WorkerStatus] = []
+    for found in named.values():
+        rows += found or ([starting.popleft()] if starting else [])
+    return [*rows, *starting]
+
+
+def _in_figures(name: str) -> list[tuple[int, str]]:
+    """A key by which the numbers in names are compared as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]

@@ -5,8 +5,8 @@ sort, filter, pause, quit. Nothing that is pressed touches the search. Where
 output (or input) is no terminal, a line an event is printed until the search
 ends. A study that nobody searches is shown as it stands. Reads only.
 
-Exit code: 0; 1 where --once, --json or a pipe found no trial, or the search
-that is followed as a log was killed; 130 after Ctrl-C.
+Exit code: 0; outside of a live screen 1 where the study has no trial yet, or
+the search that is followed as a log was killed; 130 after Ctrl-C.
 
 Examples:
   searcher watch runs/demo
@@ -39,7 +39,7 @@ from searcher.watched_trials import NEWEST, SORTS
 from searcher.watching import WatchedStudy
 
 REFRESH_SECONDS = 1.0
-TOP = 20
+PIPED_ROWS = 20  # trials that --once lists where there is no screen to be filled
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_arguments(parser)
     parser.add_argument("--where", default="", metavar="CONDITION", help="list only trials that satisfy this")
     parser.add_argument("--sort", default=NEWEST, metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
-    parser.add_argument("--once", action="store_true", help="print it once and end")
-    parser.add_argument("--top", type=count, default=TOP, metavar="N", help=f"with --once: trials (default: {TOP})")
+    parser.add_argument("--once", action="store_true", help=f"one screen ({PIPED_ROWS} trials in a pipe), and end")
+    parser.add_argument("--top", type=count, metavar="N", help="list N trials with --once or --json")
     parser.add_argument("--json", action="store_true", help="the present state as JSON, and end")
 
 
@@ -57,11 +57,16 @@ def run(args: argparse.Namespace) -> int:
     study = WatchedStudy(study_of(args))
     ui = _chosen(study, args)
     if args.json:
-        print_json("watch", watch_json(ui, time.time()))
+        print_json("watch", watch_json(ui, time.time(), args.top))
     elif args.once:
-        out = console()
-        lines = WatchView(ui).once(time.time(), out.width if out.is_terminal else None, args.top)
+        out, view, now = console(), WatchView(ui), time.time()
+        if out.is_terminal:
+            lines = view.once(now, out.width, out.height - 1, args.top)  # the shell writes its prompt below
+        else:
+            lines = view.plain(now, PIPED_ROWS if args.top is None else args.top)
         out.print(Text("\n").join(lines), soft_wrap=True)
+    elif args.top is not None:
+        raise InvalidInput("--top says how many trials --once or --json list; add one of these.")
     elif _interactive():
         return _live(ui)
     else:

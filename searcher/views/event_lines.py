@@ -15,9 +15,10 @@ from searcher.events import (
 )
 from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.space import Space
+from searcher.status import WorkerStatus
 from searcher.views.candidate import choices_text
 
-PHASES = {"fp": "FP parent", "qat": "QAT"}
+PHASES = {"fp": "FP", "qat": "QAT"}
 
 
 def event_line(event: Event, space: Space) -> Text:
@@ -39,6 +40,15 @@ def event_line(event: Event, space: Space) -> Text:
     if isinstance(event, Trouble):
         return Text(event.message or "that is over")
     return Text(f"{event.reason}: {event.trained} of {event.planned} trials")
+
+
+def position_text(worker: WorkerStatus, step: bool = False) -> str:
+    """How far a worker is with its trial: `QAT epoch 3 of 5`, with its `step` too where that is asked for."""
+    if not worker.epoch:
+        return "starting"
+    text = f"{PHASES.get(worker.phase, worker.phase)} epoch {worker.epoch}"
+    text += f" of {worker.epochs}" if worker.epochs else ""
+    return f"{text}, step {worker.step} of {worker.steps}" if step and worker.steps else text
 
 
 def _epoch_line(event: EpochFinished) -> Text:

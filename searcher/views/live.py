@@ -83,13 +83,14 @@ class LiveSearch:
         epoch = f"epoch {min(int(done) + 1, epochs)}/{epochs}" if begun else "starting"
         accuracy = "" if trial.last is None else f", {100 * trial.last.accuracy:.1f} %"
         alone = len(p.running) == 1
-        name = PHASES[phase] if alone else f"trial {trial.started.number} {PHASES[phase]}"
+        number = f"trial {trial.started.number}"
+        name = (PHASES[phase] if alone else f"{number} {PHASES[phase]}") if begun else number
         return name, ProgressBar(epochs, done), epoch + accuracy, "" if alone else trial.worker
 
 
 def _position_text(trial: RunningTrial) -> str:
     if trial.now is None and trial.last is None:
-        return f"trial {trial.started.number} waiting"
+        return f"trial {trial.started.number} starting"
     phase, done = trial.position
     return f"trial {trial.started.number} {PHASES[phase]} epoch {int(done) + (trial.now is not None)}"
 

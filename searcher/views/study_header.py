@@ -16,10 +16,10 @@ from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot
 from searcher.space import Space
+from searcher.status import QUIET_SECONDS
 from searcher.variables import Kind, Variable
 from searcher.views import marks
-
-SILENT = 60.0  # seconds without a word from a worker that are worth saying
+from searcher.views.event_lines import position_text
 
 
 def study_header(snapshot: StudySnapshot) -> Iterator[RenderableType]:
@@ -109,10 +109,10 @@ def _workers(snapshot: StudySnapshot) -> Iterator[RenderableType]:
     now = time.time()
     for worker in snapshot.status.workers:
         accuracy = "" if worker.accuracy is None else f"Top-1 {percent_text(worker.accuracy)}"
-        quiet = f", silent for {duration_text(now - worker.heard)}" if now - worker.heard > SILENT else ""
+        quiet = f", silent for {duration_text(now - worker.heard)}" if now - worker.heard > QUIET_SECONDS else ""
         grid.add_row(
             marks.OUTCOMES[Outcome.RUNNING].text(f"trial {worker.number}"),
-            f"{worker.phase} epoch {worker.epoch} of {worker.epochs}",
+            position_text(worker),
             accuracy,
             Text.assemble(worker.worker, (quiet, "yellow")),
         )

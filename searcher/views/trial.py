@@ -20,7 +20,7 @@ from searcher.views.candidate import precision_text
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
-from searcher.views.event_lines import PHASES
+from searcher.views.event_lines import position_text
 from searcher.views.layout import Beside, facts, section, suggestions
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.precision_map import precision_legend, precision_map
@@ -122,7 +122,7 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
 def _now(report: TrialReport) -> str:
     now = report.worker
     assert now is not None
-    said = [f"{PHASES.get(now.phase, now.phase)} epoch {now.epoch} of {now.epochs}, step {now.step} of {now.steps}"]
+    said = [position_text(now, step=True)]
     if now.accuracy is not None:
         said.append(f"Top-1 {percent_text(now.accuracy)}")
     if now.loss is not None:
@@ -131,7 +131,8 @@ def _now(report: TrialReport) -> str:
         said.append(f"{now.images_per_second:.0f} images/s")
     if now.memory_bytes is not None:
         said.append(size_text(now.memory_bytes))
-    return f"{', '.join(said)}; {now.worker}, heard {duration_text(max(0.0, time.time() - now.heard))} ago"
+    heard = f"{now.worker}, heard" if now.worker else "begun"
+    return f"{', '.join(said)}; {heard} {duration_text(max(0.0, time.time() - now.heard))} ago"
 
 
 def _parent(report: TrialReport) -> str:

@@ -14,7 +14,7 @@ from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
 from searcher.views.strip import strip_note
 from searcher.views.trial import trial_view
 from searcher.views.watch_head import UNLIMITED, alert_lines, head_lines, title
-from searcher.views.watch_rows import trial_lines, worker_lines
+from searcher.views.watch_rows import WorkerTable, plain_trials, plain_workers, trial_lines
 from searcher.views.watch_ui import KEYS, WatchUI
 from searcher.watched_trials import NEWEST, SORTS
 from searcher.watching import WatchedStudy
@@ -39,14 +39,16 @@ class WatchView:
     def __init__(self, ui: WatchUI, program: str = "searcher") -> None:
         self.ui, self.study, self.program = ui, ui.study, program
         self._opened: tuple[tuple[object, ...], list[Text]] | None = None
+        self._table = WorkerTable()
 
     def frame(self, console: Console, width: int, height: int, now: float) -> Frame:
         """At most `height` lines of at most `width` columns; `console` says how trials are rendered."""
         ui, now = self.ui, now if self.ui.paused is None else self.ui.paused
         head = [title(self.study, now, ui.paused is not None, width)]
+        ui.forget_removed()
         if ui.help:
-            frame = self._scrolled(head, list(_help(self.study)), height)
-        elif ui.opened is not None and ui.opened in self.study.records:  # it may have been removed
+            frame = self._scrolled(head, list(_help(self.study, width)), height)
+        elif ui.opened is not None:
             frame = self._scrolled(head, self._trial(console, ui.opened, width, now), height)
         else:
             frame = self._overview(head, width, height, now)
@@ -55,56 +57,79 @@ class WatchView:
             line.truncate(width, overflow="ellipsis")
         return Frame(lines, frame.page, frame.scroll_limit)
 
-    def once(self, now: float, width: int | None, most: int) -> list[Text]:
-        """The overview with at most `most` trials, without keys; without a `width` nothing is cut, and no bar drawn."""
-        study, wide, plain = self.study, width or UNLIMITED, width is None
-        head = [title(study, now, False, width), *head_lines(study, now, wide, bar=not plain)]
-        workers, warnings = self._workers(now, wide, UNLIMITED, plain), alert_lines(study, now, UNLIMITED, wide)
-        lines = [*head, *workers, *warnings, *self._trials(now, wide, most, plain)]
-        hidden = len(self.ui.trials.numbers) - most
-        if hidden > 0:
-            lines.append(Text(f"... and {hidden:,} more: --top {most + hidden}", style="dim"))
-        for line in lines:
-            line.truncate(wide, overflow="ellipsis")
-        return lines
+    def once(self, now: float, width: int, height: int, top: int | None) -> list[Text]:
+        """The overview without keys: as many trials as `height` lines have room for, or `top`."""
+        above = self._above([title(self.study, now, False, width)], width, height, now)
+        room = max(1, height - len(above) - 4)  # blank line, headings, how many more there are
+        return [
+            *above,
+            *self._trials(now, width, room if top is None else top),
+            *self._more(room if top is None else top),
+        ]
+
+    def plain(self, now: float, top: int) -> list[Text]:
+        """The overview for a pipe, of which nothing is cut, with the first `top` trials."""
+        study, numbers = self.study, self.ui.trials.numbers
+        parts = [title(study, now, False, None), *head_lines(study, now, None)]
+        if study.workers:
+            parts += [Text(), plain_workers(study.workers, now)]
+        parts += [*alert_lines(study, now, UNLIMITED, UNLIMITED), Text(), self._heading()]
+        if numbers:
+            parts += [plain_trials(study, numbers[:top], now), *self._more(top)]
+        return parts
 
     def _overview(self, head: list[Text], width: int, height: int, now: float) -> Frame:
         """Header, workers, alerts, as many trials as fit, keys."""
-        head += list(head_lines(self.study, now, width))[: 2 if height < LOW else None]
         foot = self._foot()
-        room = height - len(head) - len(foot) - LEAST_LIST
-        workers = self._workers(now, width, most=max(1, (room - 2) // 2 if height < HIGH else room - 10))
-        room -= len(workers)
-        most = min(room - 1, 3 if height < HIGH else 8)
-        warnings = alert_lines(self.study, now, most, width) if most > 0 else []
-        above = [*head, *workers, *warnings]
+        above = self._above(head, width, height - len(foot), now)
         page = max(1, height - len(above) - len(foot) - 3)
         trials = self._trials(now, width, page)
         return Frame([*above, *trials, *_filling(height - len(above) - len(trials) - len(foot)), *foot], page)
 
-    def _workers(self, now: float, width: int, most: int, plain: bool = False) -> list[Text]:
+    def _above(self, head: list[Text], width: int, height: int, now: float) -> list[Text]:
+        """What stands above the trials, which leaves room for some of them."""
+        head = head + list(head_lines(self.study, now, width))[: 2 if height < LOW else None]
+        room = height - len(head) - LEAST_LIST
+        workers = self._workers(now, width, most=max(1, (room - 2) // 2 if height < HIGH else room - 10))
+        room -= len(workers)
+        most = min(room - 1, 3 if height < HIGH else 8)
+        return [*head, *workers, *(alert_lines(self.study, now, most, width) if most > 0 else [])]
+
+    def _workers(self, now: float, width: int, most: int) -> list[Text]:
         workers = self.study.workers
         if not workers:
             return []
         chosen = self.ui.chosen
         shown = set(_window([worker.number for worker in workers], chosen, most))
-        lines = worker_lines([worker for worker in workers if worker.number in shown], chosen, now, width, plain)
+        lines = self._table.lines(self.study, [w for w in workers if w.number in shown], chosen, now, width)
         hidden = len(workers) - len(shown)
         return [Text(), *lines, *([Text(f"   and {hidden} more", style="dim")] if hidden else [])]
 
-    def _trials(self, now: float, width: int, page: int, plain: bool = False) -> list[Text]:
+    def _trials(self, now: float, width: int, page: int) -> list[Text]:
+        numbers = self.ui.trials.numbers
+        if not numbers:
+            return [Text(), self._heading()]
+        shown = _window(numbers, self.ui.chosen, page)
+        return [Text(), self._heading(), *trial_lines(self.study, shown, self.ui.chosen, now, width)]
+
+    def _heading(self) -> Text:
+        """What stands over the trials: how many there are, and in which order."""
         trials = self.ui.trials
         numbers, where = trials.numbers, trials.where
-        counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
-        heading = Text(f"{counted} trial{'' if trials.listable == 1 else 's'}")
-        heading.stylize("bold")
-        heading.append(f"{f' with {where}' if where else ''}, {self._order()}", style="not bold")
         if not trials.listable:
-            return [Text(), Text("no trial has ended yet", style="dim")]
+            return Text("no trial has ended yet", style="dim")
+        counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
+        heading = Text.assemble((f"{counted} trial{'' if trials.listable == 1 else 's'}", "bold"))
+        heading.append(f"{f' with {where}' if where else ''}, {self._order()}")
         if not numbers:
-            return [Text(), heading, Text("none satisfies the filter; Esc lists all again", style="dim")]
-        shown = _window(numbers, self.ui.chosen, page)
-        return [Text(), heading, *trial_lines(self.study, shown, self.ui.chosen, now, width, plain)]
+            heading.append("; none satisfies the filter")
+        return heading
+
+    def _more(self, top: int) -> list[Text]:
+        """How many trials are left out, and how to see them."""
+        numbers = self.ui.trials.numbers
+        left = len(numbers) - top
+        return [Text(f"... and {left:,} more: --top {len(numbers)}", style="dim")] if left > 0 else []
 
     def _order(self) -> str:
         trials = self.ui.trials
@@ -143,12 +168,12 @@ class WatchView:
         return [Text("up down choose  Enter open  s sort  r reverse  / filter  p pause  ? help  q quit", style="dim")]
 
 
-def _help(study: WatchedStudy) -> Iterator[Text]:
+def _help(study: WatchedStudy, width: int) -> Iterator[Text]:
     """Keys, and the marks with their meaning."""
     yield Text("Keys", style="bold")
-    width = max(map(len, KEYS)) + 3
+    indent = max(map(len, KEYS)) + 3
     for key, meaning in KEYS.items():
-        yield Text.assemble((f"{key:<{width}}", "cyan"), meaning)
+        yield Text.assemble((f"{key:<{indent}}", "cyan"), meaning)
     yield Text()
     yield Text("Marks", style="bold")
     outcomes = [mark.text(str(outcome)) for outcome, mark in OUTCOMES.items()]
@@ -159,7 +184,7 @@ def _help(study: WatchedStudy) -> Iterator[Text]:
     yield LOST.text("a worker was lost; its trial goes on from its last epoch")
     yield ALERT.text("something that should not be so")
     yield CHOSEN.text("chosen")
-    yield from (Text(part) for part in textwrap.wrap(strip_note(study.space.base.addresses), 78))
+    yield from map(Text, textwrap.wrap(strip_note(study.space.base.addresses), max(2, width)))
 
 
 def _window(numbers: Sequence[int], chosen: int | None, count: int) -> Sequence[int]:

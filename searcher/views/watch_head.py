@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
@@ -15,8 +15,8 @@ from searcher.snapshot import State
 from searcher.views.marks import ALERT, BAR, BEST, FRONT, LOST, OUTCOMES, STATES, UNFILLED
 from searcher.watching import WatchedStudy
 
-LONGEST_BAR = 100
 UNLIMITED = 10**6
+SEPARATE = "   "  # between things of one line
 NOT_ENDED = (Outcome.WAITING, Outcome.RUNNING)
 
 
@@ -33,46 +33,45 @@ def title(study: WatchedStudy, now: float, paused: bool, width: int | None) -> T
     return line.append(" " * space).append_text(note)
 
 
-def head_lines(study: WatchedStudy, now: float, width: int, bar: bool = True) -> Iterator[Text]:
-    """Progress (with a `bar`), best so far, times, outcomes, the question: a line of up to `width` columns each."""
-    standing, started = study.standing, study.started
-    room = min(width // 2, LONGEST_BAR)
-    filled = int(room * min(1.0, standing.done / max(1, study.planned)))
-    drawn = Text.assemble((BAR * filled, "green"), (UNFILLED * (room - filled), "dim"), "  ") if bar else Text()
+def head_lines(study: WatchedStudy, now: float, width: int | None) -> Iterator[Text]:
+    """Progress (with a bar where there is a `width`), best, times, outcomes, question: a line or two each."""
+    standing, room = study.standing, width or UNLIMITED
+    drawn = Text() if width is None else _bar(study, width // 2)
     yield drawn.append(f"{standing.done:,} of {study.planned:,} trials")
-    yield best_text(study)
+    yield from _flowing(best_parts(study), room)
     yield Text(", ".join(times(study, now)))
     counted = [outcome for outcome in Outcome if standing.outcomes[outcome] and outcome not in NOT_ENDED]
-    if counted:
-        words = Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted)
-        short = Text("  ").join(OUTCOMES[o].text(f"{standing.outcomes[o]:,}") for o in counted)
-        yield words if words.cell_len <= width else short
+    yield from _flowing([OUTCOMES[o].text(f"{standing.outcomes[o]:,} {o}") for o in counted], room)
+    yield from question_lines(study, room)
+
+
+def question_lines(study: WatchedStudy, width: int) -> Iterator[Text]:
+    """How many configurations there are within which budget; its accounting only where there is room."""
+    started, budget = study.started, str(study.space.budget)
     within = "" if started is None else f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
-    budget = str(study.space.budget)
-    line = f"{study.space.size:,} configurations, {within}{budget}"
-    yield Text(line if len(line) <= width else line.rpartition(" (")[0], style="dim")
+    text = f"{study.space.size:,} configurations, {within}{budget}"
+    text = text if len(text) <= width else text.removesuffix(f" ({study.space.budget.accounting} accounting)")
+    yield from (Text(line, style="dim") for line in textwrap.wrap(text, max(2, width)))
 
 
 def alert_lines(study: WatchedStudy, now: float, most: int, width: int) -> list[Text]:
-    """A blank line and the alerts, wrapped, on at most `most` lines; none where there is nothing to know."""
+    """A blank line and at most `most` lines of alerts, two for a long one; none where there is nothing to know."""
     lines: list[Text] = []
-    for alert in alerts(study, now, most):
-        line = _alert_line(alert, now)
-        first, *more = textwrap.wrap(line.plain, width, subsequent_indent="  ") or [""]
-        if lines and len(lines) + 1 + len(more) > most:
-            break
-        lines += [Text(part, style=line.style) for part in (first, *more)]
-    return [Text(), *lines[:most]] if lines else []
+    for alert in alerts(study, now, most)[:most]:
+        wrapped = _alert_lines(alert, now, width)
+        lines += wrapped if len(lines) + len(wrapped) <= most else _alert_lines(alert, now, UNLIMITED)
+    lines = lines[:most]
+    return [Text(), *lines] if lines else []
 
 
-def best_text(study: WatchedStudy) -> Text:
+def best_parts(study: WatchedStudy) -> list[Text]:
     """The best trial so far, and how many are on the Pareto front."""
     best, front = study.standing.best, study.standing.front
     if best is None or best.metrics is None:
-        return Text("no trained trial is within the budget yet", style="dim")
+        return [Text("no trained trial is within the budget yet", style="dim")]
     cost = f"trial {best.number}, {size_text(best.memory_bytes)}, {count_text(best.ops)} OPs"
-    line = Text.assemble(BEST.text(f"{percent_text(best.metrics.accuracy)}"), f" best Top-1: {cost}   ")
-    return line.append_text(FRONT.text(f"{len(front)} on the front"))
+    line = Text.assemble(BEST.text(percent_text(best.metrics.accuracy)), f" best Top-1: {cost}")
+    return [line, FRONT.text(f"{len(front)} on the Pareto front")]
 
 
 def times(study: WatchedStudy, now: float) -> Iterator[str]:
@@ -91,6 +90,29 @@ def times(study: WatchedStudy, now: float) -> Iterator[str]:
         yield "nobody is at work on it"
 
 
-def _alert_line(alert: Alert, now: float) -> Text:
+def _bar(study: WatchedStudy, width: int) -> Text:
+    goal = study.planned if study.started is None else study.started.goal
+    filled = int(width * min(1.0, study.standing.done / max(1, goal)))
+    return Text.assemble((BAR * filled, "green"), (UNFILLED * (width - filled), "dim"), "  ")
+
+
+def _alert_lines(alert: Alert, now: float, width: int) -> list[Text]:
+    """The alert, on at most two lines."""
     mark = LOST if alert.lost else ALERT if alert.outcome is None else OUTCOMES[alert.outcome]
-    return mark.text(f"{age_text(max(0.0, now - alert.time))} ago: {alert.text}" if alert.time else alert.text)
+    text = f"{age_text(max(0.0, now - alert.time))} ago: {alert.text}" if alert.time else alert.text
+    if len(text) + 2 <= width:
+        return [mark.text(text)]
+    first, *rest = textwrap.wrap(text, max(2, width - 2)) or [""]
+    return [mark.text(first), *(Text(f"  {line}", style=mark.style) for line in [" ".join(rest)] if line)]
+
+
+def _flowing(parts: Sequence[Text], width: int) -> Iterator[Text]:
+    """The parts beside each other, on as many lines as they need."""
+    line = Text()
+    for part in parts:
+        if line and line.cell_len + len(SEPARATE) + part.cell_len > width:
+            yield line
+            line = Text()
+        line.append(SEPARATE if line else "").append_text(part)
+    if line:
+        yield line

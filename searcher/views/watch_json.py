@@ -13,8 +13,8 @@ from searcher.views.watch_ui import WatchUI
 from searcher.watching import WatchedStudy
 
 
-def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
-    """The study as it stands: progress, who trains what, alerts, and the trials in their order on the screen."""
+def watch_json(ui: WatchUI, now: float, top: int | None = None) -> dict[str, Any]:
+    """The study as it stands: progress, who trains what, alerts, and the (first `top`) trials in their order."""
     study, standing = ui.study, ui.study.standing
     running = study.state is State.RUNNING
     end = now if running else None if study.ended is None else study.ended[0]
@@ -39,7 +39,7 @@ def watch_json(ui: WatchUI, now: float) -> dict[str, Any]:
         "alerts": [asdict(alert) for alert in alerts(study, now)],
         "where": ui.trials.where,
         "sort": ui.trials.sort,
-        "trials": [_trial_json(study, study.records[number]) for number in ui.trials.numbers],
+        "trials": [_trial_json(study, study.records[number]) for number in ui.trials.numbers[:top]],
     }
 
 

@@ -10,14 +10,14 @@ from searcher.events import SearchEnded, TrialFinished
 from searcher.numbers import duration_text
 from searcher.snapshot import State
 from searcher.views.event_lines import event_line
-from searcher.views.watch_head import best_text, times
+from searcher.views.watch_head import best_parts, times
 from searcher.watching import WatchedStudy
 
 
 def state_line(study: WatchedStudy, now: float) -> str:
     """The study in one line, with the time."""
-    best = best_text(study).plain.replace("   ", ", ")
-    parts = [f"{study.standing.done} of {study.planned} trials", best, *times(study, now)]
+    best = [part.plain for part in best_parts(study)]
+    parts = [f"{study.standing.done} of {study.planned} trials", *best, *times(study, now)]
     return f"{_clock(now)} {study.folder.path} {study.state}: {', '.join(parts)}"
 
 

@@ -3,64 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.text import Text
 
-from searcher.alerts import QUIET_SECONDS, SILENT_SECONDS
 from searcher.numbers import age_text, count_text, size_text
 from searcher.records import TrialRecord
-from searcher.status import WorkerStatus
+from searcher.status import QUIET_SECONDS, SILENT_SECONDS, WorkerStatus
 from searcher.views.candidate import factor_text, precision_text
-from searcher.views.console import one_word
-from searcher.views.grid import Cell, Column, grid
+from searcher.views.console import one_word, plain_rows
+from searcher.views.event_lines import PHASES
+from searcher.views.grid import Cell, Column, cell_width, grid
 from searcher.views.marks import ALERT, CHOSEN, OUTCOMES, trial_marks
 from searcher.views.strip import strip_heading, strip_text
 from searcher.watching import WatchedStudy
 
 WORKER_COLUMNS = (
-    Column(" worker", least=9, cut=True),
-    Column("trial", right=True),
-    Column("phase", rank=2),
-    Column("epoch", right=True),
-    Column("step", right=True, least=7, rank=4),
+    Column(" worker", least=9, cut=24),
+    Column("trial", right=True, least=5),
+    Column("phase", least=5, rank=4),
+    Column("epoch", right=True, least=5),
+    Column("step", right=True, least=5, rank=6),
     Column("Top-1 %", right=True),
-    Column("loss", right=True, least=5, rank=3),
-    Column("img/s", right=True, rank=1),
-    Column("memory", right=True, least=8, rank=1),
+    Column("loss", right=True, least=5, rank=5),
+    Column("img/s", right=True, least=5, rank=3),
+    Column("memory", right=True, least=8, rank=3),
     Column("heard", right=True, least=5),
 )
+WIDTHS = Column("hidden  MLP", right=True, rank=7)
 TRIAL_COLUMNS = (
     Column("Top-1 %", right=True),
     Column("FP %", right=True, rank=4),
     Column("memory", right=True, least=9),
     Column("OPs", right=True, least=6),
-    Column("hidden", right=True, rank=1),
-    Column("MLP", right=True, rank=1),
+    Column("hidden", right=True),
+    Column("MLP", right=True),
 )
 MORE_TRIAL_COLUMNS = (
     Column("ended", right=True, least=6, rank=2),
     Column("outcome", least=13, rank=3),
     Column("worker", rank=5),
-    Column("precision", least=30, cut=True, rank=6),
+    Column("precision", least=30, cut=30, rank=6),
+)
+PLAIN_WORKERS = ("trial", "phase", "epoch", "step", "Top-1%", "loss", "img/s", "memory", "heard", "worker")
+PLAIN_TRIALS = (
+    *("mark", "trial", "Top-1%", "FP%", "memory", "OPs", "hidden", "MLP", "bits", "ended", "outcome"),
+    *("worker", "precision"),
 )
 
 
-def worker_lines(
-    workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int, plain: bool = False
-) -> list[Text]:
-    """A heading and a line a worker; `plain` for a pipe, where figures are one word each."""
-    lines = grid(WORKER_COLUMNS, [_worker_row(worker, chosen, now, plain) for worker in workers], width)
-    return _marked(lines, [worker.number for worker in workers], chosen, width)
+class WorkerTable:
+    """A row a worker; its columns never become narrower, so that nothing moves sideways as figures change."""
+
+    def __init__(self) -> None:
+        self._widest: dict[str, int] = {}
+
+    def lines(
+        self, study: WatchedStudy, workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int
+    ) -> list[Text]:
+        """A heading and a line a worker."""
+        strip = Column(strip_heading(study.space.base.addresses), rank=8)
+        columns = (*WORKER_COLUMNS, WIDTHS, strip, Column("precision", least=30, cut=30, rank=9))
+        rows = [_worker_row(study.records[worker.number], worker, chosen, now) for worker in workers]
+        for i, column in enumerate(columns):
+            widest = max((cell_width(row[i]) for row in rows), default=0)
+            self._widest[column.heading] = max(self._widest.get(column.heading, column.least), widest)
+        held = [c if c.cut else replace(c, least=self._widest[c.heading]) for c in columns]
+        return _marked(grid(held, rows, width), [worker.number for worker in workers], chosen, width)
 
 
-def trial_lines(
-    study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int, plain: bool = False
-) -> list[Text]:
-    """A heading and a line a trial; `plain` for a pipe, where figures and precisions are one word each."""
-    first = Column("mark trial" if plain else "    trial")
-    strip = Column("bits" if plain else strip_heading(study.space.base.addresses))
-    rows = [_trial_row(study, study.records[number], chosen, now, plain) for number in numbers]
-    return _marked(grid((first, *TRIAL_COLUMNS, strip, *MORE_TRIAL_COLUMNS), rows, width), numbers, chosen, width)
+def plain_workers(workers: Sequence[WorkerStatus], now: float) -> Text:
+    """A heading and a line a worker, for a pipe."""
+    rows = [[*map(one_word, _position(worker, now)), worker.worker] for worker in workers]
+    return plain_rows(PLAIN_WORKERS, rows, range(len(PLAIN_WORKERS) - 1))
+
+
+def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
+    """A heading and a line a trial."""
+    strip = Column(strip_heading(study.space.base.addresses))
+    rows = [_trial_row(study, study.records[number], chosen, now) for number in numbers]
+    columns = (Column("    trial"), *TRIAL_COLUMNS, strip, *MORE_TRIAL_COLUMNS)
+    return _marked(grid(columns, rows, width), numbers, chosen, width)
+
+
+def plain_trials(study: WatchedStudy, numbers: Sequence[int], now: float) -> Text:
+    """A heading and a line a trial, for a pipe."""
+    rows = []
+    for number in numbers:
+        record = study.records[number]
+        figures = [one_word(figure) for figure in (*_figures(record), *_widths(record))]
+        bits, words = strip_text(record.candidate.layers, plain=True).plain, precision_text(record.candidate.layers)
+        ends = [one_word(_ended(study, record, now)), record.outcome.value, record.worker]
+        rows.append([_marks(study, record).plain, str(number), *figures, bits, *ends, words])
+    return plain_rows(PLAIN_TRIALS, rows, range(1, 8))
 
 
 def percent(accuracy: float | None) -> str:
@@ -68,20 +103,36 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def _worker_row(worker: WorkerStatus, chosen: int | None, now: float, plain: bool) -> list[Cell]:
-    memory = "-" if worker.memory_bytes is None else size_text(worker.memory_bytes)
+def _worker_row(record: TrialRecord, worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+    layers = record.candidate.layers
     return [
-        f"{_sign(worker.number, chosen)}{worker.worker.removeprefix('worker ') or 'starting'}",
+        f"{_sign(worker.number, chosen)}{_short(worker.worker) or 'starting'}",
+        *_position(worker, now)[:-1],
+        _heard(worker, now),
+        "{:>6}  {:>3}".format(*_widths(record)),
+        strip_text(layers),
+        precision_text(layers),
+    ]
+
+
+def _position(worker: WorkerStatus, now: float) -> list[str]:
+    """How far a worker is with its trial: a cell for each of the columns of figures."""
+    return [
         str(worker.number),
-        worker.phase.upper() or "-",
+        PHASES.get(worker.phase, worker.phase) or "-",
         f"{worker.epoch}/{worker.epochs or '?'}" if worker.epoch else "-",
         f"{worker.step}/{worker.steps}" if worker.steps else "-",
         percent(worker.accuracy),
         "-" if worker.loss is None else f"{worker.loss:.3f}",
         "-" if worker.images_per_second is None else f"{worker.images_per_second:,.0f}",
-        one_word(memory) if plain else memory,
-        _heard(worker, now),
+        "-" if worker.memory_bytes is None else size_text(worker.memory_bytes),
+        _heard(worker, now).plain,
     ]
+
+
+def _short(worker: str) -> str:
+    """A name that says where the worker is (`worker 1 on node-3, cuda:0`), without what the heading says."""
+    return worker.removeprefix("worker ") if " on " in worker else worker
 
 
 def _sign(number: int, chosen: int | None) -> str:
@@ -98,35 +149,45 @@ def _heard(worker: WorkerStatus, now: float) -> Text:
     return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
 
 
-def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float, plain: bool) -> list[Cell]:
-    ended, metrics, layers = study.finished.get(record.number), record.metrics, record.candidate.layers
-    figures = [
-        percent(None if metrics is None else metrics.accuracy),
-        percent(None if metrics is None else metrics.parent_accuracy),
-        size_text(record.memory_bytes),
-        count_text(record.ops),
-        factor_text(record.choices, "hidden"),
-        factor_text(record.choices, "intermediate"),
-    ]
-    age = "-" if ended is None else age_text(max(0.0, now - ended))
+def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float) -> list[Cell]:
+    layers = record.candidate.layers
+    marks = Text(_sign(record.number, chosen)).append_text(_marks(study, record))
+    marks.pad_right(4 - marks.cell_len)
     return [
-        _marks(study, record, chosen).append(f"{record.number:>5}"),
-        *(one_word(figure) if plain else figure for figure in figures),
-        strip_text(layers, plain),
-        one_word(age) if plain else age,
+        marks.append(f"{record.number:>5}"),
+        *_figures(record),
+        *_widths(record),
+        strip_text(layers),
+        _ended(study, record, now),
         Text(record.outcome, style=OUTCOMES[record.outcome].style),
-        record.worker or "-",
+        _short(record.worker) or "-",
         precision_text(layers),
     ]
 
 
-def _marks(study: WatchedStudy, record: TrialRecord, chosen: int | None) -> Text:
-    """Four columns: whether it is chosen, and the marks of every list."""
+def _figures(record: TrialRecord) -> list[str]:
+    """Accuracy of the trial and of its FP parent, and costs."""
+    metrics = record.metrics
+    return [
+        percent(None if metrics is None else metrics.accuracy),
+        percent(None if metrics is None else metrics.parent_accuracy),
+        size_text(record.memory_bytes),
+        count_text(record.ops),
+    ]
+
+
+def _widths(record: TrialRecord) -> list[str]:
+    return [factor_text(record.choices, "hidden"), factor_text(record.choices, "intermediate")]
+
+
+def _ended(study: WatchedStudy, record: TrialRecord, now: float) -> str:
+    ended = study.finished.get(record.number)
+    return "-" if ended is None else age_text(max(0.0, now - ended))
+
+
+def _marks(study: WatchedStudy, record: TrialRecord) -> Text:
     standing = study.standing
-    marks = Text(_sign(record.number, chosen))
-    marks.append_text(trial_marks(record.outcome, standing.best is record, record.number in standing.on_front))
-    marks.pad_right(4 - marks.cell_len)
-    return marks
+    return trial_marks(record.outcome, standing.best is record, record.number in standing.on_front)
 
 
 def _marked(lines: list[Text], numbers: Sequence[int], chosen: int | None, width: int) -> list[Text]:

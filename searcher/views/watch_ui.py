@@ -52,6 +52,13 @@ class WatchUI:
         """The trials that can be chosen, as they stand on the screen: those under way, then the listed ones."""
         return [worker.number for worker in self.study.workers] + self.trials.numbers
 
+    def forget_removed(self) -> None:
+        """Close the trial that is open, and give up the choice, where the trial is not there any more."""
+        if self.opened is not None and self.opened not in self.study.records:
+            self.opened, self.scroll = None, 0
+        if self.chosen is not None and self.chosen not in self.study.records:
+            self.chosen = None
+
     def press(self, key: str, now: float) -> bool:
         """Take a key (a character, or a name such as `up`); whether to go on."""
         if self.prompt is not None:
@@ -83,7 +90,7 @@ class WatchUI:
             self._choose(key)
 
     def _choose(self, key: str) -> None:
-        """Move the choice; where there is none, it begins with the first row of the screen, or with the last."""
+        """Move the choice; where there is none, it begins at the top of the screen."""
         choices = self.choices
         if self.chosen in choices:
             self.chosen = choices[self._moved(choices.index(self.chosen), len(choices), key)]

@@ -15,11 +15,10 @@ import pytest
 from rich.console import Console
 
 from searcher.cli import main
-from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
 from searcher.views.watch import WatchView
 from searcher.views.watch_ui import WatchUI
-from searcher.watching import WatchedStudy, by_worker
+from searcher.watching import WatchedStudy
 from tests.searcher import studies
 from tests.searcher.screens import NOW, assert_golden, screen, terminal
 
@@ -223,8 +222,7 @@ def test_a_trial_that_is_removed_while_it_is_open_is_closed(runs: Path) -> None:
 def test_a_worker_can_be_chosen_and_its_trial_opened(runs: Path) -> None:
     with studies.running_study(runs) as folder:
         session = Session(folder)
-        assert ">1 on gpu-node-1, cuda:0" in session.press("j")
-        assert ">2 on gpu-node-1, cuda:1" in session.press("j")
+        assert ">2 on gpu-node-1" in session.press("j", "j")
         assert "Trial 13 of runs/running  ▶ running" in session.press("enter")
 
 
@@ -233,8 +231,8 @@ def test_silence_is_marked_by_a_word_and_by_a_mark(runs: Path) -> None:
         session = Session(folder, 100, 40)
         session.now = NOW + 290
         text = session.screen()
-        assert re.search(r"^ 1 on gpu.* 5 min$|^ 1 on gpu.* 291 s$", text, re.MULTILINE)
-        assert re.search(r"^ 2 on gpu.*▲ 6 min$", text, re.MULTILINE)
+        assert re.search(r"^ 1 on .* 5 min( |$)", text, re.MULTILINE)
+        assert re.search(r"^ 2 on .*▲ 6 min( |$)", text, re.MULTILINE)
 
 
 def test_json_is_the_screen_as_data(runs: Path) -> None:
@@ -284,17 +282,3 @@ def test_a_search_is_followed_in_a_pipe_to_its_end(tmp_path: Path) -> None:
     assert lines[-1].endswith(" all trials done: 3 of 3 trials")
     assert any(re.search(r"trial 3 complete, Top-1 \d+\.\d %; \d of 3 trials", line) for line in lines)
     assert "\x1b" not in result.stdout
-
-
-def test_workers_keep_their_rows_whichever_trials_they_take() -> None:
-    names = ["worker 10 on b", "worker 2 on a", "", "worker 1 on b"]
-    told = [WorkerStatus(name, number, "qat", 1, 5, 1, 9, NOW) for number, name in enumerate(names)]
-    assert [w.worker for w in sorted(told, key=by_worker)] == ["worker 1 on b", "worker 2 on a", "worker 10 on b", ""]
-
-
-def test_once_prints_a_screenful_and_says_how_many_more_there_are(runs: Path) -> None:
-    text = screen("watch", str(runs / "many"), "--once", "--top", "7", tty=False)
-    lines = text.splitlines()
-    assert lines[-1] == "... and 493 more: --top 500"
-    head = next(i for i, line in enumerate(lines) if line.startswith("mark trial"))
-    assert len(lines) - 2 - head == 7
