@@ -84,6 +84,13 @@ def key_and_value(text: str, flag: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def trial_number(text: str) -> int:
+    """The number of a trial."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be the number of a trial, such as 0 or 12, but it is {text!r}")
+    return int(text)
+
+
 def count(text: str) -> int:
     """A whole number of the command line, at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
