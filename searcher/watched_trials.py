@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from searcher.records import Outcome, TrialRecord
@@ -67,7 +68,8 @@ class WatchedTrials:
 
     def _key(self, record: TrialRecord) -> Any:
         if self.sort == NEWEST:
-            return self.study.finished.get(record.number, 0.0), record.number
+            killed = math.inf  # just now, as far as anybody knows
+            return self.study.finished.get(record.number, killed), record.number
         return self._fields_of(self.study.space).named(self.sort).key(record)
 
     def _passes(self, record: TrialRecord) -> bool:

@@ -98,10 +98,10 @@ def _live(ui: WatchUI) -> int:
     with Terminal(out) as terminal:
         look_at = time.monotonic() + REFRESH_SECONDS
         while True:
-            frame = view.frame(out, *terminal.size, time.time())
-            ui.page, ui.scroll_limit = frame.page, frame.scroll_limit
-            terminal.draw(frame.lines)
             try:
+                frame = view.frame(out, *terminal.size, time.time())
+                ui.page, ui.scroll_limit = frame.page, frame.scroll_limit
+                terminal.draw(frame.lines)
                 key = terminal.key(max(0.0, look_at - time.monotonic()))
             except EOFError:  # nobody sits there any more
                 return 0

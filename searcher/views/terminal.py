@@ -10,7 +10,8 @@ import sys
 import termios
 import tty
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -74,8 +75,10 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, now."""
-        return tuple(os.get_terminal_size(self._out))  # type: ignore[return-value]
+        """Columns and lines, now; raises `EOFError` where the terminal is gone, as `draw` and `key` do."""
+        with _gone():
+            columns, lines = os.get_terminal_size(self._out)
+        return columns, lines
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Make the screen show `lines`."""
@@ -93,7 +96,7 @@ class Terminal:
     def key(self, timeout: float) -> str | None:
         """The next key: a character, or `up`, `down`, `pageup`, `pagedown`, `home`, `end`, `enter`, `esc`, ...
 
-        None after `timeout` seconds, and where the terminal has another size. Raises `EOFError` where it is gone.
+        None after `timeout` seconds, and where the terminal has another size.
         """
         if not self._keys and self._readable(timeout):
             self._read()
@@ -110,8 +113,9 @@ class Terminal:
         self._write(ENTER_SCREEN)
 
     def _end(self) -> None:
-        self._write(LEAVE_SCREEN)
-        termios.tcsetattr(self._in, termios.TCSADRAIN, self._attributes)
+        with suppress(EOFError, termios.error):  # there may be no terminal any more
+            self._write(LEAVE_SCREEN)
+            termios.tcsetattr(self._in, termios.TCSADRAIN, self._attributes)
 
     def _stopped(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: stop without the terminal; goes on here when the shell says so."""
@@ -127,7 +131,8 @@ class Terminal:
         return self._in in found
 
     def _read(self) -> None:
-        data = os.read(self._in, 1024)
+        with _gone():
+            data = os.read(self._in, 1024)
         if not data:
             raise EOFError
         keys, self._pending = keys_in(self._pending + self._decoder.decode(data))
@@ -140,8 +145,9 @@ class Terminal:
 
     def _write(self, text: str) -> None:
         data = text.encode(sys.stdout.encoding or "utf-8", ERRORS)
-        while data:
-            data = data[os.write(self._out, data) :]
+        with _gone():
+            while data:
+                data = data[os.write(self._out, data) :]
 
 
 def keys_in(text: str) -> tuple[list[str], str]:
@@ -163,6 +169,15 @@ def keys_in(text: str) -> tuple[list[str], str]:
             keys += [key] if key in NAMES.values() or key.isprintable() else []
             at += 1
     return keys, ""
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """Raise `EOFError` where a terminal that was hung up cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise EOFError from error
 
 
 def _ignored(number: int, frame: Any) -> None:

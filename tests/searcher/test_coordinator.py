@@ -16,7 +16,7 @@ import pytest
 from bhvit.errors import InvalidInput
 from searcher import study_mirror
 from searcher.coordinator import Ended, run_search
-from searcher.events import TrialFinished, TrialStarted, read_events
+from searcher.events import Event, TrialFinished, TrialStarted, WorkerLost, read_events
 from searcher.executors.executor import EpochDone, Failed, Message, Report, Stepped, TrialJob, WorkerDied
 from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
@@ -247,7 +247,14 @@ def test_trial_whose_workers_keep_dying_is_given_up_and_the_others_go_on(in_memo
             ended = isinstance(message, Failed) and message.kind == "_Closed"  # nothing comes from a dead worker
             return None if ended else message
 
-    summary = search(in_memory / "s", executor=Deadly(fake_train))
+    stored = []
+
+    def look(event: Event | Stepped) -> None:
+        if isinstance(event, WorkerLost):
+            stored.append(read_records(in_memory / "s")[event.number].outcome)
+
+    summary = search(in_memory / "s", look, executor=Deadly(fake_train))
+    assert stored[:4] == [Outcome.INTERRUPTED] * 4  # before anybody is told
     record = summary.records[3]
     assert (record.outcome, record.attempts) == (Outcome.CRASHED, 5)
     assert "died 5 times without finishing an epoch, the last time: ended by signal 11 (SIGSEGV)" in record.message

@@ -127,9 +127,19 @@ def test_the_terminal_is_left_as_it_was(emulated: Emulated, error: type[BaseExce
     assert emulated.seen().endswith(b"\x1b[?25h\x1b[?1049l")
 
 
+def test_a_terminal_that_was_hung_up_is_the_end_and_no_error(emulated: Emulated) -> None:
+    with emulated.terminal() as terminal:
+        os.close(emulated.slave)
+        os.close(emulated.master)
+        with pytest.raises(EOFError):
+            terminal.key(1.0)
+        with pytest.raises(EOFError):
+            terminal.draw([Text("one")])
+
+
 def test_columns_leave_out_by_rank_and_cut_what_may_be_cut() -> None:
     columns = (
-        Column("name", cut=True, least=6),
+        Column("name", cut=6),
         Column("n", right=True),
         Column("less", rank=1),
         Column("least", rank=2),
@@ -143,4 +153,5 @@ def test_columns_leave_out_by_rank_and_cut_what_may_be_cut() -> None:
     assert drawn(25)[1] == "a long …   1  x     y"
     assert drawn(17)[1] == "a long…   1  x"
     assert drawn(10)[1] == "a lon…   1"
-    assert all(len(line) <= width for width in range(9, 40) for line in drawn(width))
+    assert drawn(9)[1] == "a lon…  1"  # a gap before a cut
+    assert all(len(line) <= width for width in range(8, 40) for line in drawn(width))

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from searcher.cli import main
+from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
+from searcher.views.strip import strip_text
 from searcher.views.watch import WatchView
+from searcher.views.watch_head import alert_lines
+from searcher.views.watch_rows import WorkerTable, trial_lines
 from searcher.views.watch_ui import WatchUI
 from searcher.watching import WatchedStudy
 from tests.searcher import studies
@@ -87,7 +92,7 @@ class Session:
 
 def shown(text: str) -> list[int]:
     """Numbers of the listed trials."""
-    return [int(n) for n in re.findall(r"^[ >][●~↑∞!×‖][★◆ ]{3} +(\d+)", text.partition("Top-1 %  ")[2], re.MULTILINE)]
+    return [int(n) for n in re.findall(r"^[ >][~↑∞!×‖★◆ ]{3} +(\d+) ", text.partition("    trial  ")[2], re.MULTILINE)]
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -195,6 +200,21 @@ class TestKeys:
         assert last != session.press("k")
         assert "newest first" in session.press("esc")
 
+    def test_the_first_key_chooses_the_first_row_or_the_last(self, runs: Path) -> None:
+        with studies.running_study(runs) as folder:
+            for keys, rows in (
+                (["down"], slice(0, 1)),
+                (["down", "down", "down"], slice(2, 3)),
+                (["G"], slice(-1, None)),
+            ):
+                session = Session(folder)
+                screen = session.press(*keys)
+                listed = [*(worker.number for worker in session.study.workers), *session.ui.trials.numbers]
+                assert [session.ui.chosen] == listed[rows]
+                assert [line[0] for line in screen.splitlines() if f" {session.ui.chosen} " in line[:34]].count(
+                    ">"
+                ) == 1
+
     def test_enter_without_a_choice_opens_nothing(self, session: Session) -> None:
         assert "newest first" in session.press("enter")
 
@@ -217,6 +237,8 @@ def test_a_trial_that_is_removed_while_it_is_open_is_closed(runs: Path) -> None:
     del session.study.records[session.ui.opened or 0]
     session.study.version += 1
     assert "59 trials, newest first" in session.screen()
+    session.press("j", "j")
+    assert session.ui.chosen == session.ui.trials.numbers[1]  # keys are those of the list again
 
 
 def test_a_worker_can_be_chosen_and_its_trial_opened(runs: Path) -> None:
@@ -233,6 +255,61 @@ def test_silence_is_marked_by_a_word_and_by_a_mark(runs: Path) -> None:
         text = session.screen()
         assert re.search(r"^ 1 on .* 5 min( |$)", text, re.MULTILINE)
         assert re.search(r"^ 2 on .*▲ 6 min( |$)", text, re.MULTILINE)
+
+
+def moved(worker: WorkerStatus, step: int) -> WorkerStatus:
+    return replace(worker, step=step, steps=9999, images_per_second=11.0**step, heard=NOW - 11 * step)
+
+
+def test_nothing_moves_sideways_while_figures_change(runs: Path) -> None:
+    with studies.running_study(runs) as folder:
+        study, table = WatchedStudy(folder), WorkerTable()
+        workers = study.workers
+        heads = [
+            table.lines(study, [moved(w, step) for w in workers], None, NOW, 200)[0].plain for step in (4, 0, 1, 3)
+        ]
+    assert len(set(heads)) == 1
+
+
+def test_a_strip_is_never_cut_at_80_columns(runs: Path) -> None:
+    study = WatchedStudy(StudyFolder(runs / "few"))
+    study.records[5] = replace(study.records[5], ops=617_900.0)
+    row = next(line.plain for line in trial_lines(study, [4, 5, 6], None, NOW, 80)[2:])
+    assert row.rstrip().endswith(strip_text(study.records[5].candidate.layers).plain)
+    assert "617.9 k" in row
+
+
+def test_what_is_long_is_wrapped_and_not_cut(runs: Path) -> None:
+    screen = Session(StudyFolder(runs / "many"), 80, 24).screen()
+    assert "× 7 crashed" in screen
+    assert "…" not in screen
+    study = WatchedStudy(StudyFolder(runs / "few"))
+    number = next(iter(study.failed))
+    study.failed = {number}
+    study.records[number] = replace(study.records[number], message="word " * 25 + "end")
+    study.losses.clear()
+    lines = [line.plain for line in alert_lines(study, NOW, 3, 80)]
+    assert [len(lines), lines[2].endswith("word end"), max(map(len, lines)) <= 80] == [3, True, True]
+
+
+def test_once_is_one_screen_and_top_says_how_many(runs: Path) -> None:
+    assert screen("watch", "many", "--once", width=100).count("\n") == 39  # the prompt takes the last line
+    for arguments, rows in (((), 20), (("--top", "3"), 3)):
+        lines = screen("watch", "many", "--once", *arguments, tty=False).splitlines()
+        head = next(i for i, line in enumerate(lines) if line.startswith("mark "))
+        assert lines[-1] == f"... and {500 - rows} more: --top 500"
+        assert len(lines) - 2 - head == rows
+    assert len(json.loads(screen("watch", "many", "--json", "--top", "3", tty=False))["trials"]) == 3
+
+
+def test_piped_rows_have_as_many_words_as_their_heading(runs: Path) -> None:
+    with studies.running_study(runs):
+        lines = screen("watch", "running", "--once", tty=False).splitlines()
+    table = lines.index(next(line for line in lines if line.split()[:2] == ["trial", "phase"]))
+    words = "12 QAT 3/5 12/31 47.1 1.402 512 3.20GiB 1s worker 1 on gpu-node-1, cuda:0"
+    assert lines[table + 1].split() == words.split()
+    trials = lines[lines.index(next(line for line in lines if line.startswith("mark "))) + 1 :]
+    assert trials[0].split()[:6] == ["∞", "11", "-", "-", "291.3KiB", "7.15M"]
 
 
 def test_json_is_the_screen_as_data(runs: Path) -> None:
@@ -259,6 +336,8 @@ def test_wrong_input_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str])
         (["one", "--where", "hidden>"], "expected a value"),
         (["one", "--sort", "acuracy"], "did you mean 'accuracy'?"),
         (["one", "--where", "hidden>1"], "add --once or --json"),
+        (["one", "--top", "3"], "--top says how many trials --once or --json list"),
+        (["one", "--once", "--top", "0"], "must be a whole number of at least 1"),
         (["later"], "a trial record must have schema 2"),
     ):
         assert main(["watch", *arguments]) == 2

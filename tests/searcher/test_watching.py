@@ -12,6 +12,7 @@ import pytest
 
 from searcher import watching
 from searcher.alerts import alerts
+from searcher.budget import Budget
 from searcher.events import EpochFinished, EventLog, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
 from searcher.front import COSTS, pareto_front
 from searcher.lock import hold
@@ -20,9 +21,10 @@ from searcher.records import EpochRecord, Outcome, TrialRecord, write_record
 from searcher.snapshot import State, snapshot_of
 from searcher.space import parse_space
 from searcher.standing import Standing
+from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
 from searcher.watched_trials import SORTS, WatchedTrials
-from searcher.watching import WatchedStudy
+from searcher.watching import WatchedStudy, by_name
 from tests.searcher import studies
 from tests.searcher.screens import NOW
 
@@ -190,6 +192,46 @@ def test_workers_are_told_by_the_status_and_else_by_the_log(tmp_path: Path) -> N
             ("worker 1 on gpu-node-1, cuda:0", 12, "qat", 2, 5, 0),
             ("worker 2 on gpu-node-1, cuda:1", 13, "qat", 2, 5, 0),
         ]
+
+
+def test_a_parents_accuracy_is_not_told_of_a_candidate_in_its_second_phase(tmp_path: Path) -> None:
+    with studies.running_study(tmp_path) as folder:
+        watched = WatchedStudy(folder)
+        told = replace(watched.workers[0], epoch=1, accuracy=None, loss=None)
+        fp = EpochRecord("fp", 10, 10, 0.7, 0.8, 0.9, 4.0)
+        watched.epochs[told.number] = NOW, EpochFinished(told.number, fp, told.worker)
+        assert watched.status is not None
+        watched.status = replace(watched.status, workers=(told,))
+        assert (watched.workers[0].accuracy, watched.workers[0].loss) == (None, None)
+        watched.status = replace(watched.status, workers=(replace(told, phase="fp"),))
+        assert (watched.workers[0].accuracy, watched.workers[0].loss) == (0.9, 0.7)
+
+
+def test_a_worker_keeps_its_row_from_trial_to_trial() -> None:
+    def told(name: str, number: int) -> WorkerStatus:
+        return WorkerStatus(name, number, "qat", 1, 5, 1, 9, NOW)
+
+    names = {"worker 1", "worker 2", "worker 10"}
+    rows = by_name([told("worker 10", 1), told("worker 2", 2), told("", 3)], names)
+    assert [row.number for row in rows] == [3, 2, 1]  # the one that is starting can only be worker 1
+    rows = by_name([told("worker 2", 2), told("worker 10", 4), told("", 5), told("", 6)], {"worker 2", "worker 10"})
+    assert [row.number for row in rows] == [2, 4, 5, 6]
+
+
+def test_a_worker_that_ends_a_trial_leaves_its_row_to_its_next_one(tmp_path: Path) -> None:
+    with studies.running_study(tmp_path) as folder:
+        watched, writer = WatchedStudy(folder), Coordinator(folder)
+        assert [worker.number for worker in watched.workers] == [12, 13]
+        writer.end(replace(watched.records[12], outcome=Outcome.CRASHED, worker="worker 1 on gpu-node-1, cuda:0"))
+        writer.start(watched.records[14])
+        watched.refresh()
+        assert [(worker.number, worker.worker[:8]) for worker in watched.workers] == [(14, ""), (13, "worker 2")]
+
+
+def test_points_that_were_never_trained_do_not_count_when_the_budget_is_raised(many: StudyFolder) -> None:
+    refused = replace(many.records()[0], outcome=Outcome.OVER_BUDGET, metrics=None, attempts=0)
+    assert Standing.of([refused], Budget(), COSTS).done == 0
+    assert Standing.of([replace(refused, attempts=1)], Budget(), COSTS).done == 1
 
 
 def test_a_coordinator_that_died_is_noticed(tmp_path: Path) -> None:
