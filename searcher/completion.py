@@ -76,19 +76,26 @@ def _values_of(action: argparse.Action) -> Values | None:
     if action.dest in BY_NAME:
         return BY_NAME[action.dest]
     if not action.option_strings:
-        if action.type is int:
-            return _trials
         metavars = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
         return next((BY_PLACEHOLDER[m] for m in metavars if m in BY_PLACEHOLDER), None)
-    return {"FILE": _files, "DIR": _folders, "STUDY": _studies}.get(str(action.metavar))
+    return {"FILE": _files, "DIR": _folders, "STUDY": _studies, "FIELDS": _orders, "FIELD": _watch_orders}.get(
+        str(action.metavar)
+    )
 
 
 def _studies(prefix: str, args: argparse.Namespace) -> Iterable[str]:
-    """Names in the folder of all studies; paths where one is being typed."""
+    """Names in the folder of all studies; paths where one is being typed, which end at a study."""
     runs = Path(getattr(args, "runs", None) or "runs")
-    names = [name for name in _entries(runs) if (runs / name / SPACE_FILE).exists()]
+    names = [name for name in _entries(runs) if _is_study(runs / name)]
     matching = [name for name in names if name.startswith(prefix)]
-    return matching or _files(prefix, args, DATABASE_SUFFIXES)
+    if matching or _is_study(Path(os.path.expanduser(prefix.rpartition("/")[0] or "."))):
+        return matching
+    paths = _files(prefix, args, DATABASE_SUFFIXES)
+    return [path.removesuffix("/") if _is_study(Path(os.path.expanduser(path))) else path for path in paths]
+
+
+def _is_study(folder: Path) -> bool:
+    return os.path.exists(folder / SPACE_FILE)
 
 
 def _trials(prefix: str, args: argparse.Namespace) -> Iterable[str]:
@@ -96,7 +103,45 @@ def _trials(prefix: str, args: argparse.Namespace) -> Iterable[str]:
     study = getattr(args, "study", None) or ""
     places = (Path(str(study)), Path(getattr(args, "runs", None) or "runs") / str(study))
     numbers = (name.partition("-")[0] for place in places for name in _entries(place / "trials"))
-    return [str(int(number)) for number in numbers if number.isdigit()]
+    return map(str, sorted({int(number) for number in numbers if number.isdigit()}))
+
+
+def _columns(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Names of columns, after those and a comma that are typed already."""
+    begun = prefix[: prefix.rfind(",") + 1]
+    return [f"{begun}{name}" for name in ("help", *_fields(args)) if name != "help" or not begun]
+
+
+def _orders(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Fields to sort by, after a dash where one is typed."""
+    begun = prefix[: max(prefix.rfind(","), prefix.rfind("-")) + 1]
+    return [f"{begun}{name}" for name in _fields(args)]
+
+
+def _watch_orders(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from searcher.watched_trials import SORTS
+
+    return SORTS
+
+
+def _conditions(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Fields at the beginning of a comparison."""
+    begun = prefix[: max(prefix.rfind(character) for character in " (") + 1]
+    return [f"{begun}{name}" for name in _fields(args)]
+
+
+def _fields(args: argparse.Namespace) -> Iterable[str]:
+    """Of the study on the line; none where there is no such study, or one that cannot be read."""
+    from bhvit.errors import InvalidInput
+    from searcher.commands.studies import found_study
+    from searcher.trial_fields import TrialFields
+
+    study, runs = getattr(args, "study", None), getattr(args, "runs", None)
+    folder = found_study(str(study), Path(runs or "runs")) if study else None
+    try:
+        return () if folder is None else TrialFields(folder.space()).names
+    except InvalidInput:
+        return ()
 
 
 def _space_files(prefix: str, args: argparse.Namespace) -> Iterable[str]:
@@ -168,6 +213,10 @@ BY_NAME: Mapping[str, Values] = {
     "study": _studies,
     "studies": _studies,
     "trial": _trials,
+    "before": _trials,
+    "after": _trials,
+    "columns": _columns,
+    "where": _conditions,
     "precision": _precisions,
     "preset": _presets,
     "family": _families,

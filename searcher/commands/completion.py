@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 
 SHELLS = ("bash", "zsh", "fish")
+# Trials stay in the order of their numbers; bash before 4.4, as on macOS, does not know how and keeps the line before.
+IN_ORDER = "complete -o nospace -o bashdefault -o nosort -F _python_argcomplete searcher 2>/dev/null || true"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,4 +32,6 @@ def run(args: argparse.Namespace) -> int:
     from argcomplete.shell_integration import shellcode
 
     print(shellcode(["searcher"], use_defaults=False, shell=args.shell))
+    if args.shell == "bash":
+        print(IN_ORDER)
     return 0

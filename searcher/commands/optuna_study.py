@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from searcher.commands.studies import found_study
 from searcher.optuna_storage import names_storage, storage_named
 from searcher.optuna_studies import study_among
-from searcher.study_folder import StudyFolder
 from searcher.views.console import console, print_json
 from searcher.views.optuna import optuna_json, optuna_view
 
@@ -27,8 +26,7 @@ def add_name_argument(parser: argparse.ArgumentParser) -> None:
 
 def is_of_optuna(args: argparse.Namespace) -> bool:
     """Whether the arguments name a storage of Optuna's; raises `InvalidInput` for a name within anything else."""
-    ours = any(StudyFolder(path).space_file.exists() for path in (Path(args.study), args.runs / args.study))
-    if names_storage(args.study) and not ours:
+    if names_storage(args.study) and found_study(args.study, args.runs) is None:
         return True
     if args.study_name is not None:
         raise InvalidInput(

@@ -29,10 +29,15 @@ def study_of(args: argparse.Namespace) -> StudyFolder:
 
 def study_named(text: str, runs: Path = RUNS) -> StudyFolder:
     """The study folder at path `text`, or `runs/<text>`; raises `InvalidInput` listing the studies there are."""
-    for path in (Path(text), runs / text):
-        folder = StudyFolder(path)
-        if folder.space_file.exists():
-            return folder
+    folder = found_study(text, runs)
+    if folder is not None:
+        return folder
     known = sorted(p.parent.name for p in runs.glob("*/space.yaml"))
     there = f"studies in {runs}: {', '.join(known)}" if known else f"there is no study in {runs} yet"
     raise InvalidInput(f"{text} must be the folder of a study, or its name in {runs}, but it is neither; {there}.")
+
+
+def found_study(text: str, runs: Path = RUNS) -> StudyFolder | None:
+    """The study that `text` names, by its path or by its name in `runs`; None where there is none."""
+    folders = (StudyFolder(path) for path in (Path(text), runs / text))
+    return next((folder for folder in folders if folder.space_file.exists()), None)

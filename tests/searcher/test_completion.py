@@ -67,7 +67,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("searcher show ", ["one"]),
         ("searcher show --runs other/deep o", ["one"]),
         ("searcher show st", ["studies.db"]),
-        ("searcher show runs/o", ["runs/one/"]),
+        ("searcher show runs/o", ["runs/one"]),
+        ("searcher show runs/one/", []),
+        ("searcher show other/", ["other/deep/"]),
+        ("searcher show one --sort op", ["ops", "ops_share"]),
+        ("searcher show one --sort ops,-accu", ["ops,-accuracy"]),
+        ("searcher show runs/one --columns trial,hid", ["trial,hidden"]),
+        ("searcher show one --columns h", ["help", "hidden"]),
+        ("searcher export one --where down", ["downsample1", "downsample2", "downsample3"]),
+        ("searcher watch one --where 'hidden>1 and (fin", ["hidden>1 and (final_accuracy"]),
+        ("searcher watch one --sort ", ["newest", "accuracy", "memory", "ops", "trial"]),
+        ("searcher show none --sort op", []),
         ("searcher evaluate one ", ["0"]),
         ("searcher diff one 0 --with ", ["one"]),
         ("searcher compare one o", ["one"]),
@@ -88,6 +98,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_tab_offers_what_may_stand_there(line: str, found: list[str], place: Path) -> None:
     assert offered(line) == found
+
+
+def test_trials_are_offered_in_the_order_of_their_numbers(place: Path) -> None:
+    for number in (10, 2, 11):
+        (place / f"runs/one/trials/{number:04d}-abc").mkdir()
+    for line in ("trial one ", "diff one 0 ", "plot one --trial ", "export one --trial "):
+        assert offered(f"searcher {line}") == ["0", "2", "10", "11"]
 
 
 def test_options_are_offered_where_nothing_else_may_stand(place: Path) -> None:

@@ -226,3 +226,10 @@ def test_time_left_is_that_of_the_last_trials_shared_by_the_workers(tmp_path: Pa
     recent = [r.metrics.seconds for r in trained[-inventory.RECENT :] if r.metrics is not None]
     assert entry.remaining == (study.goal - study.done) * sum(recent) / len(recent) / 2
     assert min(recent) == 60.0
+
+
+def test_study_named_like_a_storage_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = one_trial_study(tmp_path / "runs")
+    folder.path.rename(tmp_path / "runs" / "v1.log")
+    monkeypatch.chdir(tmp_path)
+    assert "1 of 1 trials" in screen("show", "v1.log")
