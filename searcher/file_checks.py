@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.checkpoint_files import BEST, LAST, PARENT_MARK, WARM_STARTS, torn
+from searcher.checkpoint_files import BEST, LAST, WARM_STARTS, torn
 from searcher.files import read_json
 from searcher.findings import Finding, note, numbered, ok, set_aside, wrong
 from searcher.numbers import size_text
@@ -151,12 +150,9 @@ def _damaged(what: str, place: Path, damage: dict[str, str | None], finished: bo
 def _being_trained(folder: StudyFolder, records: Iterable[TrialRecord]) -> Iterator[str]:
     """Keys of the parents that unfinished trials have begun to train."""
     for record in records:
-        mark = folder.trial(record) / PARENT_MARK
-        if not record.outcome.finished and mark.exists():
-            try:
-                yield str(json.loads(mark.read_text())["key"])
-            except (ValueError, KeyError, TypeError):
-                continue
+        key = None if record.outcome.finished else folder.begun_parent(record)
+        if key is not None:
+            yield key
 
 
 def _is_free(lock: Path) -> bool:

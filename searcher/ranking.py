@@ -31,10 +31,3 @@ def outcome_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
     for record in records:
         counts[record.outcome] += 1
     return {outcome.value: n for outcome, n in counts.items() if n}
-
-
-def parents_saved(records: Iterable[TrialRecord]) -> tuple[int, int]:
-    """FP trainings that these trials ran, and those they were spared because a parent of equal widths existed."""
-    metrics = [r.metrics for r in records if r.metrics is not None]
-    run = sum(m.parent_trained for m in metrics)
-    return run, len(metrics) - run

@@ -87,6 +87,19 @@ class StudySnapshot:
         budget = self.run_budget or self.budget
         return sum(r.outcome.finished and r.attempts > 0 and not budget.violations(r) for r in self.records)
 
+    @cached_property
+    def parents_saved(self) -> tuple[int, int]:
+        """FP trainings that these trials ran, and those they were spared because a parent of equal widths existed.
+
+        A trial that failed after its parent was trained, or while it was, ran it too.
+        """
+        metrics = [record.metrics for record in self.records if record.metrics is not None]
+        trained = {m.parent_key for m in metrics if m.parent_trained}
+        failed = (record for record in self.records if record.metrics is None and record.attempts)
+        begun = {key for key in map(self.folder.begun_parent, failed) if key is not None}
+        run = sum(m.parent_trained for m in metrics)
+        return run + len(begun - trained), len(metrics) - run
+
     @property
     def planned(self) -> int:
         """Trials that the last run was asked for (`--trials` may differ from the space file)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bhvit.errors import InvalidInput
+from searcher.checkpoint_files import PARENT_MARK
 from searcher.files import read_json, write_text
 from searcher.records import Evaluation, TrialRecord, read_records
 from searcher.schema import from_mapping
@@ -53,6 +55,15 @@ class StudyFolder:
     def trial(self, record: TrialRecord) -> Path:
         """Folder of one trial."""
         return self.trials / record.name
+
+    def begun_parent(self, record: TrialRecord) -> str | None:
+        """Key of the FP parent that the trial began to train, whatever came of it; None where it found one."""
+        mark = self.trial(record) / PARENT_MARK
+        try:
+            key = json.loads(mark.read_text(encoding="utf-8"))["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return key if isinstance(key, str) else None
 
     def test_file(self, record: TrialRecord) -> Path:
         """Where the trial's accuracy on the test split is kept."""

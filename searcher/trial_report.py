@@ -110,13 +110,17 @@ class TrialReport:
 
     @cached_property
     def parent_trial(self) -> int | None:
-        """The trained trial of this study that trained the FP parent; None where none is known to have done so."""
-        metrics = self.record.metrics
+        """The trial of this study that trained the FP parent; None where none is known to have done so."""
+        if self.record.metrics is None:
+            return None
+        key = self.record.metrics.parent_key
         for record in self.snapshot.records:
             its = record.metrics
-            if metrics and its and its.parent_trained and its.parent_key == metrics.parent_key:
+            if its is not None and its.parent_trained and its.parent_key == key:
                 return record.number
-        return None
+        # One that failed later may have left it.
+        failed = (record for record in self.snapshot.records if record.metrics is None and record.attempts)
+        return next((r.number for r in failed if self.snapshot.folder.begun_parent(r) == key), None)
 
     @property
     def worker(self) -> WorkerStatus | None:

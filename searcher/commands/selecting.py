@@ -48,15 +48,15 @@ def lists_columns(args: argparse.Namespace, for_programs: bool) -> bool:
 
 def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
     """The study under the budget that `--budget` asks for."""
-    if args.budget is None:
-        return snapshot
-    snapshot = snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
-    return replace(snapshot, counted=profile(snapshot.space).feasible)
+    return snapshot if args.budget is None else snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
 
 
 def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:
     """What the arguments of `add_row_arguments` ask of a study; `columns` are None where they are not asked for."""
-    view = StudyView(sliced(snapshot, args), args.top, None, args.where, args.sort, args.all, args.front, repeats)
+    snapshot = sliced(snapshot, args)
+    if snapshot.resliced:
+        snapshot = replace(snapshot, counted=profile(snapshot.space).feasible)
+    view = StudyView(snapshot, args.top, None, args.where, args.sort, args.all, args.front, repeats)
     if args.columns in (None, LISTED):
         return view
     return replace(view, columns=column_names(args.columns, view.fields))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import RenderableType
@@ -15,8 +15,7 @@ from rich.text import Text
 from searcher.commonalities import Commonalities, commonalities
 from searcher.importances import Importances, importances
 from searcher.numbers import duration_text, share_text
-from searcher.ranking import parents_saved, training_seconds
-from searcher.records import TrialRecord
+from searcher.ranking import training_seconds
 from searcher.snapshot import StudySnapshot
 from searcher.trial_ends import End, trial_ends
 from searcher.views import marks
@@ -73,7 +72,7 @@ def ends_view(snapshot: StudySnapshot) -> Iterator[RenderableType]:
         for reason in reasons[1:]:
             grid.add_row("", "", reason)
     yield _indented(grid)
-    yield from _trainings(records)
+    yield from _trainings(snapshot)
 
 
 def insights_json(snapshot: StudySnapshot) -> dict[str, Any]:
@@ -113,8 +112,9 @@ def _reasons(end: End) -> Iterator[str]:
         yield f"and {len(rest)} other reasons ({sum(len(r.trials) for r in rest):,} trials)"
 
 
-def _trainings(records: Sequence[TrialRecord]) -> Iterator[str]:
-    trained, saved = parents_saved(records)
+def _trainings(snapshot: StudySnapshot) -> Iterator[str]:
+    records = snapshot.records
+    trained, saved = snapshot.parents_saved
     if trained or saved:
         spent = duration_text(training_seconds(records))
         yield f"  FP trainings: {trained:,} run, {saved:,} saved by sharing parents; {spent} of training."

@@ -1,4 +1,4 @@
-"""The list of studies: two lines a study in a narrow terminal, one in a wide one and in a pipe."""
+"""The list of studies: a line a study, or two where names are long or the terminal is narrow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from rich.text import Text
 from searcher.inventory import StudyEntry
 from searcher.numbers import age_text, count_text, size_text
 from searcher.records import FAILURES, Outcome
-from searcher.views.console import one_word, plain_rows, table
+from searcher.views.console import one_word, plain_rows
+from searcher.views.grid import GAP, Column, cell_width, grid
 from searcher.views.marks import OUTCOMES, STATES, UNREADABLE, Mark
 
-WIDE = 150  # columns from which a study is one line
+NARROW = 100  # columns below which a study's name has a line of its own
+WIDE = 150  # columns from which a study of Optuna's is one line
 FAILURE = Mark(OUTCOMES[Outcome.CRASHED].character, OUTCOMES[Outcome.DIVERGED].style)
 COUNTED = (
     ("complete", OUTCOMES[Outcome.COMPLETE], (Outcome.COMPLETE,)),
@@ -24,17 +26,31 @@ COUNTED = (
     ("failed", FAILURE, FAILURES),
 )
 
+COLUMNS = (  # the outcomes and the limits give way
+    Column("study"),
+    Column("state"),
+    Column("trials", right=True),
+    Column("outcomes", rank=1),
+    Column("Top-1 %", right=True),
+    Column("memory", right=True),
+    Column("limit", right=True, rank=2),
+    Column("OPs", right=True),
+    Column("limit", right=True, rank=2),
+    Column("last sign", right=True),
+    Column("left", right=True),
+)
+
 
 def studies_view(entries: Sequence[StudyEntry], width: int) -> RenderableType:
     """The studies in the given order; `width` is the terminal's."""
     if not sys.stdout.isatty():
         return _plain(entries)
-    parts: list[RenderableType] = [_wide(entries) if width >= WIDE else _narrow(entries), ""]
+    parts: list[RenderableType] = [*_table(entries, width), ""]
     marks = Text("  ").join(mark.text(name) for name, mark, _ in COUNTED)
-    note = "Top-1 (%), memory and OPs are those of the best within the budget; ≤ its limits."
+    note = "Top-1, memory and OPs: of the best within the budget; limit: the budget's."
     parts += [Text.assemble(marks), Text(note, style="dim")]
     if any(e.estimated for e in entries):
-        parts.append(Text("~ before a time: estimated from the last trainings.", style="dim"))
+        parts.append(Text("~ before a time left: an estimate from the last trainings.", style="dim"))
     for entry in entries:
         if entry.problem:
             parts.append(UNREADABLE.text(f"{entry.name}: {entry.problem}"))
@@ -48,43 +64,47 @@ def counts_text(counts: Sequence[tuple[Mark, int]]) -> Text:
 
 def ago_text(active: float | None) -> str:
     """How long ago, in the largest unit."""
-    return "" if active is None else f"{age_text(time.time() - active)} ago"
+    return "" if active is None else f"{age_since(active)} ago"
 
 
-def _narrow(entries: Sequence[StudyEntry]) -> RenderableType:
-    result = table("study", "trials", *((name, "right") for name in ("Top-1", "memory", "OPs", "last sign")))
-    for entry in entries:
-        memory, memory_limit, ops, ops_limit = _costs(entry)
-        result.add_row(
-            _lines(Text(entry.name, style="bold"), _state(entry)),
-            _lines(_progress(entry), _outcomes(entry)),
-            _accuracy(entry),
-            _lines(memory, _limit(memory_limit)),
-            _lines(ops, _limit(ops_limit)),
-            _lines(ago_text(entry.active), _left(entry)),
-        )
-    return result
+def age_since(active: float | None) -> str:
+    """The same for a column whose heading says that."""
+    return "" if active is None else age_text(time.time() - active)
 
 
-def _wide(entries: Sequence[StudyEntry]) -> RenderableType:
-    right = ("Top-1", "memory", "", "OPs", "", "last sign", "left")
-    result = table("study", "state", ("trials", "right"), "outcomes", *((name, "right") for name in right))
-    for entry in entries:
-        memory, memory_limit, ops, ops_limit = _costs(entry)
-        result.add_row(
-            Text(entry.name, style="bold"),
-            _state(entry),
-            _progress(entry),
-            _outcomes(entry),
-            _accuracy(entry),
-            memory,
-            _limit(memory_limit),
-            ops,
-            _limit(ops_limit),
-            ago_text(entry.active),
-            _left(entry).removesuffix(" left"),
-        )
-    return result
+def _table(entries: Sequence[StudyEntry], width: int) -> list[Text]:
+    """A line a study, below its name where that is long or the terminal is narrow: names are never cut."""
+    rows = [_row(entry) for entry in entries]
+    necessary = [i for i, column in enumerate(COLUMNS[1:]) if not column.rank]
+    figures = sum(GAP + max(len(COLUMNS[i + 1].heading), *(cell_width(row[i]) for row in rows)) for i in necessary)
+    room = width - figures if width >= NARROW else 0
+    names = [entry.name if cell_width(entry.name) <= room else "" for entry in entries]
+    cells = [[Text(name, style="bold"), *row] for name, row in zip(names, rows, strict=True)]
+    head, *seconds = grid(COLUMNS, cells, width)
+    lines = []
+    for entry, name, second in zip(entries, names, seconds, strict=True):
+        if not name:
+            counts = _outcomes(entry) if COLUMNS[3].heading not in head.plain else ""
+            lines.append(Text.assemble((entry.name, "bold"), "  ", counts))
+        lines.append(second)
+    return [head, Text("─" * head.cell_len), *lines]
+
+
+def _row(entry: StudyEntry) -> list[Text | str]:
+    """The cells of `COLUMNS` after the name."""
+    memory, memory_limit, ops, ops_limit = _costs(entry)
+    return [
+        _state(entry),
+        _progress(entry),
+        _outcomes(entry),
+        _accuracy(entry),
+        memory,
+        Text(memory_limit, style="dim"),
+        ops,
+        Text(ops_limit, style="dim"),
+        age_since(entry.active),
+        _left(entry),
+    ]
 
 
 def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
@@ -99,8 +119,8 @@ def _plain(entries: Sequence[StudyEntry]) -> RenderableType:
             *(str(entry.count(*outcomes)) for _, _, outcomes in COUNTED),
             _accuracy(entry),
             *map(one_word, _costs(entry)),
-            one_word(ago_text(entry.active).removesuffix(" ago")),
-            one_word(_left(entry).removesuffix(" left")),
+            one_word(age_since(entry.active)),
+            one_word(_left(entry)),
             entry.problem,
         )
         for entry in entries
@@ -117,7 +137,7 @@ def _state(entry: StudyEntry) -> Text:
 
 
 def _progress(entry: StudyEntry) -> str:
-    return "" if entry.state is None else f"{entry.done:,} of {entry.planned:,}"
+    return "" if entry.state is None else f"{entry.done:,}/{entry.planned:,}"
 
 
 def _outcomes(entry: StudyEntry) -> Text:
@@ -140,15 +160,7 @@ def _costs(entry: StudyEntry) -> tuple[str, str, str, str]:
     )
 
 
-def _limit(text: str) -> Text:
-    return Text(f"≤ {text}" if text else "", style="dim")
-
-
 def _left(entry: StudyEntry) -> str:
     if entry.remaining is None:
         return ""
-    return f"{'~' if entry.estimated else ''}{age_text(entry.remaining)} left"
-
-
-def _lines(first: str | Text, second: str | Text) -> Text:
-    return Text.assemble(first, "\n", second)
+    return f"{'~' if entry.estimated else ''}{age_text(entry.remaining)}"

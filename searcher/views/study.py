@@ -16,7 +16,7 @@ from searcher.events import last_start
 from searcher.importances import importances
 from searcher.listing import ordered, selected
 from searcher.plain import budget_json, trial_json
-from searcher.ranking import outcome_counts, parents_saved, ranked
+from searcher.ranking import outcome_counts, ranked
 from searcher.records import TrialRecord
 from searcher.repeats import Repeats
 from searcher.snapshot import State, StudySnapshot
@@ -89,7 +89,7 @@ def study_json(view: StudyView) -> dict[str, Any]:
     """The study as plain data: `trials` by number, `listed` the numbers that are asked for, `ranking` best first."""
     snapshot = view.snapshot
     space, records, budget = snapshot.space, snapshot.records, snapshot.budget
-    trained, saved = parents_saved(records)
+    trained, saved = snapshot.parents_saved
     status = snapshot.status
     return {
         "study": str(snapshot.folder.path),

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from bhvit import TINY, PrecisionPlan
 from searcher.budget import Budget
 from searcher.candidate import Candidate
-from searcher.ranking import outcome_counts, parents_saved, ranked
+from searcher.ranking import outcome_counts, ranked
 from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
 from searcher.snapshot import StudySnapshot
 from searcher.space import parse_space
@@ -106,7 +106,19 @@ def test_outcomes_are_counted_without_zeros() -> None:
 
 
 def test_trials_that_find_their_parent_save_its_training() -> None:
-    assert parents_saved(RECORDS) == (1, 4)
+    assert StudySnapshot(StudyFolder(Path("nowhere")), SPACE, tuple(RECORDS)).parents_saved == (1, 4)
+
+
+def test_a_parent_trained_by_a_trial_that_failed_was_trained_here(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    failed = trial(0, 0.0, outcome=Outcome.CRASHED, metrics=None, attempts=1)
+    records = (failed, trial(1, 0.7))
+    assert StudySnapshot(folder, SPACE, records).parents_saved == (0, 1)
+    folder.trial(failed).mkdir(parents=True)
+    (folder.trial(failed) / "parent.json").write_text('{"key": "key"}')
+    assert StudySnapshot(folder, SPACE, records).parents_saved == (1, 1)
+    (folder.trial(failed) / "parent.json").write_text('{"key": "ke')  # half written by a process that was killed
+    assert StudySnapshot(folder, SPACE, records).parents_saved == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,16 @@ def test_pipe_has_one_study_a_line_and_no_empty_cell(place: Path) -> None:
     assert all(row[head.index("problem") :].strip() for row in rows)
 
 
+def test_names_are_never_broken(empty_place: Path) -> None:
+    name = "a-name-that-is-longer-than-half-of-a-terminal-of-eighty-columns-seed0"
+    many_study(empty_place / "runs", 3, name)
+    for width in (80, 100, 200):
+        lines = screen("ls", width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum(name in line for line in lines) == 1
+    assert len(screen("ls", width=200).splitlines()) == len(lines)
+
+
 def test_json_says_what_the_records_say(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "--sort", "name", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bhvit import SMALL, TINY, PrecisionPlan
 from bhvit.precision import PRECISIONS
 from searcher.candidate import Candidate
 from searcher.cli import main
-from searcher.commands import train
+from searcher.commands import selecting, train
 from searcher.coordinator import Ended, SearchSummary
 from searcher.events import EpochFinished, TrialFinished, TrialStarted, WorkerLost, events_of_trial
 from searcher.records import EpochRecord, Outcome, write_record
@@ -23,7 +24,14 @@ from searcher.trial_report import trial_report
 from searcher.views.console import plain_text
 from searcher.views.precision_map import change_map, map_lines, precision_map
 from tests.searcher.screens import assert_golden, screen
-from tests.searcher.studies import many_study, one_trial_study, other_schema_study, running_study
+from tests.searcher.studies import (
+    StudyWriter,
+    many_study,
+    one_trial_study,
+    other_schema_study,
+    running_study,
+    study_space,
+)
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +231,50 @@ def test_attempts_of_killed_searches_and_lost_workers_are_told_apart(many: Study
     assert killed.end == "the search was killed"
     assert killed.seconds == 2.0
     assert "nobody is at work" in screen("trial", "running", "13")
+
+
+def test_an_fp_parent_is_credited_to_the_trial_that_trained_it_also_where_that_failed(tmp_path: Path) -> None:
+    writer = StudyWriter(tmp_path / "study", study_space(), 2)
+    failed, other = writer.trial(Outcome.CRASHED), writer.trial(Outcome.COMPLETE)
+    folder = writer.end()
+    _ = other.candidate, other.metrics.epochs  # of the file that is replaced
+    write_record(folder.trial(other), replace(other, metrics=replace(other.metrics, parent_trained=False)))
+    assert "shared, trained before" in screen("trial", str(folder.path), "1")
+    mark = folder.trial(failed) / "parent.json"
+    mark.write_text(json.dumps({"key": "of other widths"}))
+    assert trial_report(snapshot_of(folder), 1).parent_trial is None
+    mark.write_text(json.dumps({"key": other.metrics.parent_key}))
+    assert trial_report(snapshot_of(folder), 1).parent_trial == 0
+    assert "shared, trained by trial 0" in screen("trial", str(folder.path), "1")
+    assert "FP trainings: 1 run, 1 saved" in screen("show", str(folder.path))
+
+
+def test_a_trial_whose_fp_parent_no_trial_here_trained_names_none(tmp_path: Path) -> None:
+    writer = StudyWriter(tmp_path / "study", study_space(), 2)
+    records = [writer.trial(Outcome.COMPLETE) for _ in range(2)]
+    folder = writer.end()
+    for record in records:
+        write_record(folder.trial(record), replace(record, metrics=replace(record.metrics, parent_trained=False)))
+    assert [trial_report(snapshot_of(folder), n).parent_trial for n in (0, 1)] == [None, None]
+
+
+def test_a_start_that_was_killed_ended_at_its_last_sign_of_life(tmp_path: Path) -> None:
+    folder = one_trial_study(tmp_path)
+    epoch = EpochRecord("fp", 1, 2, 1.0, 1.0, 0.5, 1.0)
+    started = [TrialStarted(0, attempt, "a", {}, 1.0, 1.0, 0, 1) for attempt in (1, 2)]
+    events = [(10.0, started[0]), (25.0, EpochFinished(0, epoch, "w1")), (100.0, started[1])]
+    events.append((130.0, TrialFinished(0, Outcome.COMPLETE, 0.5, "", 1, 1)))
+    lines = [{"event": type(e).__name__, "time": t, **json.loads(json.dumps(e, default=vars))} for t, e in events]
+    folder.events.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    first_start, second = trial_report(snapshot_of(folder), 0).attempts
+    assert (first_start.started, first_start.ended, first_start.end) == (10.0, 25.0, "the search was killed")
+    assert (first_start.worker, first_start.epochs) == ("w1", 1)
+    assert (second.started, second.ended, second.end) == (100.0, 130.0, "complete")
+
+
+def test_another_budget_does_not_count_the_space_for_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selecting, "profile", lambda space: pytest.fail("the whole space is counted"))
+    assert main(["trial", "many", "7", "--budget", "memory=0.2"]) == 0
 
 
 def test_files_crash_and_test_accuracy_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
