@@ -88,7 +88,7 @@ def _results(comparison: Comparison) -> RenderableType:
 def _result_rows(comparison: Comparison) -> Iterator[tuple[str, list[Text | str]]]:
     studies, common = comparison.studies, comparison.common_rankings
     yield "state", [STATES[study.state].text(study.state.value) for study in studies]
-    yield "trials", [f"{study.done:,} of {study.planned:,}" for study in studies]
+    yield "trials", [f"{study.done:,}/{study.planned:,}" for study in studies]
     counts = [outcome_counts(study.records) for study in studies]
     for outcome in Outcome:
         if any(outcome in found for found in counts):
@@ -100,7 +100,7 @@ def _result_rows(comparison: Comparison) -> Iterator[tuple[str, list[Text | str]
         yield from _best_rows("within the common budget", common)
     if comparison.fronts is not None:
         total = comparison.front_size
-        yield FRONT.text("on the joint front").plain, [f"{len(front)} of {total}" for front in comparison.fronts]
+        yield FRONT.text("on the joint front").plain, [f"{len(front)}/{total}" for front in comparison.fronts]
 
 
 def _best_rows(heading: str, rankings: Sequence[Sequence[TrialRecord]]) -> Iterator[tuple[str, list[Text | str]]]:

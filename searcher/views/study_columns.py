@@ -1,23 +1,27 @@
-"""Facts about several studies, a column a study, in as many tables below each other as the width asks for."""
+"""A table with a column a study, in blocks of studies below each other where they do not fit side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from searcher.views.console import table
+from searcher.views.console import one_word, plain_rows, table
+from searcher.views.grid import GAP, cell_width
+from searcher.views.marks import BEST, STATES
 
-GAP = 2
+MARKS = {BEST.character, *(mark.character for mark in STATES.values())}
+WORDS = 30  # columns from which a value of words may go on in the next line
 
 
 @dataclass(frozen=True)
 class StudyColumns:
-    """Rows of a name and a value for each of the studies `names`; on a terminal no name of a row is ever cut.
+    """Rows of a label and a value a study. Every block has the labels and whole names; in a pipe there is one block.
 
-    `figures` are justified to the right.
+    `figures` are justified to the right and never broken.
     """
 
     heading: str
@@ -25,26 +29,53 @@ class StudyColumns:
     rows: Sequence[tuple[str, Sequence[Text | str]]]
     figures: bool = True
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """One table, or several of the studies that fit beside each other."""
-        label = max((len(text) for text in (self.heading, *(name for name, _ in self.rows))), default=0)
-        room = options.max_width - label if console.is_terminal else 10**6
-        for group in self._groups(room):
-            if group[0]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not console.is_terminal:
+            yield self._plain()
+            return
+        for start, end in self._blocks(options.max_width):
+            if start:
                 yield ""
-            result = table(self.heading, *((self.names[i], "right" if self.figures else "left") for i in group))
-            result.columns[0].no_wrap = True
-            for name, values in self.rows:
-                result.add_row(name, *(values[i] for i in group))
-            yield result
+            yield from self._block(start, end)
 
-    def _groups(self, room: int) -> Iterator[list[int]]:
-        group: list[int] = []
-        used = 0
-        for i, name in enumerate(self.names):
-            width = GAP + max(len(name), *(len(values[i]) for _, values in self.rows), 0)
-            if group and used + width > room:
-                yield group
-                group, used = [], 0
-            group, used = [*group, i], used + width
-        yield group
+    def _plain(self) -> Text:
+        rows = [(label, *map(_words, values)) for label, values in self.rows if label]
+        columns = range(1, 1 + len(self.names)) if self.figures else ()
+        if self.figures:
+            rows = [(label, *map(one_word, values)) for label, *values in rows]
+        return plain_rows((self.heading or "result", *self.names), rows, columns)
+
+    def _widths(self) -> tuple[int, list[int]]:
+        """Columns that the labels need, and that each study needs."""
+        labels = max(len(self.heading), *(len(label) for label, _ in self.rows))
+        longest = [max(cell_width(values[i]) for _, values in self.rows) for i in range(len(self.names))]
+        if not self.figures:
+            longest = [min(WORDS, width) for width in longest]
+        return labels, [max(len(name), width) for name, width in zip(self.names, longest, strict=True)]
+
+    def _blocks(self, width: int) -> list[tuple[int, int]]:
+        """First and last study (exclusive) of each block: as few as fit, equally large; one study is always a block."""
+        labels, studies = self._widths()
+        count = len(studies)
+        for size in sorted({math.ceil(count / blocks) for blocks in range(1, count + 1)}, reverse=True):
+            blocks = [(start, min(start + size, count)) for start in range(0, count, size)]
+            if all(labels + sum(GAP + w for w in studies[start:end]) <= width for start, end in blocks):
+                break
+        return blocks
+
+    def _block(self, start: int, end: int) -> RenderResult:
+        result = table(self.heading, *((name, "right" if self.figures else "left") for name in self.names[start:end]))
+        result.columns[0].no_wrap = True
+        labels, studies = self._widths()
+        for column, width in zip(result.columns, [labels, *studies[start:end]], strict=True):
+            column.min_width = width
+        for label, values in self.rows:
+            result.add_row(label, *values[start:end])
+        yield result
+
+
+def _words(value: Text | str) -> str:
+    """The value as a program reads it, to whom a mark would be part of the figure."""
+    text = value if isinstance(value, str) else value.plain
+    mark, space, words = text.partition(" ")
+    return words if space and mark in MARKS else text

@@ -55,6 +55,30 @@ def test_a_study_that_runs_and_one_that_is_empty(place: Path) -> None:
         assert_golden("compare_running_80", screen("compare", "running", "empty", "one", width=80))
 
 
+def test_many_studies_stand_in_blocks_below_each_other_each_with_its_labels_and_names(tmp_path: Path) -> None:
+    names = [f"a-long-name-of-a-study-{i}" for i in range(7)]
+    for name in names:
+        many_study(tmp_path / "runs", 3, name)
+    text = screen("compare", "--runs", str(tmp_path / "runs"), *names, width=80)
+    results = text[text.index("Results") : text.index("Best Top-1 (%) after")].splitlines()
+    assert max(map(len, text.splitlines())) <= 80
+    assert [word for line in results for word in line.split() if word in names] == names
+    blocks = sum(any(name in line for name in names) for line in results)
+    assert 1 < blocks < 7
+    assert sum(line.startswith("● complete") for line in results) == blocks
+
+
+def test_in_a_pipe_a_study_is_a_column_however_many_there_are(tmp_path: Path) -> None:
+    names = [f"a-long-name-of-a-study-{i}" for i in range(20)]
+    for name in names:
+        many_study(tmp_path / "runs", 1, name)
+    rows = [line.split() for line in screen("compare", *names, "--runs", f"{tmp_path}/runs", tty=False).splitlines()]
+    assert ["result", *names] in rows
+    assert ["memory", *["266.7KiB"] * 20] in rows
+    assert ["state", *["done"] * 20] in rows
+    assert "★" not in screen("compare", "many", "tight", tty=False).rpartition("★")[0]  # but in the note
+
+
 def test_in_a_pipe_there_is_no_frame_and_no_escape_code() -> None:
     text = screen("compare", "many", "tight", tty=False, colour=True)
     assert "\x1b" not in text
