@@ -15,6 +15,7 @@ from searcher.front import COSTS, pareto_front
 from searcher.pruning import pruning_to_plain
 from searcher.ranking import metrics_of, ranked
 from searcher.records import Outcome, TrialRecord
+from searcher.repeats import candidate_id
 from searcher.snapshot import StudySnapshot
 from searcher.statistics import Mean, mean_of
 
@@ -207,11 +208,11 @@ def _point(record: TrialRecord) -> tuple[float, ...]:
 
 
 def _accuracy_by_candidate(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Candidate -> accuracy of its first complete training; a record's name ends with its candidate's id."""
+    """Candidate -> accuracy of its first complete training."""
     found: dict[str, float] = {}
     for record in records:
         if record.outcome is Outcome.COMPLETE:
-            found.setdefault(record.name.partition("-")[2], metrics_of(record).accuracy)
+            found.setdefault(candidate_id(record), metrics_of(record).accuracy)
     return found
 
 

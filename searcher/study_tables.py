@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Insert, Table, delete, func, insert, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from searcher.records import Outcome, TrialRecord
+from searcher.repeats import candidate_id
 from searcher.space import Space
 from searcher.trial_table import SEARCH_PHASE
 
@@ -109,8 +110,7 @@ class RowsOf:
         """The rows of a trial but its curve and times."""
         accuracy = 0.0 if record.metrics is None else record.metrics.accuracy
         values = {"accuracy": accuracy, "memory": record.memory_bytes, "ops": record.ops}
-        identity = record.name.partition("-")[2]  # the candidate itself is large
-        user = {"candidate": identity, "memory_bytes": record.memory_bytes, "ops": record.ops}
+        user = {"candidate": candidate_id(record), "memory_bytes": record.memory_bytes, "ops": record.ops}
         if record.outcome.finished:
             user["outcome"] = record.outcome.value
         if record.outcome is Outcome.OVER_BUDGET:

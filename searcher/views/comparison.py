@@ -13,13 +13,12 @@ from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.plain import budget_json, costs_json
 from searcher.ranking import metrics_of, outcome_counts, training_seconds
 from searcher.records import Outcome, TrialRecord
+from searcher.trial_fields import NOTHING
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.layout import Beside, section
 from searcher.views.marks import BEST, FRONT, OUTCOMES, STATES
 from searcher.views.study_columns import StudyColumns
-
-NOTHING = "-"
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.budget import QUANTITY_NAMES
 from searcher.numbers import count_text, duration_text, percent_text, size_text
 from searcher.plain import costs_json, trial_json, worker_json
 from searcher.ranking import metrics_of
@@ -27,7 +28,6 @@ from searcher.views.precision_map import precision_legend, precision_map
 
 BAR_WIDTH = 16
 CRASH_LINES = 25  # of a crash's text, the last ones
-QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}
 
 
 def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType:
