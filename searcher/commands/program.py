@@ -14,4 +14,5 @@ def program() -> str:
     if called.name == "__main__.py":
         return "python -m searcher"
     on_path = shutil.which(called.name)
-    return called.name if on_path and Path(on_path).samefile(called) else os.path.relpath(called)
+    same = on_path is not None and called.exists() and Path(on_path).samefile(called)
+    return called.name if same else os.path.relpath(called)
