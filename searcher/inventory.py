@@ -105,7 +105,9 @@ def _entry(name: str, path: Path) -> StudyEntry:
     try:
         study = snapshot_of(folder)
     except (InvalidInput, OSError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
         return StudyEntry(name, path, None, " ".join(reason.split()), active=_last_event(folder))
     remaining, estimated = _remaining(study)
     times = (last_time(folder.events), None if study.status is None else study.status.time)

@@ -94,11 +94,16 @@ class StudySnapshot:
         A trial that failed after its parent was trained, or while it was, ran it too.
         """
         metrics = [record.metrics for record in self.records if record.metrics is not None]
-        trained = {m.parent_key for m in metrics if m.parent_trained}
-        failed = (record for record in self.records if record.metrics is None and record.attempts)
-        begun = {key for key in map(self.folder.begun_parent, failed) if key is not None}
         run = sum(m.parent_trained for m in metrics)
-        return run + len(begun - trained), len(metrics) - run
+        trained = {m.parent_key for m in metrics if m.parent_trained}
+        return run + len(self.parents_left.keys() - trained), len(metrics) - run
+
+    @cached_property
+    def parents_left(self) -> dict[str, int]:
+        """Key of an FP parent -> the first trial without a result that trained it, or was at that."""
+        failed = (record for record in reversed(self.records) if record.metrics is None and record.attempts)
+        begun = ((self.folder.begun_parent(record), record.number) for record in failed)
+        return {key: number for key, number in begun if key is not None}
 
     @property
     def planned(self) -> int:

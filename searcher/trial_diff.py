@@ -39,8 +39,7 @@ class Side:
     @cached_property
     def shares(self) -> dict[str, float]:
         """Quantity -> how much of its study's limit it uses."""
-        budget = self.snapshot.budget
-        return {q: used / budget.limits[q] for q, used in budget.used(self.record).items()}
+        return self.snapshot.budget.shares(self.record)
 
     def cost(self, accounting: str) -> CostReport:
         """Cost layer by layer in an accounting that both sides are compared in."""

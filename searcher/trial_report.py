@@ -118,9 +118,7 @@ class TrialReport:
             its = record.metrics
             if its is not None and its.parent_trained and its.parent_key == key:
                 return record.number
-        # One that failed later may have left it.
-        failed = (record for record in self.snapshot.records if record.metrics is None and record.attempts)
-        return next((r.number for r in failed if self.snapshot.folder.begun_parent(r) == key), None)
+        return self.snapshot.parents_left.get(key)
 
     @property
     def worker(self) -> WorkerStatus | None:

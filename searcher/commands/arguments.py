@@ -72,7 +72,8 @@ def add_budget_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="LIMITS",
-        help="limits that replace the space file's: memory=0.5,ops=300M (fractions of its relative_to, or amounts)",
+        help="other limits than the space file's: memory=0.5,ops=300M (shares of its relative_to, or amounts); "
+        "memory=none lifts one",
     )
 
 

@@ -23,8 +23,8 @@ from bhvit.errors import InvalidInput
 from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
-from searcher.commands.arguments import count, trial_number
-from searcher.commands.selecting import add_budget_argument, add_where_argument, sliced
+from searcher.commands.arguments import add_budget_argument, count, trial_number
+from searcher.commands.selecting import add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.trial_fields import TrialFields

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import changed_budget, count
+from searcher.commands.arguments import add_budget_argument, changed_budget, count
 from searcher.feasible import profile
 from searcher.repeats import Repeats
 from searcher.snapshot import StudySnapshot
@@ -16,13 +16,8 @@ from searcher.views.study import StudyView
 LISTED = "help"  # asks --columns for its names
 
 
-def add_budget_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare `--budget`."""
-    parser.add_argument("--budget", metavar="LIMITS", help="other limits: memory=0.5,ops=300M; memory=none lifts one")
-
-
 def add_where_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare `--where`."""
+    """Declare `--where CONDITION`."""
     parser.add_argument("--where", metavar="CONDITION", help="only trials that satisfy it: 'hidden>=2 and ops<3M'")
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 
-from searcher.commands.arguments import trial_number
+from searcher.commands.arguments import add_budget_argument, trial_number
 from searcher.commands.program import program
-from searcher.commands.selecting import add_budget_argument, sliced
+from searcher.commands.selecting import sliced
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.snapshot import snapshot_of
 from searcher.trial_report import trial_report

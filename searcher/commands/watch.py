@@ -28,6 +28,7 @@ from rich.text import Text
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.commands.arguments import count
 from searcher.commands.program import program
+from searcher.commands.selecting import add_where_argument
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.views.console import console, print_json
 from searcher.views.terminal import Terminal
@@ -45,7 +46,7 @@ PIPED_ROWS = 20  # trials that --once lists where there is no screen to be fille
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study_arguments(parser)
-    parser.add_argument("--where", default="", metavar="CONDITION", help="list only trials that satisfy this")
+    add_where_argument(parser)
     parser.add_argument("--sort", default=NEWEST, metavar="FIELD", help=f"sort by {', '.join(SORTS)}")
     parser.add_argument("--once", action="store_true", help=f"one screen ({PIPED_ROWS} trials in a pipe), and end")
     parser.add_argument("--top", type=count, metavar="N", help="list N trials with --once or --json")
@@ -84,7 +85,7 @@ def _chosen(study: WatchedStudy, args: argparse.Namespace) -> WatchUI:
         raise unknown_name("field in --sort", args.sort, SORTS)
     ui = WatchUI(study)
     ui.trials.sort = args.sort
-    ui.trials.filter(args.where)
+    ui.trials.filter(args.where or "")
     return ui
 
 

@@ -115,17 +115,17 @@ def one_word(text: str) -> str:
 
 
 def print_json(view: str, data: Mapping[str, Any]) -> None:
-    """Write what the command `view` shows to standard output as JSON, with the version of its form.
+    """Write what the command `view` shows to standard output as JSON."""
+    print(json_text(view, data), end="")
+
+
+def json_text(view: str, data: Mapping[str, Any]) -> str:
+    """What the command `view` shows as JSON, with the version of its form.
 
     A line a key, and in lists of mappings, such as trials, a line an item: grep finds one, and thousands are fast.
     """
-    lines = [f" {json.dumps(key)}: {_json(value)}" for key, value in stamped(view, data).items()]
-    print("{\n" + ",\n".join(lines) + "\n}")
-
-
-def stamped(view: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with the view that it is of, and the version of its form."""
-    return {"view": view, "schema": JSON_SCHEMA, **data}
+    whole = {"view": view, "schema": JSON_SCHEMA, **data}
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {_json(value)}" for key, value in whole.items()) + "\n}\n"
 
 
 def _json(value: Any) -> str:

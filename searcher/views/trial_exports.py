@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from searcher.measures import Value
-from searcher.views.console import stamped
+from searcher.views.console import json_text
 from searcher.views.latex import PACKAGES, escaped, tabular
 from searcher.views.leaderboard import SPECIAL, Column, Leaderboard
 
@@ -41,7 +40,7 @@ class TrialRows:
 
     def as_json(self) -> str:
         """The same rows."""
-        return json.dumps(stamped("export", {"trials": self.to_plain()}), indent=1, allow_nan=False) + "\n"
+        return json_text("export", {"trials": self.to_plain()})
 
     def as_markdown(self) -> str:
         """A table with figures to the right, and the notes."""

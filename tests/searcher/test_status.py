@@ -85,6 +85,7 @@ def test_what_cannot_be_written_is_left_out(tmp_path: Path, monkeypatch: pytest.
     writer, _ = searching(tmp_path / "absent", monkeypatch)
     writer.write()
     writer.remove()
+    assert not (tmp_path / "absent").exists()
 
 
 def test_a_status_of_another_version_is_none(tmp_path: Path) -> None:
