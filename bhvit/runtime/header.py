@@ -12,10 +12,10 @@ from typing import Any
 
 from bhvit.architecture import DOWNSAMPLE_FORMS, SHIFT_RADII, STAGES, ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, real_width
 
 FAMILY = "bhvit"
-NORMS = ("batch", "layer")
 INTERPOLATIONS = ("bicubic", "bilinear")
 MAX_BLOCKS = 1024  # of a model: what follows from a header is bounded before it is computed
 MAX_NAME = 200  # characters of a class name
@@ -53,8 +53,8 @@ class Header:
 
     def __post_init__(self) -> None:
         _check_counts(self.architecture.depths, len(self.precisions))
-        if self.norm not in NORMS:
-            raise unknown_name("norm", _short(self.norm), NORMS)
+        if self.norm not in NORM_KINDS:
+            raise unknown_name("norm", _short(self.norm), NORM_KINDS)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", _short(self.interpolation), INTERPOLATIONS)
         if self.classes is not None:
