@@ -30,28 +30,8 @@ LONGEST = 60  # seconds that one file may take, on the busiest machine
 MOST = 300  # MiB that all of them may add to the process
 Draw = random.Random
 
-EXTREME = [
-    0,
-    1,
-    -1,
-    2,
-    7,
-    2**20,
-    2**20 + 1,
-    2**31,
-    2**63,
-    -(2**63),
-    10**30,
-    0.5,
-    1e308,
-    -0.0,
-    True,
-    None,
-    "",
-    "b",
-    [],
-    {},
-]
+EXTREME_COUNTS = [0, 1, -1, 2, 7, 2**20, 2**20 + 1, 2**31, 2**63, -(2**63), 10**30]
+EXTREME = [*EXTREME_COUNTS, 0.5, 1e308, -0.0, True, None, "", "b", [], {}]
 DIVISORS = (".step", ".probability.alpha")
 EXTREME_FLOATS = np.array([0, -0.0, 1e-45, 1e-38, 1e-8, -1e-8, 1, -1, 127.5, 1e9, 3e38, -3e38], np.float32)
 

@@ -1,4 +1,4 @@
-"""A packed file is data from anywhere: whatever is wrong with it, it is refused in one line, before it costs anything."""
+"""A packed file is data from anywhere: what is wrong with it is said in one line, before it costs anything."""
 
 import json
 import os
