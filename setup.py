@@ -1,8 +1,8 @@
 """Compiles the core of the packed runtime (bhvit/runtime/native) where it can; all else stands in pyproject.toml.
 
-Where it cannot, the package installs all the same and runs packed models with numpy: a line says so here, and again where
-a model is loaded. What the tools printed is then in `bhvit/runtime/_core.log`. With BHVIT_REQUIRE_CORE=1 it is an error.
-CXX and CXXFLAGS have their usual meaning.
+Where it cannot, the package installs all the same and runs packed models with numpy: a line says so here, and again
+where a model is loaded; what the tools printed is then in `bhvit/runtime/_core.log`. With BHVIT_REQUIRE_CORE=1 that is
+an error. CXX and CXXFLAGS have their usual meaning.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""Is the installed wheel whole? Runs a small model compiled and with numpy, which must agree; numpy is all it needs.
-
-python .ci/wheel.py        (outside the source tree's own `bhvit`: this file's folder has none)
-"""
+"""Is the installed wheel whole? A small model runs compiled and with numpy, which must agree; needs numpy alone."""
 
 import sys
 import tempfile

@@ -35,10 +35,8 @@ def built(sources: Path, what: str, **environment: str) -> subprocess.CompletedP
     """The build backend's hook `what`, as pip calls it; what it made is in `sources`/made."""
     hook = f"from setuptools import build_meta; build_meta.build_{what}('made')"
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # cmake may be this environment's
-    return subprocess.run(
-        [sys.executable, "-c", hook], cwd=sources, env={**os.environ, "PATH": path, "BHVIT_REQUIRE_CORE": ""} | environment,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    variables = {**os.environ, "PATH": path, "BHVIT_REQUIRE_CORE": "", **environment}
+    return subprocess.run([sys.executable, "-c", hook], cwd=sources, env=variables, capture_output=True, text=True)
 
 
 def made(sources: Path) -> Path:
@@ -103,6 +101,7 @@ def test_source_distribution_holds_what_the_core_is_compiled_from(sources: Path)
     (sources / "bhvit/runtime/_core.so").write_bytes(b"compiled")
     done = built(sources, "sdist")
     assert done.returncode == 0, done.stderr
-    names = {name.partition("/")[2] for name in tarfile.open(made(sources)).getnames()}
+    with tarfile.open(made(sources)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= SOURCES | {"setup.py"}
     assert not [name for name in names if name.endswith(".so")]
