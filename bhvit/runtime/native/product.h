@@ -1,0 +1,203 @@
+// Products of operand tiles with weight panels of 16 output columns.
+#pragma once
+#include "operand.h"
+
+namespace bhvit::ISA {
+
+constexpr int PANEL = BHVIT_PANEL;
+constexpr int CHUNK = 256; // inputs whose weights are widened at once: 16 KiB
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+// Adds the differing bits of words [begin, end) to n.
+INLINE void count_words(const uint32_t *x, const uint32_t *w, int begin, int end, Count (*n)[ROWS]) {
+  for (int k = begin; k < end; ++k) {
+    I a[ROWS];
+    UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load_words(x + k * TILE + r * LANES);
+    UNROLL for (int c = 0; c < COLUMNS; ++c) {
+      const I b = set_word(w[k * PANEL + c]);
+      UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = count_different(n[c][r], a[r], b);
+    }
+  }
+}
+
+// y[column][TILE]: how many bits of the operand and of the column's weights differ.
+static void count_panel(const uint32_t *x, const uint32_t *w, int words, int columns, float *y) {
+  for (int first = 0; first < columns; first += COLUMNS) {
+    Count n[COLUMNS][ROWS];
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = no_count();
+    if (!COUNT_WORDS || words <= COUNT_WORDS) {
+      count_words(x, w + first, 0, words, n);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+        store(y + (first + c) * TILE + r * LANES, to_float(counted(n[c][r])));
+      continue;
+    }
+    constexpr int step = COUNT_WORDS ? COUNT_WORDS : 1;
+    uint32_t total[COLUMNS][TILE];
+    memset(total, 0, sizeof total);
+    for (int begin = 0; begin < words; begin += step) {
+      count_words(x, w + first, begin, words - begin < step ? words : begin + step, n);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) {
+        store_words(total[c] + r * LANES, add_words(load_words(total[c] + r * LANES), counted(n[c][r])));
+        n[c][r] = no_count();
+      }
+    }
+    for (int c = 0; c < COLUMNS; ++c)
+      for (int r = 0; r < ROWS; ++r) store(y + (first + c) * TILE + r * LANES, to_float(load_words(total[c] + r * LANES)));
+  }
+}
+
+// y (+)= x w: x [inputs][TILE], w [inputs][16]
+static void fma_panel(const float *x, const float *w, int inputs, int columns, bool more, float *y) {
+  for (int first = 0; first < columns; first += COLUMNS) {
+    F acc[COLUMNS][ROWS];
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+      acc[c][r] = more ? load(y + (first + c) * TILE + r * LANES) : set(0.0f);
+    for (int k = 0; k < inputs; ++k) {
+      F a[ROWS];
+      UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load(x + k * TILE + r * LANES);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) {
+        const F b = set(w[k * PANEL + first + c]);
+        UNROLL for (int r = 0; r < ROWS; ++r) acc[c][r] = fma(a[r], b, acc[c][r]);
+      }
+    }
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+      store(y + (first + c) * TILE + r * LANES, acc[c][r]);
+  }
+}
+
+// total (+)= x w: pairs of int16 in x [pairs][TILE] and w [pairs][16]
+static void pair_panel(const uint32_t *x, const uint32_t *w, int pairs, int columns, bool more, uint32_t *total) {
+  for (int first = 0; first < columns; first += COLUMNS) {
+    I acc[COLUMNS][ROWS];
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+      acc[c][r] = more ? load_words(total + (first + c) * TILE + r * LANES) : zero_words();
+    for (int k = 0; k < pairs; ++k) {
+      I a[ROWS];
+      UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load_words(x + k * TILE + r * LANES);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) {
+        const I b = set_word(w[k * PANEL + first + c]);
+        UNROLL for (int r = 0; r < ROWS; ++r) acc[c][r] = multiply_pairs(acc[c][r], a[r], b);
+      }
+    }
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+      store_words(total + (first + c) * TILE + r * LANES, acc[c][r]);
+  }
+}
+
+INLINE uint32_t int16_pair(int low, int high) { return (uint32_t(low) & 0xffff) | uint32_t(high) << 16; }
+
+// `count` pairs of a panel's levels from pair `first` on, widened to int16.
+static void widen_levels(const bhvit_product &p, const uint8_t *w, int first, int count, uint32_t *out) {
+  for (int i = 0; i < count * PANEL; ++i) {
+    const int64_t at = int64_t(first) * PANEL + i;
+    if (p.kind == BHVIT_INT8) out[i] = int16_pair(int8_t(w[2 * at]), int8_t(w[2 * at + 1]));
+    else out[i] = int16_pair(int8_t(uint8_t(w[at] << 4)) >> 4, int8_t(w[at]) >> 4);
+  }
+}
+
+// Accumulators y[column][TILE] of one panel: differing bits (binary), else the sum of products. `chunk`: CHUNK * 16 words.
+static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, uint32_t *chunk, float *y) {
+  const int depth = depth_of(p);
+  const int64_t at = panel * depth * PANEL; // in operand rows
+  switch (p.kind) {
+  case BHVIT_BINARY: count_panel(x, (const uint32_t *)p.weight + at, depth, columns, y); return;
+  case BHVIT_FP32: fma_panel((const float *)x, (const float *)p.weight + at, depth, columns, false, y); return;
+  case BHVIT_FP16:
+    for (int k = 0; k < depth; k += CHUNK) {
+      const int n = depth - k < CHUNK ? depth - k : CHUNK;
+      const uint16_t *halves = (const uint16_t *)p.weight + at + int64_t(k) * PANEL;
+      for (int i = 0; i < n * PANEL; i += LANES) store((float *)chunk + i, half_to_float(halves + i));
+      fma_panel((const float *)x + k * TILE, (const float *)chunk, n, columns, k > 0, y);
+    }
+    return;
+  default: {
+    const uint8_t *levels = (const uint8_t *)p.weight + at * (p.kind == BHVIT_INT8 ? 2 : 1);
+    uint32_t *total = (uint32_t *)y;
+    for (int k = 0; k < depth; k += CHUNK) {
+      const int n = depth - k < CHUNK ? depth - k : CHUNK;
+      widen_levels(p, levels, k, n, chunk);
+      pair_panel(x + k * TILE, chunk, n, columns, k > 0, total);
+    }
+    for (int i = 0; i < PANEL * TILE; i += LANES) store(y + i, to_float(load_words(total + i)));
+  }
+  }
+}
+
+// value = accumulator * factor + offset for every output column. `folded`: a norm that follows, where it is affine.
+static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *factor, float *offset) {
+  const int columns = p.groups * p.columns;
+  for (int c = 0; c < columns; ++c) {
+    factor[c] = p.scale ? p.scale[c] : 1.0f;
+    offset[c] = p.bias ? p.bias[c] : 0.0f;
+  }
+  if (folded && !folded->layer)
+    for (int c = 0; c < columns; ++c) {
+      factor[c] *= folded->scale[c];
+      offset[c] = offset[c] * folded->scale[c] + folded->shift[c];
+    }
+  if (p.kind != BHVIT_BINARY) return;
+  const float inputs = float(p.taps * p.channels); // their sum of products is inputs - 2 * differing bits
+  for (int c = 0; c < columns; ++c) {
+    offset[c] += factor[c] * inputs;
+    factor[c] *= -2.0f;
+  }
+}
+
+// A product with its norm as each_normed_column computes it: standardised first with LayerNorm, then times `scale`.
+struct Normed {
+  float *factor, *offset; // of accumulators
+  float *scale, *shift;   // after standardisation; only with LayerNorm
+
+  // What is added after the norm: to `offset`, or with LayerNorm to `shift`.
+  METHOD float *last() const { return scale ? shift : offset; }
+};
+
+struct Scratch {
+  uint32_t *operand, *operand2; // of products
+  float *residual, *columns, *pooled; // [channels][TILE]
+  float *wide;                  // [columns of a product][TILE], only with LayerNorm
+  float *rows;                  // [TILE][channels]
+  uint32_t *chunk;              // [CHUNK][16]
+  float *y;                     // [3][16][TILE]
+  float *scores;                // attention: [keys to a multiple of 16][TILE]
+  uint32_t *weights;            // attention: panels of keys and values
+  uint32_t *planes;             // attention: queries or probabilities as an operand
+  const float *zeros;
+};
+
+// sink(column, values[ROWS]) with accumulator * factor + offset for every column of a group, in order.
+template <class Sink>
+INLINE void each_column(const bhvit_product &p, const float *factor, const float *offset, int group, const uint32_t *x, Scratch &s, Sink sink) {
+  const int panels = (p.columns + PANEL - 1) / PANEL;
+  for (int panel = 0; panel < panels; ++panel) {
+    const int columns = p.columns - panel * PANEL < PANEL ? p.columns - panel * PANEL : PANEL, first = group * p.columns + panel * PANEL;
+    panel_product(p, x, int64_t(group) * panels + panel, columns, s.chunk, s.y);
+    for (int i = 0; i < columns; ++i) {
+      const F a = set(factor[first + i]), b = set(offset[first + i]);
+      F y[ROWS];
+      UNROLL for (int r = 0; r < ROWS; ++r) y[r] = fma(load(s.y + i * TILE + r * LANES), a, b);
+      sink(first + i, y);
+    }
+  }
+}
+
+// sink(column, values[ROWS]) with the normalised product, for a product of one group.
+template <class Sink>
+INLINE void each_normed_column(const bhvit_product &p, const Normed &norm, const uint32_t *x, Scratch &s, Sink sink) {
+  if (!norm.scale) {
+    each_column(p, norm.factor, norm.offset, 0, x, s, sink);
+    return;
+  }
+  each_column(p, norm.factor, norm.offset, 0, x, s, [&](int c, const F *y) {
+    UNROLL for (int r = 0; r < ROWS; ++r) store(s.wide + c * TILE + r * LANES, y[r]);
+  });
+  standardise_tile(p.columns, s.wide);
+  for (int c = 0; c < p.columns; ++c) {
+    F y[ROWS];
+    UNROLL for (int r = 0; r < ROWS; ++r) y[r] = fma(load(s.wide + c * TILE + r * LANES), set(norm.scale[c]), set(norm.shift[c]));
+    sink(c, y);
+  }
+}
+
+} // namespace bhvit::ISA
