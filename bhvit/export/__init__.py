@@ -1,1 +1,1 @@
-"""Trained models as files that run without torch."""
+"""From a trained torch model to files that run elsewhere."""
