@@ -24,22 +24,10 @@ static void mixer_planes(Run &run, const bhvit_mixer &m, int side, int channels)
   });
 }
 
-// What a tap in the zero padding adds to the differing bits beyond half its inputs, which would count as 0:
-// corrections [conv][tap][channels] to add where the tap is padding.
-static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) {
-  for (int d = 0; d < 3; ++d) {
-    const bhvit_product &p = m.convs[d];
-    const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL;
-    for (int column = 0; column < channels; ++column) {
-      const int group = column / p.columns, c = column % p.columns;
-      const uint32_t *w = (const uint32_t *)p.weight + (int64_t(group) * panels + c / PANEL) * TAPS * words * PANEL + c % PANEL;
-      for (int tap = 0; tap < TAPS; ++tap) {
-        int ones = 0;
-        for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[(tap * words + i) * PANEL]);
-        corrections[(d * TAPS + tap) * channels + column] = 0.5f * float(p.channels) - float(ones);
-      }
-    }
-  }
+static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) { // [conv][tap][channels]
+  for (int d = 0; d < 3; ++d)
+    for (int column = 0; column < channels; ++column)
+      for (int tap = 0; tap < TAPS; ++tap) corrections[(d * TAPS + tap) * channels + column] = padding_correction(m.convs[d], column, tap);
 }
 
 struct Segment { int y, x, skip, count; }; // LANES tokens of a row from x on, of which [skip, count) are wanted
