@@ -1,6 +1,6 @@
 """Packed files that someone tampered with, checksums corrected: read them, and run what can be read.
 
-Run:  python -m tests.bhvit.packed_fuzz FOLDER SECONDS SEED      (FOLDER/case.bhvit is the last file that was tried)
+Run:  python -m tests.bhvit.runtime.packed_fuzz FOLDER SECONDS SEED      (FOLDER/case.bhvit is the last file)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
-from bhvit.runtime import load
+from bhvit.runtime import load, native
 from bhvit.runtime.packed_file import HEAD, MAGIC, VERSION, read, write
 from bhvit.runtime.placement import sections_of
 from bhvit.runtime.schema import Header, random_arrays
@@ -28,6 +28,8 @@ from bhvit.runtime.values import SMALLEST_DIVISOR
 
 LONGEST = 60  # seconds that one file may take, on the busiest machine
 MOST = 600  # MiB that all of them may add to the process (a sanitizer keeps freed memory)
+LIBRARY = native.library_path()
+RUNTIMES = ["numpy", *(native.instruction_sets(native.load_library(LIBRARY)) if LIBRARY else [])]
 Draw = random.Random
 
 EXTREME_COUNTS = [0, 1, -1, 2, 7, 2**20, 2**20 + 1, 2**31, 2**63, -(2**63), 10**30]
@@ -166,7 +168,7 @@ def tried(path: Path, draw: Draw) -> str:
     """What came of reading and running `path`; anything but an answer or `InvalidInput` ends the process."""
     try:
         read(path, copy=draw.random() < 0.5)
-        model = load(path, threads=draw.choice([1, 2]))
+        model = load(path, threads=draw.choice([1, 2]), instruction_set=draw.choice(RUNTIMES))
     except InvalidInput as error:
         message = str(error)
         assert message.isprintable(), message
@@ -193,7 +195,8 @@ def main(folder: str, seconds: str, seed: str) -> None:
             assert mutation is not untouched or outcome == "ran", outcome
             counts[f"{mutation.__name__}: {outcome}"] += 1
     assert _peak() - before < MOST, f"{_peak() - before:.0f} MiB more than before"
-    print(f"{sum(counts.values())} files, {_peak() - before:.0f} MiB; {dict(sorted(counts.items()))}")
+    print(f"{sum(counts.values())} files on {', '.join(RUNTIMES)}; {_peak() - before:.0f} MiB more than before")
+    print("\n".join(f"{count:8} {what}" for what, count in sorted(counts.items())))
 
 
 def _peak() -> float:
