@@ -119,8 +119,8 @@ def _exported(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
     size = 4 * sum(p.numel() for p in deployed.parameters())
     if size > MAX_BYTES:
         raise InvalidInput(
-            f"an ONNX file holds at most 2 GiB, but the model's weights are {size / 2**30:.1f} GiB in float32; deploy it "
-            "as a packed file."
+            f"an ONNX file holds at most 2 GiB, but the model's weights are {size / 2**30:.1f} GiB in float32; "
+            "deploy it as a packed file."
         )
     for name, parameter in deployed.named_parameters():
         if not bool(parameter.isfinite().all()):

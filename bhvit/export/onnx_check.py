@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,10 @@ class Reference:
         same = int((logits.argmax(1) == self.judge.argmax(1)).sum())
         return Agreement(len(logits), same, float(np.median(deviations)), float(deviations.max()))
 
+    def first(self, count: int) -> Reference:
+        """The same of the first images alone."""
+        return Reference(self.images[:count], self.judge[:count], self.float32[:count], self.quantized)
+
     def problem(self, logits: Logits) -> str | None:
         """Why these logits are not those of the model; None where they are."""
         found, ours = self.agreement(logits), self.agreement(self.float32)
@@ -79,8 +84,8 @@ def reference(model: BHViT, images: Tensor, progress: Progress | None = None) ->
     """PyTorch's logits of normalised `images` (n, 3, S, S), float32 on the CPU; the model is evaluated as it is."""
     small, wide = copy.deepcopy(model).cpu().eval(), copy.deepcopy(model).cpu().double().eval()
     with torch.inference_mode():
-        judge = _in_batches(lambda x: wide(x.double()).numpy(), images, progress)
-        float32 = _in_batches(lambda x: small(x).numpy(), images, None)
+        judge = in_batches(lambda x: wide(x.double()).numpy(), images, progress)
+        float32 = in_batches(lambda x: small(x).numpy(), images, None)
     return Reference(images, judge, float32, any_quantized(model.layers))
 
 
@@ -90,14 +95,16 @@ def onnx_logits(path: Path, images: Tensor, progress: Progress | None = None) ->
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves the cores to who needs them
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return _in_batches(lambda x: session.run(None, {INPUT: x.numpy()})[0], images, progress)
+    return in_batches(lambda x: session.run(None, {INPUT: x.numpy()})[0], images, progress)
 
 
-def _in_batches(run: Callable[[Tensor], NDArray[np.floating]], images: Tensor, progress: Progress | None) -> Logits:
+def in_batches(run: Callable[[Tensor], NDArray[Any]], images: Tensor, progress: Progress | None) -> Logits:
+    """Logits of all images, by a function for a batch of them; `progress(done, of)` follows every batch."""
     results = []
-    for batch in images.split(BATCH):
-        results.append(run(batch).astype(np.float64))
+    for start in range(0, len(images), BATCH):
+        results.append(run(images[start : start + BATCH]).astype(np.float64))
         if progress is not None:
             progress(sum(map(len, results)), len(images))
     return np.concatenate(results)

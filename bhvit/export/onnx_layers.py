@@ -133,12 +133,11 @@ class Layers:
         values = weight.values.t() if axis else weight.values
         return self.nodes.constant(values.contiguous(), "weight")
 
-    def rprelu(self, rprelu: RPReLU, x: Value, first: bool = False) -> Value:
-        """RPReLU; `first` says that channels come first, in which case `x` has no offset and the result's is a map's."""
+    def rprelu(self, rprelu: RPReLU, x: Value) -> Value:
+        """RPReLU."""
         with self.nodes.scope(self.names[rprelu]):
-            u = x.name if first else self.settled(x.plus(-rprelu.shift_in.detach().double()))
-            slope = rprelu.slope.detach()
-            return Value(self.prelu(u, slope[:, None, None] if first else slope), rprelu.shift_out.detach().double())
+            u = self.settled(x.plus(-rprelu.shift_in.detach().double()))
+            return Value(self.prelu(u, rprelu.slope.detach()), rprelu.shift_out.detach().double())
 
     def prelu(self, u: str, slope: Tensor) -> str:
         """PReLU out of vectorised operations: ONNX Runtime's PRelu with a slope a channel takes ten times as long."""
@@ -184,7 +183,8 @@ class Layers:
 def folded(norm: TokenBatchNorm) -> tuple[Tensor, Tensor]:
     """Scale and shift (C) of batch norm in evaluation, float64."""
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
+    assert mean is not None
+    assert variance is not None
     scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
     return scale, norm.bias.detach().double() - scale * mean.double()
 
