@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from bhvit.checkpoint import round_to_stored_precision
 from bhvit.errors import InvalidInput
+from bhvit.export.constants import require_trained
 from bhvit.export.onnx_graph import INPUT, onnx_graph
 from bhvit.export.packed import header_of
 from bhvit.model import BHViT
-from bhvit.quantizers.first_batch import all_done
 from bhvit.whole_files import write_with
 
 PRODUCER = "bhvit-searcher"
@@ -109,11 +109,7 @@ def has_binary_layers(model: BHViT) -> bool:
 
 
 def _exported(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
-    if not all_done(model):
-        raise InvalidInput(
-            "a model must be trained before it is exported, but some of its quantizers have no scales yet: they take "
-            "them from the first training batch; train it, or load its weights."
-        )
+    require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
     round_to_stored_precision(deployed)
     size = 4 * sum(p.numel() for p in deployed.parameters())

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from bhvit.blocks import Attention, Block, Downsample, Head, Mlp, Stem, TokenMixer
 from bhvit.blocks.attention import Projection
 from bhvit.blocks.summary_tokens import SummaryTokens
+from bhvit.export.constants import step_of
 from bhvit.export.onnx_layers import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Layers, Value, folded_or_identity
 from bhvit.export.onnx_nodes import Nodes, float_info
 from bhvit.layers import QuantConv2d, RPReLU, ShiftBranches, Tile
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.model import BHViT
-from bhvit.quantizers.learned_step import SMALLEST_STEP
 from bhvit.quantizers.probability import PLANES_LEVEL, LearnedStepProbability, ProbabilityDecomposition
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -224,7 +224,7 @@ class Parts(Layers):
             scaled = self.nodes.op("Add", self.nodes.op("Mul", probabilities, PLANES_LEVEL / alpha), zero)
             return self._rounded(scaled, PLANES_LEVEL), quantizer.alpha.double()
         if isinstance(quantizer, LearnedStepProbability):
-            step = quantizer.step.abs().clamp_min(SMALLEST_STEP)
+            step = step_of(quantizer)
             scaled = self.nodes.op("Div", probabilities, step[:, None, None])
             return self._rounded(scaled, quantizer.highest), step.double()
         return probabilities, torch.ones((), dtype=torch.float64)

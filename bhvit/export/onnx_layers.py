@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bhvit.export.levels import weight_of
+from bhvit.export.constants import folded, step_of, weight_of
 from bhvit.export.onnx_nodes import Nodes
 from bhvit.layers import LayerScale, Pool, QuantConv2d, QuantLinear, ResidualLinear, RPReLU, Tile, pool_channels
 from bhvit.layers.channels import Resize
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.quantizers.binary import Sign
-from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
+from bhvit.quantizers.learned_step import LearnedStep
 
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
@@ -82,7 +82,7 @@ class Layers:
             threshold: Tensor | float = 0.0 if x.offset is None else -x.offset
             return self.nodes.op("Where", self.nodes.op("GreaterOrEqual", x.name, threshold), 1.0, -1.0), _ONE
         if isinstance(activation, LearnedStep):
-            step = activation.step.detach().abs().clamp_min(SMALLEST_STEP)
+            step = step_of(activation)
             ratio = self.nodes.op("Div", self.settled(x), step)
             clipped = self.nodes.op("Clip", ratio, float(activation.lowest), float(activation.highest))
             return self.nodes.op("Round", clipped), step.double()
@@ -178,15 +178,6 @@ class Layers:
         with self.nodes.scope(self.names[module]):
             y = self.added(y, self.resized(module.resize, x, have, want))
         return self.rprelu(module.rprelu, y)
-
-
-def folded(norm: TokenBatchNorm) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C) of batch norm in evaluation, float64."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
-    return scale, norm.bias.detach().double() - scale * mean.double()
 
 
 def folded_or_identity(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
