@@ -130,7 +130,7 @@ def _described(
     """`proto` with the metadata of a file."""
     header = json.loads(header_of(model, class_names).to_json())
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()}
-    proto.producer_name = PRODUCER
+    proto.producer_name, proto.producer_version = PRODUCER, ""
     onnx.helper.set_model_props(proto, {**texts, **(metadata or {})})
     return proto
 

@@ -25,8 +25,8 @@ from bhvit.model import BHViT
 from bhvit.precision import any_quantized
 
 BATCH = 8
-ROUNDING = 1e-3  # of the largest logit: float32 through all layers
-SAME_ORDER = 10.0
+ROUNDING = 1e-5  # of the largest logit
+SAME_ORDER = 10.0  # times what float32 deviates by, and ROUNDING
 OTHER_SHARE = 0.02  # of the images may have another largest class than with PyTorch's float32, and one image
 
 Logits = NDArray[np.float64]
@@ -72,7 +72,9 @@ class Reference:
         if not np.isfinite(logits).all():
             return "some of its logits are not finite"
         if not self.quantized:
-            return None if found.largest <= rounding else f"logits deviate by up to {found.largest:.2g}"
+            if found.largest <= SAME_ORDER * ours.largest + rounding:
+                return None
+            return f"its logits deviate by up to {found.largest:.2g} (PyTorch's float32: {ours.largest:.2g})"
         if found.same < ours.same - 1 - OTHER_SHARE * found.images:
             return f"its largest class is PyTorch's for {found.same} of {found.images} images (float32: {ours.same})"
         if found.median > SAME_ORDER * ours.median + rounding:
