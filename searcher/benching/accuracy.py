@@ -55,8 +55,8 @@ class TestImages:
             )
         if len(names) != model.outputs:
             raise InvalidInput(
-                f"{self.folder} must have a folder for each of the {model.outputs} outputs of {file}, which has no class "
-                f"names, but it has {len(names)}."
+                f"{self.folder} must have a folder for each of the {model.outputs} outputs of {file}, which names no "
+                f"classes, but it has {len(names)}."
             )
         places = [names.index(name) for name in self.classes]
         return tuple(places[label] for label in self.images.labels)

@@ -55,13 +55,11 @@ def contestant(text: str, threads: int = 1) -> Contestant:
     return Contestant(Path(text), None, threads)
 
 
-def names(contestants: Sequence[Contestant]) -> list[str]:
-    """What each is called in a table: the ends of their paths by which they differ, with the set that was asked for."""
-    parts = [c.path.absolute().parts for c in contestants]
+def names(paths: Sequence[Path], instruction_sets: Sequence[str | None]) -> list[str]:
+    """What each is called in a table: the ends of their paths by which they differ, and what a packed one runs with."""
+    parts = [path.absolute().parts for path in paths]
     length = 1
     while len({p[-length:] for p in parts}) < len(set(parts)):
         length += 1
     ends = ["/".join(p[-length:]) for p in parts]
-    return [
-        f"{end}@{c.instruction_set}" if c.instruction_set else end for end, c in zip(ends, contestants, strict=True)
-    ]
+    return [end if used is None else f"{end}@{used}" for end, used in zip(ends, instruction_sets, strict=True)]

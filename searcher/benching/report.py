@@ -72,7 +72,8 @@ def bench(
     measured = timings(timed_rounds(runs, rounds, WARM_UP, on_round=on_step), reference)
     shares = [None] * len(models) if images is None else top1(models, images, on_step)
     rows = []
-    for name, model, timing, share in zip(names(contestants), models, measured, shares, strict=True):
+    called = names([c.path for c in contestants], [m.instruction_set for m in models])
+    for name, model, timing, share in zip(called, models, measured, shares, strict=True):
         path = model.contestant.path
         rows.append(Measurement(name, model, timing, path.stat().st_size, peak_bytes(model.contestant), share))
         on_step()

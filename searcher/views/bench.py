@@ -13,8 +13,8 @@ from searcher.views.console import plain_rows
 from searcher.views.grid import Column, grid
 
 MIB = 2**20
-COLUMNS = (  # the ratios of memory and file give way
-    Column("model", cut=12),
+COLUMNS: tuple[Column, ...] = (  # the ratios of memory and file give way
+    Column("model", cut=48),
     Column("ms", right=True),
     Column("p95", right=True),
     Column("images/s", right=True),
@@ -35,10 +35,8 @@ def bench_view(report: BenchReport, width: int) -> RenderableType:
     rows = [_cells(report, row) for row in report.rows]
     if not sys.stdout.isatty():
         return plain_rows(PLAIN_HEAD, rows, range(1, len(PLAIN_HEAD)))
-    if report.images is None:
-        columns, rows = COLUMNS[:-1], [row[:-1] for row in rows]
-    else:
-        columns = COLUMNS
+    columns = COLUMNS if report.images else COLUMNS[:-1]
+    rows = [row[: len(columns)] for row in rows]
     threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
     head = Text.assemble((report.processor, "bold"), f", {threads} of {report.cores}, batch 1")
     return Group(head, "", *grid(columns, rows, width), "", Text(_legend(report), style="dim"))
