@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ import numpy as np
 from PIL import Image
 
 from bhvit.errors import InvalidInput
-from searcher.benching.models import OpenModel, Pixels
+from bhvit.pixels import evaluation_crop
+from searcher.benching.models import OpenModel
 from searcher.datasets.image_folder import images_of_classes
 from searcher.datasets.images import decode
 from searcher.datasets.listing import ImageList
-
-EVAL_CROP = 224 / 256  # as in searcher.datasets.transforms, which needs torch
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,15 @@ class TestImages:
         return tuple(places[label] for label in self.images.labels)
 
 
-def evaluation_pixels(image: Image.Image, size: int) -> Pixels:
-    """As evaluation sees an RGB image: shorter side to 256/224 S, bicubic, and of that the centre, (S, S, 3)."""
-    shorter = math.floor(size / EVAL_CROP)
-    scale = min(image.size)
-    width, height = (shorter if side == scale else int(shorter * side / scale) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
-
-
 def top1(models: Sequence[OpenModel], test: TestImages, on_image: Callable[[], None] = lambda: None) -> list[float]:
     """Share of the images whose largest logit is that of their class, for each model."""
     labels = [test.labels_of(model) for model in models]
     right = [0] * len(models)
     for number, item in enumerate(test.images.items):
         picture = Image.fromarray(decode(item))
-        pixels = {size: evaluation_pixels(picture, size) for size in {m.image_size for m in models}}
+        pixels = {rule: np.asarray(evaluation_crop(picture, *rule)) for rule in {m.crop for m in models}}
         for place, model in enumerate(models):
-            logits = model.run(model.prepare(pixels[model.image_size]))
+            logits = model.run(model.prepare(pixels[model.crop]))
             right[place] += int(logits.argmax()) == labels[place][number]
         on_image()
     return [count / len(test.images) for count in right]

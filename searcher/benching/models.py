@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
+from bhvit.runtime.header import IMAGENET_MEAN, IMAGENET_STD
 from searcher.benching.contestants import Contestant
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CROP_PCT = 224 / 256
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A loaded model of `image_size` S.
+    """A loaded model.
 
+    `crop` is how it sees an image: the side S, the share of the resized shorter side that S is, the interpolation.
     `prepare` turns uint8 pixels (S, S, 3) into the input that it takes, `run` that input into logits (classes,).
     `classes` are None where the file has no names. `runtime` says what runs it, `instruction_set` with what;
     `outputs` is the number of its classes.
@@ -28,12 +30,17 @@ class OpenModel:
 
     contestant: Contestant
     runtime: str
-    image_size: int
+    crop: tuple[int, float, str]
     classes: tuple[str, ...] | None
     prepare: Callable[[Pixels], NDArray[Any]] = field(repr=False)
     run: Callable[[NDArray[Any]], NDArray[np.float32]] = field(repr=False)
     instruction_set: str | None = None
     outputs: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """S, the side of an image in pixels."""
+        return self.crop[0]
 
 
 def open_model(contestant: Contestant) -> OpenModel:
@@ -57,7 +64,7 @@ def _open_packed(contestant: Contestant) -> OpenModel:
     return OpenModel(
         contestant=contestant,
         runtime="bhvit",
-        image_size=model.image_size,
+        crop=(model.image_size, model.header.crop_pct, model.header.interpolation),
         classes=None if model.classes is None else tuple(model.classes),
         prepare=lambda pixels: pixels[None],
         run=lambda images: model(images)[0],
@@ -75,8 +82,9 @@ def _open_onnx(contestant: Contestant) -> OpenModel:
             np.array(json.loads(metadata[key]) if key in metadata else usual, np.float32).reshape(3)
             for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
         )
+        crop_pct, interpolation = float(metadata.get("crop_pct", CROP_PCT)), metadata.get("interpolation", "bicubic")
     except (ValueError, TypeError) as error:
-        raise _foreign(contestant, f"its notes on classes or colours are not what `deploy` writes ({error})") from error
+        raise _foreign(contestant, f"its notes on classes and images are not `deploy`'s ({error})") from error
 
     def prepare(pixels: Pixels) -> NDArray[np.float32]:
         images = (pixels.astype(np.float32) / np.float32(255) - mean) / std
@@ -86,7 +94,7 @@ def _open_onnx(contestant: Contestant) -> OpenModel:
     return OpenModel(
         contestant=contestant,
         runtime="onnxruntime",
-        image_size=size,
+        crop=(size, crop_pct, interpolation),
         classes=None if classes is None else tuple(classes),
         prepare=prepare,
         run=lambda images: session.run(None, {name: images})[0][0],

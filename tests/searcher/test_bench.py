@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from bhvit.errors import InvalidInput
-from searcher.benching.accuracy import TestImages, evaluation_pixels, top1
+from searcher.benching.accuracy import TestImages, top1
 from searcher.benching.contestants import Contestant, contestant, names
 from searcher.benching.fresh_process import peak_bytes
 from searcher.benching.models import open_model
@@ -95,17 +94,6 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"a\.onnx must run in a process of its own, but there: .*") as raised:
         peak_bytes(Contestant(tmp_path / "a.onnx"))
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("size", [96, 224])
-@pytest.mark.parametrize("shape", [(500, 375), (375, 500), (112, 149), (300, 301), (64, 64), (256, 256), (97, 1000)])
-def test_images_are_prepared_as_evaluation_does(size: int, shape: tuple[int, int]) -> None:
-    from searcher.datasets.transforms import evaluation_transform
-
-    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    image = Image.fromarray(pixels)
-    expected = evaluation_transform(size)(image).permute(1, 2, 0).numpy()
-    assert np.array_equal(evaluation_pixels(image, size), expected)
 
 
 def test_top1_follows_the_names_of_the_classes_not_their_order(tmp_path: Path) -> None:
