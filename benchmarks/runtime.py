@@ -154,8 +154,8 @@ def owner(file: str) -> str:
 def export(cache: str, name: str, files: Sequence[str]) -> None:
     """Write the files of one model, with seeded random weights."""
     import torch
-
     from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq
+
     from bhvit.export.packed import pack
     from bhvit.model import build_model
 
