@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -59,6 +61,7 @@ class Row:
 
 
 ONNX_ROWS = (
+    Row("ORT FP32 w=1, traced", "fp32_w1_traced.onnx"),
     Row("ORT FP32 w=1", "fp32_w1.onnx"),
     Row("ORT FP32 w=1, static QDQ INT8", "fp32_w1_qdq.onnx"),
     Row("ORT binary w=1, INT8 weights", "binary_w1_int8.onnx"),
@@ -154,25 +157,44 @@ def owner(file: str) -> str:
 def export(cache: str, name: str, files: Sequence[str]) -> None:
     """Write the files of one model, with seeded random weights."""
     import torch
-    from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq
 
+    from bhvit.export import onnx as exports
     from bhvit.export.packed import pack
     from bhvit.model import build_model
 
+    def qdq(model: Any, path: Path) -> None:
+        shape = (CALIBRATION_IMAGES, 3, TINY.image_size, TINY.image_size)
+        exports.export_qdq(model, path, np.random.default_rng(0).standard_normal(shape, np.float32))
+
+    writers = {"_traced.onnx": traced, "_qdq.onnx": qdq, "_int8.onnx": exports.export_int8_weights}
+    writers |= {".onnx": exports.export_fp32, ".bhvit": pack}
     width, plan = MODELS[name]
     torch.manual_seed(0)
-    model = build_model(TINY.scaled(width, width), plan).eval()
+    model = build_model(TINY.scaled(width, width), plan)
+    with torch.no_grad():
+        model(torch.randn(2, 3, TINY.image_size, TINY.image_size))  # quantizers take their scales from a batch
+    model.eval()
     for file in files:
-        path = Path(cache) / file
-        if file.endswith(".bhvit"):
-            pack(model, path)
-        elif file.endswith("_int8.onnx"):
-            export_int8_weights(model, path)
-        elif file.endswith("_qdq.onnx"):
-            shape = (CALIBRATION_IMAGES, 3, TINY.image_size, TINY.image_size)
-            export_qdq(model, path, np.random.default_rng(0).standard_normal(shape, np.float32))
-        else:
-            export_fp32(model, path)
+        writers[file.removeprefix(name)](model, Path(cache) / file)
+
+
+def traced(model: Any, path: Path) -> None:
+    """What `torch.onnx.export` makes of the model: what users have without our exporter.
+
+    Slopes of PReLU lose the dimensions of size 1 that the exporter gives them, which onnxruntime refuses here.
+    """
+    import onnx
+    import torch
+
+    images = torch.zeros(1, 3, TINY.image_size, TINY.image_size)
+    program = torch.onnx.export(model, (images,), dynamo=True, opset_version=20, verbose=False)
+    assert program is not None
+    graph = program.model_proto
+    slopes = {node.input[1] for node in graph.graph.node if node.op_type == "PRelu"}
+    for tensor in graph.graph.initializer:
+        if tensor.name in slopes:
+            tensor.dims[:] = [math.prod(tensor.dims)]
+    onnx.save(graph, path)
 
 
 def packed_rows(cache: Path, sets: Sequence[str]) -> Iterator[Row]:
