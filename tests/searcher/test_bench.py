@@ -14,7 +14,13 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput
+from bhvit.precision import PrecisionPlan
+from bhvit.runtime.__main__ import main as runtime_main
+from bhvit.runtime.header import Header
+from bhvit.runtime.packed_file import write
+from bhvit.runtime.schema import random_arrays
 from searcher.benching.accuracy import TestImages, top1
 from searcher.benching.contestants import Contestant, contestant, names
 from searcher.benching.fresh_process import peak_bytes
@@ -24,6 +30,8 @@ from searcher.benching.rounds import timed_rounds, timings
 from searcher.cli import main
 from tests.searcher.screens import screen
 from tests.searcher.tiny_onnx import write_classifier, write_images
+
+TINIEST = ArchitectureConfig.from_lists([8, 16, 16, 32], [16, 16, 16, 32], [1] * 4, [1, 1, 2, 4], 96, 3, 3)
 
 
 class Machine:
@@ -154,6 +162,59 @@ def test_json_says_what_the_table_says(files: list[str], tmp_path: Path, capsys:
     assert data["rounds"] == 3
 
 
+def write_packed(path: Path, classes: tuple[str, ...]) -> Path:
+    header = Header.of_plan(TINIEST, PrecisionPlan.uniform("binary"), classes=classes)
+    write(path, header, random_arrays(header, seed=3))
+    return path
+
+
+def test_packed_files_are_measured_beside_onnx_files(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = write_packed(tmp_path / "model.bhvit", ("blue", "green", "red"))
+    assert main(["bench", files[0], f"{packed}@numpy", "--repeats", "2", "--json"]) == 0
+    onnx_row, row = json.loads(capsys.readouterr().out)["models"]
+    assert (onnx_row["runtime"], onnx_row["instruction_set"]) == ("onnxruntime", None)
+    assert (row["runtime"], row["instruction_set"], row["name"]) == ("bhvit", "numpy", "model.bhvit@numpy")
+    assert (row["image_size"], row["file_bytes"]) == (96, packed.stat().st_size)
+    assert 10 * 2**20 < row["peak_memory_bytes"] < 100 * 2**20
+
+
+def test_top1_of_a_packed_file_is_what_its_own_command_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_images(tmp_path / "images")
+    packed = write_packed(tmp_path / "model.bhvit", ("green", "red", "blue"))
+    assert main(["bench", str(packed), "--images", str(folder), "--repeats", "1", "--json"]) == 0
+    accuracy = json.loads(capsys.readouterr().out)["models"][0]["accuracy"]
+    pictures = sorted(folder.glob("*/*.png"))
+    assert runtime_main([str(packed), *map(str, pictures), "--top", "1", "--json"]) == 0
+    said = [image["classes"][0]["class"] for image in json.loads(capsys.readouterr().out)["images"]]
+    right = [name == path.parent.name for name, path in zip(said, pictures, strict=True)]
+    assert accuracy == sum(right) / len(right)
+    assert 0 < accuracy < 1
+
+
+def test_one_network_is_as_accurate_in_both_runtimes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from bhvit.export.onnx import export_fp32
+    from bhvit.export.packed import pack
+    from bhvit.model import build_model
+
+    torch.manual_seed(1)
+    classes = ("green", "red", "blue")
+    model = build_model(TINIEST, PrecisionPlan.uniform("fp32"))
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
+    export_fp32(model.eval(), tmp_path / "model.onnx", classes)
+    pack(model, tmp_path / "model.bhvit", classes)
+    images = write_images(tmp_path / "images")
+    both = [str(tmp_path / "model.onnx"), str(tmp_path / "model.bhvit")]
+    assert main(["bench", *both, "--images", str(images), "--repeats", "1", "--json"]) == 0
+    accuracies = [row["accuracy"] for row in json.loads(capsys.readouterr().out)["models"]]
+    assert accuracies[0] == accuracies[1]
+    assert 0 < accuracies[0] < 1
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_table_fits_the_terminal(files: list[str], tmp_path: Path, width: int) -> None:
     images = str(write_images(tmp_path / "images"))
@@ -182,6 +243,7 @@ def test_another_reference_is_measured_too(files: list[str], capsys: pytest.Capt
         (["README.md"], "bench takes .onnx and .bhvit files"),
         (["broken.onnx"], "broken.onnx must be an image classifier"),
         (["model.onnx@avx2"], "only .bhvit files take an instruction set"),
+        (["model.bhvit"], "model.bhvit"),
         (["model.bhvit@avx3"], "unknown instruction set 'avx3'"),
         (["model.onnx", "--repeats", "0"], "--repeats must be at least 1"),
         (["model.onnx", "--threads", "0"], "threads must be at least 1"),
@@ -214,6 +276,7 @@ def test_wrong_input_is_one_line(
 
 
 def test_torch_is_never_loaded(files: list[str], tmp_path: Path) -> None:
+    files.append(str(write_packed(tmp_path / "model.bhvit", ("blue", "green", "red"))))
     images = str(write_images(tmp_path / "images", each=1))
     code = (
         "import sys; from searcher.cli import main\n"
