@@ -124,6 +124,16 @@ static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t pan
   }
 }
 
+// What to add to the differing bits of a binary product where a tap is zero padding: its bits are all 0, and it must count as
+// half its inputs, which is a sum of 0.
+static float padding_correction(const bhvit_product &p, int column, int tap) {
+  const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL, group = column / p.columns, c = column % p.columns;
+  const uint32_t *w = (const uint32_t *)p.weight + ((int64_t(group) * panels + c / PANEL) * p.taps + tap) * words * PANEL + c % PANEL;
+  int ones = 0;
+  for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[i * PANEL]);
+  return 0.5f * float(p.channels) - float(ones);
+}
+
 // value = accumulator * factor + offset for every output column. `folded`: a norm that follows, where it is affine.
 static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *factor, float *offset) {
   const int columns = p.groups * p.columns;
