@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
-from bhvit.runtime.header import IMAGENET_MEAN, IMAGENET_STD
+from bhvit.runtime.header import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS
 from searcher.benching.contestants import Contestant
 
 CROP_PCT = 224 / 256
@@ -83,6 +83,8 @@ def _open_onnx(contestant: Contestant) -> OpenModel:
             for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
         )
         crop_pct, interpolation = float(metadata.get("crop_pct", CROP_PCT)), metadata.get("interpolation", "bicubic")
+        if interpolation not in INTERPOLATIONS or not 0.01 <= crop_pct <= 1:
+            raise ValueError(f"crop_pct {crop_pct}, interpolation {interpolation}")
     except (ValueError, TypeError) as error:
         raise _foreign(contestant, f"its notes on classes and images are not `deploy`'s ({error})") from error
 
