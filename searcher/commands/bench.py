@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     if args.repeats < 1:
         raise InvalidInput(f"--repeats must be at least 1, but it is {args.repeats}.")
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before a runtime is loaded
     from searcher.benching.accuracy import TestImages
     from searcher.benching.contestants import contestant
     from searcher.benching.report import bench, steps_of, usual_reference
 
     files = [contestant(text, args.threads) for text in args.files]
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before a runtime is loaded
     if args.reference is None:
         reference = usual_reference(files)
     else:

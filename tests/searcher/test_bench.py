@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,27 @@ from searcher.benching.accuracy import TestImages, top1
 from searcher.benching.contestants import Contestant, contestant, names
 from searcher.benching.fresh_process import peak_bytes
 from searcher.benching.models import open_model
-from searcher.benching.report import usual_reference
-from searcher.benching.rounds import timed_rounds, timings
+from searcher.benching.report import BenchReport, Measurement, usual_reference
+from searcher.benching.rounds import Timing, timed_rounds, timings
 from searcher.cli import main
-from tests.searcher.screens import screen
+from searcher.views.bench import bench_view
+from searcher.views.console import console
+from tests.searcher.screens import ESCAPES, screen, terminal
 from tests.searcher.tiny_onnx import write_classifier, write_images
 
+SCREEN = """\
+AMD EPYC, 1 thread of 2, batch 1
+
+model                      ms   p95  images/s  speed  RAM MiB  file MiB  Top-1 %
+model.onnx                148   154      6.75  1.00x      249      66.0     91.2
+model-int8-weights.onnx   193   201      5.18  0.77x      228      29.0     91.2
+model.bhvit@avx512       8.31  8.65       120  17.8x     32.0      3.98     90.0
+
+ms, p95: median and 95th percentile of 30 rounds in which all ran in turn.
+speed, ratio: against model.onnx; speed is the median over the rounds.
+RAM: peak of a fresh process that loads the file and runs it once.
+Top-1 on the 6 images of data/test.
+"""
 TINIEST = ArchitectureConfig.from_lists([8, 16, 16, 32], [16, 16, 16, 32], [1] * 4, [1, 1, 2, 4], 96, 3, 3)
 
 
@@ -221,6 +237,23 @@ def test_the_table_fits_the_terminal(files: list[str], tmp_path: Path, width: in
     text = screen("bench", *files, "--repeats", "2", "--images", images, width=width)
     assert "model-int8-weights.onnx" in text
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_screen_on_80_columns(files: list[str], tmp_path: Path) -> None:
+    def row(name: str, milliseconds: float, speed: float, peak: int, size: int, accuracy: float) -> Measurement:
+        timing = Timing(milliseconds / 1000, 1.04 * milliseconds / 1000, speed)
+        return Measurement(name, open_model(Contestant(Path(files[0]))), timing, size, peak, accuracy)
+
+    rows = (
+        row("model.onnx", 148.04, 1, 249 << 20, 66 << 20, 0.9123),
+        row("model-int8-weights.onnx", 193.0, 0.767, 228 << 20, 29 << 20, 0.9123),
+        row("model.bhvit@avx512", 8.313, 17.81, 32 << 20, 4_175_572, 0.9),
+    )
+    images = TestImages.of(write_images(tmp_path / "images"))
+    report = BenchReport("AMD EPYC", 2, 1, 30, replace(images, folder=Path("data/test")), 0, rows)
+    with terminal(80) as out:
+        console().print(bench_view(report, 80))
+    assert ESCAPES.sub("", out.getvalue()) == SCREEN
 
 
 def test_a_pipe_gets_a_line_a_model_with_the_same_words(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
