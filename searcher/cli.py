@@ -41,6 +41,7 @@ GROUPS = {
         "space": "profile of a search space: size, share within the budget",
         "cost": "per-layer cost of a candidate",
         "data": "known data sets; one of them, fetched where it is absent",
+        "bench": "exported models on this machine: time, memory, size, Top-1",
         "sensitivity": "what quantizing each layer alone costs, without training",
         "evaluate": "accuracy of a trial on the test split",
         "doctor": "what is wrong with a study, and mending it",
