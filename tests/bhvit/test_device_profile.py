@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_it(tmp_path: Path, old
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="nowhere.yaml must be a readable file"):
+    with pytest.raises(InvalidInput, match=r"nowhere\.yaml must be a readable file"):
         load_device(tmp_path / "nowhere.yaml")
 
 
