@@ -80,7 +80,12 @@ class DeviceProfile:
 
     def seconds(self, name: str) -> float:
         """One coefficient in seconds."""
-        return self.coefficients[name] * UNITS[name[name.rindex("_") + 1 :]]
+        return self.coefficients[name] * unit_of(name)
+
+
+def unit_of(coefficient: str) -> float:
+    """Seconds of the unit that ends a coefficient's name."""
+    return UNITS[coefficient[coefficient.rindex("_") + 1 :]]
 
 
 def shipped_devices() -> tuple[str, ...]:

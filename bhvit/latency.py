@@ -8,7 +8,7 @@ and element-wise work takes a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from bhvit.architecture import MIXER_GROUPS, PATCH
 from bhvit.bhvit_terms import Shape
@@ -16,10 +16,21 @@ from bhvit.device_profile import DeviceProfile, load_device
 from bhvit.layer_terms import HEAD, STEM, Count
 from bhvit.precision import Precision, any_quantized, real_width
 
-__all__ = ["DeviceProfile", "LatencyFunction", "SecondsOf", "layer_seconds", "load_device", "seconds_by_layer"]
+__all__ = [
+    "DeviceProfile",
+    "LatencyFunction",
+    "SecondsOf",
+    "layer_seconds",
+    "load_device",
+    "seconds_by_layer",
+    "work_by_layer",
+]
 
 PANEL = 16  # output columns that are computed together
 MIXER_BRANCHES = 3
+TILES = {"avx512": 32, "avx2": 16, "neon": 8, "scalar": 16, "numpy": 1}
+"""Instruction set -> tokens that are computed together."""
+T = TypeVar("T")
 Work: TypeAlias = Mapping[str, Count]
 """Name of a coefficient -> how often it counts."""
 
@@ -35,35 +46,65 @@ LatencyFunction: TypeAlias = Callable[[Any, DeviceProfile], SecondsOf]
 """From a shape (an architecture, or a grid of widths over one) and a device to the seconds of its layers."""
 
 
+class WorkOf(Protocol):
+    """The work of one layer of a shape."""
+
+    def __call__(self, address: str, precision: Precision, plan_quantizes: bool) -> Work:
+        """`Work` of `address` (or of "stem", "head") at `precision`, in a plan that quantizes or not."""
+
+
 def seconds_by_layer(
     architecture: Any, layers: Mapping[str, Precision], profile: DeviceProfile, latency: LatencyFunction
 ) -> dict[str, float]:
     """Seconds of every layer of a resolved plan (address -> precision), stem first, head last; they add up."""
-    seconds_of, quantizes, real = latency(architecture, profile), any_quantized(layers), real_width(layers)
-    rows = {STEM: real, **layers, HEAD: real}
-    return {address: float(seconds_of(address, precision, quantizes)) for address, precision in rows.items()}
+    seconds = _by_layer(latency(architecture, profile), layers)
+    return {address: float(value) for address, value in seconds.items()}
+
+
+def work_by_layer(shape: Shape, layers: Mapping[str, Precision], instruction_set: str) -> dict[str, Work]:
+    """What every layer of a resolved plan is made of, stem first, head last."""
+    return _by_layer(layer_work(shape, instruction_set), layers)
 
 
 def layer_seconds(shape: Shape, profile: DeviceProfile) -> SecondsOf:
     """Seconds of a BHViT's layers, one image; layers of one stage, kind and precision share one value."""
-    known: dict[tuple[str, str, bool], Count] = {}
+    work_of, known = layer_work(shape, profile.instruction_set), dict[int, tuple[Work, Count]]()
 
     def seconds_of(address: str, precision: Precision, plan_quantizes: bool) -> Count:
-        key = (layer_kind(address), precision.name, plan_quantizes)
-        if key not in known:
-            work = work_of(shape, address, precision, plan_quantizes)
-            known[key] = sum(profile.seconds(name) * count for name, count in work.items())
-        return known[key]
+        work = work_of(address, precision, plan_quantizes)
+        if id(work) not in known:
+            known[id(work)] = work, sum(profile.seconds(name) * count for name, count in work.items())
+        return known[id(work)][1]
 
     return seconds_of
 
 
-def layer_kind(address: str) -> str:
+def layer_work(shape: Shape, instruction_set: str) -> WorkOf:
+    """The work of a BHViT's layers, one image; layers of one stage, kind and precision share one mapping."""
+    known: dict[tuple[str, str, bool], Work] = {}
+    tile = TILES[instruction_set]
+
+    def work_of(address: str, precision: Precision, plan_quantizes: bool) -> Work:
+        key = (_kind_of(address), precision.name, plan_quantizes)
+        if key not in known:
+            known[key] = _work(shape, address, precision, plan_quantizes, tile)
+        return known[key]
+
+    return work_of
+
+
+def _by_layer(of: Callable[[str, Precision, bool], T], layers: Mapping[str, Precision]) -> dict[str, T]:
+    quantizes, real = any_quantized(layers), real_width(layers)
+    rows = {STEM: real, **layers, HEAD: real}
+    return {address: of(address, precision, quantizes) for address, precision in rows.items()}
+
+
+def _kind_of(address: str) -> str:
     """The address without its block, since blocks of a stage are alike: `stage2.mlp`."""
     return ".".join(part for part in address.split(".") if not part.startswith("block"))
 
 
-def work_of(s: Shape, address: str, p: Precision, plan_quantizes: bool) -> Work:
+def _work(s: Shape, address: str, p: Precision, plan_quantizes: bool, tile: int) -> Work:
     """How much work of each kind a layer is."""
     if address == STEM:
         c, tokens = s.embed_dims[0], s.resolutions[0] ** 2

@@ -42,6 +42,7 @@ GROUPS = {
         "data": "known data sets; one of them, fetched where it is absent",
         "sensitivity": "what quantizing each layer alone costs, without training",
         "evaluate": "accuracy of a trial on the test split",
+        "calibrate": "how fast this machine runs the packed runtime: a device profile",
         "doctor": "what is wrong with a study, and mending it",
         "completion": "the script that lets your shell complete all this",
     },
