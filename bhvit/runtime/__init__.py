@@ -1,0 +1,1 @@
+"""Packed models: their files, and running them. Nothing here imports torch."""
