@@ -1,1 +1,5 @@
-"""Packed models: their files, and running them. Nothing here imports torch."""
+"""Packed models: their files, and running them (`load`). Nothing here imports torch."""
+
+from bhvit.runtime.model import Model, load
+
+__all__ = ["Model", "load"]

@@ -10,12 +10,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from bhvit.architecture import STAGES, ArchitectureConfig
+from bhvit.architecture import DOWNSAMPLE_FORMS, SHIFT_RADII, STAGES, ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, real_width
 
 FAMILY = "bhvit"
-NORMS = ("batch", "layer")
 INTERPOLATIONS = ("bicubic", "bilinear")
 MAX_BLOCKS = 1024  # of a model: what follows from a header is bounded before it is computed
 MAX_NAME = 200  # characters of a class name
@@ -53,8 +53,8 @@ class Header:
 
     def __post_init__(self) -> None:
         _check_counts(self.architecture.depths, len(self.precisions))
-        if self.norm not in NORMS:
-            raise unknown_name("norm", _short(self.norm), NORMS)
+        if self.norm not in NORM_KINDS:
+            raise unknown_name("norm", _short(self.norm), NORM_KINDS)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", _short(self.interpolation), INTERPOLATIONS)
         if self.classes is not None:
@@ -120,24 +120,27 @@ class Header:
             )
         if fields["family"] != FAMILY:
             raise unknown_name("family of a packed file", _short(fields["family"]), (FAMILY,))
-        lists = {name: _list(fields, name, _whole, STAGES) for name in _LISTS}
-        letters = _text(fields, "layers")
-        _check_counts(lists["depths"], len(letters))
+        depths, letters = _list(fields, "depths", _whole, STAGES), _text(fields, "layers")
+        _check_counts(depths, len(letters))
         if unknown := [letter for letter in letters if letter not in LETTERS]:
             raise unknown_name("letter in layers", _short(unknown[0]), LETTERS)
-        architecture = ArchitectureConfig.from_lists(
-            **lists,
-            **{name: _whole(name, fields[name]) for name in _NUMBERS},
-            shifts=_list(fields, "shifts", _whole),
-            downsample_form=_text(fields, "downsample_form"),
+        form = _text(fields, "downsample_form")
+        if form not in DOWNSAMPLE_FORMS:
+            raise unknown_name("downsample_form", _short(form), DOWNSAMPLE_FORMS)
+        embed_dims, intermediate_dims, num_heads = (
+            _list(fields, name, _whole, STAGES) for name in ("embed_dims", "intermediate_dims", "num_heads")
         )
+        image_size, window_size, num_classes = (_whole(name, fields[name]) for name in _NUMBERS)
+        shifts = _list(fields, "shifts", _whole)[: len(SHIFT_RADII) + 1]  # one too many is refused like a thousand
         return cls(
-            architecture,
+            ArchitectureConfig.from_lists(
+                embed_dims, intermediate_dims, depths, num_heads, image_size, window_size, num_classes, shifts, form
+            ),
             tuple(LETTERS[letter] for letter in letters),
             _text(fields, "norm"),
-            None if fields["classes"] is None else tuple(_list(fields, "classes", _name)),
-            tuple(_list(fields, "mean", _number, 3)),  # type: ignore[arg-type]  # its length was checked
-            tuple(_list(fields, "std", _number, 3)),  # type: ignore[arg-type]
+            None if fields["classes"] is None else tuple(_list(fields, "classes", _any)),
+            _colours(fields, "mean"),
+            _colours(fields, "std"),
             _number("crop_pct", fields["crop_pct"]),
             _text(fields, "interpolation"),
         )
@@ -209,8 +212,13 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _name(name: str, value: Any) -> Any:
+def _any(name: str, value: Any) -> Any:
     return value  # `_check_classes` has the rule
+
+
+def _colours(fields: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    red, green, blue = _list(fields, name, _number, 3)
+    return red, green, blue
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -16,7 +16,12 @@ from bhvit.runtime.schema import Tensor
 
 PANEL = 16  # output columns
 WORD = 32  # bits
-DTYPES = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "int8": np.dtype("i1"), "int4": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("<f4"),
+    "f16": np.dtype("<f2"),
+    "int8": np.dtype("i1"),
+    "int4": np.dtype("u1"),
+}
 PER_BYTE = {"int4": 2, "bits": 8}  # items of what is packed tightly
 
 

@@ -34,6 +34,9 @@ class Runtime(Protocol):
     def run(self, image: NDArray[Any], threads: int, seconds: NDArray[np.float64] | None = None) -> Floats:
         """Logits (classes) of one image; `seconds` gets the time of every layer."""
 
+    def run_layer(self, layer: int, values: Floats, threads: int = 1) -> Floats:
+        """What one layer, by its number in forward order, makes of the map (r, r, C), or float image, `values`."""
+
 
 class NumpyRuntime:
     """A network in numpy; `threads` within an image are numpy's own affair."""
@@ -52,6 +55,10 @@ class NumpyRuntime:
             if seconds is not None:
                 seconds[i] = time.perf_counter() - begin
         return values
+
+    def run_layer(self, layer: int, values: Floats, threads: int = 1) -> Floats:
+        """See `Runtime`."""
+        return self._layers[layer](values)
 
 
 class Model:

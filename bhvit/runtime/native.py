@@ -221,20 +221,20 @@ class NativeRuntime:
         self._library, self._isa = library, instruction_set.encode()
         self._alive: list[Any] = []  # all that the structs point to
         self._model = _filled(_Model, network, self._alive)
-        self._classes, self._network = network.stem.classes, network
+        self._shapes = network.shapes
         self._workspaces: dict[int, list[NDArray[np.uint8]]] = {}  # idle ones, by number of threads
 
     def run(self, image: NDArray[Any], threads: int, seconds: NDArray[np.float64] | None = None) -> Floats:
         """Logits (classes) of an image: uint8 (S, S, 3) or float32 (3, S, S); `seconds` gets the time of every layer."""
         image = np.ascontiguousarray(image)
-        logits = np.empty(self._classes, np.float32)
+        logits = np.empty(self._shapes[-1], np.float32)
         timed = None if seconds is None else seconds.ctypes.data_as(POINTER(c_double))
         self._call("bhvit_run", threads, _data(image), c_int32(image.dtype != np.uint8), _data(logits), timed)
         return logits
 
-    def run_layer(self, layer: int, values: Floats, output: Floats, threads: int = 1) -> Floats:
-        """Layer number `layer` (in the order of `seconds`) from the map `values` to the map `output`, which is given back."""
-        values = np.ascontiguousarray(values, np.float32)
+    def run_layer(self, layer: int, values: Floats, threads: int = 1) -> Floats:
+        """What layer number `layer` (in the order of `seconds`) makes of the map, or float image, `values`."""
+        values, output = np.ascontiguousarray(values, np.float32), np.empty(self._shapes[layer], np.float32)
         self._call("bhvit_run_layer", threads, c_int32(layer), _data(values), _data(output))
         return output
 

@@ -218,3 +218,12 @@ class Network:
     def stage_count(self) -> int:
         """Number of stages."""
         return len(self.stages)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What every layer gives, in forward order: maps (r, r, C), and at last logits (classes)."""
+        shapes: list[tuple[int, ...]] = []
+        for stage in self.stages:
+            layers = 2 * stage.depth + 1  # the stem or a downsampling layer leads in
+            shapes += [(stage.side, stage.side, stage.channels)] * layers
+        return (*shapes, (self.stem.classes,))

@@ -107,7 +107,7 @@ def read(path: Path | str, copy: bool = False) -> PackedModel:
     """The packed model of the file `path`; its tensors are views of the mapped file.
 
     Every byte is checked once, through a small buffer. The file must not change while the model is in use: one that
-    another process shortens ends this process with SIGBUS when a missing page is touched, as with any mapped file. Where
+    another process shortens ends this one with SIGBUS when a missing page is touched, as with any mapped file. Where
     that can happen, `copy` reads the file into private memory before it is checked.
     Raises `InvalidInput` where the file cannot be read or is not exactly what `write` would have written.
     """
@@ -164,7 +164,7 @@ def _head(file: BinaryIO) -> _Head:
     if not HEAD.size < size <= MAX_FILE:
         raise InvalidInput(f"it must have {HEAD.size + 1} to {MAX_FILE} bytes, but has {size}; export the model again.")
     part = _reader(file)
-    magic, version, length, header_checksum, checksum, stated = HEAD.unpack(part(0, HEAD.size))
+    magic, version, length, header_checksum, checksum, stated = HEAD.unpack(part(0, HEAD.size).data)
     if magic != MAGIC:
         raise InvalidInput(f"it must begin with {MAGIC!r}, but begins with {magic!r}; name a file such as m.bhvit.")
     if version != VERSION:

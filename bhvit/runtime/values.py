@@ -17,7 +17,7 @@ REMEDY = "export the model again"
 
 
 def check_chunk(item: str, chunk: NDArray[np.uint8]) -> None:
-    """Refuse numbers that are not finite and levels beyond the symmetric ones, in bytes of `item`s ("gap": of padding)."""
+    """Refuse numbers that are not finite and levels beyond the symmetric ones, in bytes of `item`s or "gap"s."""
     if item in ("f32", "f16"):
         if not np.isfinite(chunk.view(f"<f{4 if item == 'f32' else 2}")).all():
             raise InvalidInput(f"every number of a packed model must be finite, but an {item} is not; {REMEDY}.")
