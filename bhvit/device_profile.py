@@ -22,14 +22,22 @@ UNITS = {"ps": 1e-12, "ns": 1e-9, "us": 1e-6}
 
 COEFFICIENTS: Mapping[str, str] = MappingProxyType(
     {
-        "binary_mac_ps": "a binary multiply-accumulate: XOR and population count",
-        "binary_output_ns": "an accumulator of a binary product, over its multiply-accumulates",
+        "binary_mac_ps": "a multiply-accumulate of signs: XOR and population count",
         "int4_mac_ps": "a multiply-accumulate of int4",
         "int8_mac_ps": "a multiply-accumulate of int8",
         "fp16_mac_ps": "a multiply-accumulate with weights in half precision",
         "fp32_mac_ps": "a multiply-accumulate with weights in fp32",
-        "attention_mac_ps": "a multiply-accumulate of two activations, in quantized attention",
-        "element_ns": "an element that passes through norm, RPReLU, residual, sign and the like",
+        "attention_mac_ps": "a multiply-accumulate of two activations, in attention that is not binary",
+        "far_weight_byte_ps": "a byte of weights beyond the first MiB of a layer, for every tile of tokens",
+        "sign_ns": "an activation turned into a sign",
+        "level_ns": "an activation turned into an int4 or int8 level",
+        "value_ns": "a real-valued activation brought into a tile",
+        "output_ns": "an accumulator that becomes a feature: scale, norm, residual, RPReLU",
+        "element_ns": "a feature that is normalised, added or moved",
+        "tap_ns": "a tap of the shift branches' stencil",
+        "score_ns": "a score of attention: softmax, quantization",
+        "pixel_ns": "a colour value of the image",
+        "layer_us": "a layer, whatever it does",
     }
 )
 """Name, which ends in its unit -> what takes that long. Every profile has all of them."""

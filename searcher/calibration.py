@@ -24,7 +24,6 @@ HIDDEN, INTERMEDIATE = (1.0, 3.0), (1.0, 4.0)  # the full space of the thesis
 SIZES = ((224, 7), (224, 7), (192, 3), (160, 5), (96, 3))  # image and window side
 HELD_OUT = 5  # every so many candidates one is kept for the check
 LEAST_CANDIDATES = 10
-BINARY_SHARE = 0.5  # of layers of a random candidate, on average: what is searched is mostly binary
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
     factors = [list(map(float, np.resize(f, STAGES).round(2))) for f in (hidden, intermediate)]
     architecture = base.scaled(*factors)
     others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
-    binary = rng.uniform(0, 2 * BINARY_SHARE)
+    binary = 1 - rng.random() ** 2  # what is searched is mostly binary
     shares = [binary, *(1 - binary) * others]
     drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=shares)
     table = tuple(PRECISIONS.values())

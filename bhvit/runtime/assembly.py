@@ -45,7 +45,9 @@ class _Assembly:
     def network(self) -> Network:
         a = self._header.architecture
         stages = tuple(self._stage(i) for i in range(len(a.stages)))
-        return Network(self._stem(), stages, Head(self._norm("head.norm"), self._product("head.linear", self._header.real)))
+        return Network(
+            self._stem(), stages, Head(self._norm("head.norm"), self._product("head.linear", self._header.real))
+        )
 
     def _stem(self) -> Stem:
         h = self._header

@@ -204,4 +204,3 @@ def _in_threads(threads: int, count: int, task: Callable[[int], None]) -> None:
 def _next(todo: Iterator[int], lock: threading.Lock) -> int | None:
     with lock:
         return next(todo, None)
-

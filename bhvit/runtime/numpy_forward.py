@@ -168,7 +168,9 @@ def _attended(a: Attention, q: Floats, k: Floats, v: Floats) -> Floats:
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if not a.kind.real_valued:
         probabilities = _probability_levels(a, probabilities)
-    context = exact_product(probabilities, v, HIGHEST_PROBABILITY.get(a.kind, 0) * highest * v.shape[2]).astype(np.float32)
+    context = exact_product(probabilities, v, HIGHEST_PROBABILITY.get(a.kind, 0) * highest * v.shape[2]).astype(
+        np.float32
+    )
     if not a.kind.real_valued:
         assert a.probability_scale is not None
         context *= a.probability_scale[:, None, None] * np.float32(step_v)

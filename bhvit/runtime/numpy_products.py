@@ -116,4 +116,3 @@ def _doubled(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
     if words.shape[-1] % 2:
         words = np.concatenate((words, np.zeros((*words.shape[:-1], 1), np.uint32)), axis=-1)
     return np.ascontiguousarray(words).view(np.uint64)
-
