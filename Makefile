@@ -28,7 +28,7 @@ test-sanitized: $(VENV)/.installed-dev build/sanitized/_core.so
 
 # The core's tests on an emulated ARM processor.
 test-arm64: $(VENV)/.installed-dev
-	PYTHON=$(BIN)/python tests/arm64.sh $(CORE_TESTS)
+	PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(BIN)/python tests/arm64.sh $(CORE_TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

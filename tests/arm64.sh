@@ -8,9 +8,9 @@ python=${PYTHON:-python3} # whose pip downloads the wheels
 work=$PWD/build/arm64
 root=$work/root
 
-if ! type aarch64-linux-gnu-g++ qemu-aarch64 cmake ninja >/dev/null 2>&1; then
+if ! type aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null 2>&1; then
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++-aarch64-linux-gnu qemu-user cmake ninja-build >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++-aarch64-linux-gnu qemu-user >/dev/null
 fi
 
 # apt with a status of its own: it resolves for an empty arm64 system and leaves this machine's packages alone.
@@ -32,9 +32,9 @@ if [ ! -e "$root/.complete" ]; then
   touch "$root/.complete"
 fi
 
-cmake -G Ninja -S bhvit/runtime/native -B "$work/core" -DBHVIT_WERROR=ON -DCMAKE_SYSTEM_NAME=Linux \
+cmake -S bhvit/runtime/native -B "$work/core" -DBHVIT_WERROR=ON -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ >/dev/null
-cmake --build "$work/core" >/dev/null || cmake --build "$work/core"
+cmake --build "$work/core" --parallel >/dev/null
 
 BHVIT_RUNTIME_LIBRARY=$work/core/_core.so PYTHONPATH=$work/site PYTHONDONTWRITEBYTECODE=1 \
   exec qemu-aarch64 -L "$root" "$root/usr/bin/python3" -m pytest -p no:cacheprovider "$@"

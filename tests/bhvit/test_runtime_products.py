@@ -42,7 +42,9 @@ def case(kind, groups, columns, taps, channels, tokens, padded, seed) -> Case:
     inputs = random.integers(-40, 41, (tokens, taps, groups * channels)).astype(np.float32) / 4
     shift = np.round(shift * 4) / 4
     valid = random.random((tokens, taps)) < 0.7 if padded else None
-    packed = Product(kind, groups, columns, taps, channels, 0.125 if kind is Kind.int8 else 0.5, weight, None, None, shift)
+    packed = Product(
+        kind, groups, columns, taps, channels, 0.125 if kind is Kind.int8 else 0.5, weight, None, None, shift
+    )
     return Case(packed, natural, inputs, valid)
 
 
@@ -86,7 +88,11 @@ cases = st.builds(
 def test_accumulators_are_the_sums_written_out(runtime: str, case: Case) -> None:
     found, expected = accumulated(runtime, case), written_out(case)
     if case.product.kind.real_valued:
-        magnitude = written_out(replace(case, natural=np.abs(case.natural), inputs=np.abs(case.inputs + case.product.shift) - case.product.shift))
+        magnitude = written_out(
+            replace(
+                case, natural=np.abs(case.natural), inputs=np.abs(case.inputs + case.product.shift) - case.product.shift
+            )
+        )
         assert np.all(np.abs(found - expected) <= 1e-5 * magnitude + 1e-30)
     else:
         np.testing.assert_array_equal(found, expected)

@@ -20,18 +20,68 @@ struct AttentionShape {
 
 // Summary token i of u: mix * maxpool + (1 - mix) * avgpool; kernel and stride g, padding g / 2 that the average counts.
 static void summary_token(const AttentionShape &shape, const float *mix, const float *u, int i, float *out) {
-  const int g = shape.window, top = i / shape.across * g - g / 2, left = i % shape.across * g - g / 2;
-  for (int c = 0; c < shape.channels; ++c) {
+  const int g = shape.window, channels = shape.channels, top = i / shape.across * g - g / 2, left = i % shape.across * g - g / 2;
+  const int top_row = top > 0 ? top : 0, left_column = left > 0 ? left : 0; // nothing lies beyond the other borders
+  const float share = 1.0f / float(g * g);
+  int c = 0;
+  for (; c + LANES <= channels; c += LANES) {
+    F largest = set(-INFINITY), total = set(0.0f);
+    for (int y = top_row; y < top + g; ++y)
+      for (int x = left_column; x < left + g; ++x) {
+        const F value = load(u + (int64_t(y) * shape.side + x) * channels + c);
+        largest = max(largest, value);
+        total = add(total, value);
+      }
+    const F average = mul(total, set(share));
+    store(out + c, fma(load(mix + c), sub(largest, average), average));
+  }
+  for (; c < channels; ++c) {
     float largest = -INFINITY, total = 0;
-    for (int y = top > 0 ? top : 0; y < top + g; ++y)
-      for (int x = left > 0 ? left : 0; x < left + g; ++x) {
-        const float value = u[(int64_t(y) * shape.side + x) * shape.channels + c];
+    for (int y = top_row; y < top + g; ++y)
+      for (int x = left_column; x < left + g; ++x) {
+        const float value = u[(int64_t(y) * shape.side + x) * channels + c];
         largest = value > largest ? value : largest;
         total += value;
       }
-    const float average = total / float(g * g);
-    out[c] = average + mix[c] * (largest - average);
+    out[c] = total * share + mix[c] * (largest - total * share);
   }
+}
+
+struct AttentionConstants {
+  Normed project[3], output;           // without the RPReLU's first shift
+  float *threshold[3];                 // of what attends: both shifts that follow the PReLU
+  float *scale, *shift;                // of the context: its norm, the residuals' and the RPReLU's shifts
+  float *alpha, *base;                 // output = PReLU * alpha + base
+};
+
+static AttentionConstants fold_attention(const bhvit_attention &a, int channels, Constants constants) {
+  AttentionConstants k;
+  const bhvit_projection *projections[3] = {&a.query, &a.key, &a.value};
+  k.scale = constants.take(channels);
+  k.shift = constants.take(channels);
+  for (int c = 0; c < channels; ++c) {
+    k.scale[c] = a.norm.scale[c];
+    k.shift[c] = a.norm.shift[c] - a.rprelu.shift_in[c];
+  }
+  for (int which = 0; which < 3; ++which) {
+    const bhvit_projection &p = *projections[which];
+    k.project[which] = constants.normed(p.project.product, p.project.norm);
+    k.threshold[which] = constants.take(channels);
+    for (int c = 0; c < channels; ++c) {
+      k.project[which].last()[c] -= p.project.rprelu.shift_in[c];
+      k.threshold[which][c] = -(p.project.rprelu.shift_out[c] + p.shift[c]);
+      k.shift[c] += p.project.rprelu.shift_out[c];
+    }
+  }
+  k.output = constants.normed(a.output.product, a.output.norm);
+  k.alpha = constants.take(channels);
+  k.base = constants.take(channels);
+  for (int c = 0; c < channels; ++c) {
+    k.output.last()[c] -= a.output.rprelu.shift_in[c];
+    k.alpha[c] = a.layer_scale.alpha[c];
+    k.base[c] = a.output.rprelu.shift_out[c] * k.alpha[c] + a.layer_scale.shift[c];
+  }
+  return k;
 }
 
 static void attention_rows(Run &run, const bhvit_attention &a, const AttentionShape &shape) {
@@ -50,46 +100,52 @@ static void attention_rows(Run &run, const bhvit_attention &a, const AttentionSh
 struct HeadBits {
   int head, words, columns; // channels and words a head, channels in all
   uint32_t *out;            // of the tile's first row
+  int within;               // the column in its head
   Bits bits[ROWS][32];
 
-  METHOD void put(int c, const F *x) {
-    const int within = c % head;
-    for (int r = 0; r < ROWS; ++r) bits[r][within % 32] = Bits(not_negative(x[r]));
-    if (within % 32 != 31 && within != head - 1) return;
+  METHOD void put(int c, const F *x, F threshold) {
+    for (int r = 0; r < ROWS; ++r) bits[r][within % 32] = Bits(at_least(x[r], threshold));
+    if (within % 32 != 31 && within != head - 1) {
+      ++within;
+      return;
+    }
     for (int r = 0; r < ROWS; ++r)
       for (int i = within % 32 + 1; i < 32; ++i) bits[r][i] = 0;
     uint32_t word[TILE];
     transpose_bits(bits, word);
     const int at = c / head * words + within / 32, stride = columns / head * words;
     for (int t = 0; t < TILE; ++t) out[int64_t(t) * stride + at] = word[t];
+    within = within == head - 1 ? 0 : within + 1;
   }
 };
 
 INLINE float *level_map(Buffers &b, int which) { return which == 0 ? b.query : which == 1 ? b.key : b.value; }
 
 // One of the projections of a tile of rows (0 query, 1 key, 2 value): its sum with the others, and what attends.
-static void project_tile(Run &run, const bhvit_attention &a, const AttentionShape &shape, int which, int first, Scratch &s) {
+static void project_tile(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape, int which, int first, Scratch &s) {
   Buffers &b = run.buffers;
   const bhvit_projection &p = which == 0 ? a.query : which == 1 ? a.key : a.value;
   const int channels = shape.channels, words = words_of(shape.head), row_bytes = int(round_up(shape.rows, TILE)) / 8 + 8;
-  HeadBits heads = {shape.head, words, channels, nullptr, {}};
+  HeadBits heads = {shape.head, words, channels, nullptr, 0, {}};
   if (a.kind == BHVIT_BINARY) heads.out = (which == 0 ? b.query_bits : b.key_bits) + int64_t(first) * shape.heads * words;
-  each_normed_column(p.project.product, p.project.norm, s.operand, s, [&](int c, const F *y) {
-    F x[ROWS];
-    const F shift = set(p.shift[c]);
-    for (int r = 0; r < ROWS; ++r) {
-      const F z = rprelu(p.project.rprelu, c, add(y[r], load(s.residual + c * TILE + r * LANES)));
+  each_normed_column(p.project.product, k.project[which], s.operand, s, [&](int c, const F *y) {
+    F z[ROWS];
+    const F slope = set(p.project.rprelu.slope[c]), threshold = set(k.threshold[which][c]);
+    UNROLL for (int r = 0; r < ROWS; ++r) {
+      z[r] = prelu(add(y[r], load(s.residual + c * TILE + r * LANES)), slope);
       float *sum = s.columns + c * TILE + r * LANES;
-      store(sum, which ? add(load(sum), z) : z);
-      x[r] = add(z, shift);
-      if (a.kind != BHVIT_BINARY) store(s.pooled + c * TILE + r * LANES, a.kind <= BHVIT_INT8 ? level_of(a.kind, x[r], p.step) : x[r]);
+      store(sum, which ? add(load(sum), z[r]) : z[r]);
     }
-    if (a.kind != BHVIT_BINARY) return;
-    if (which < 2) {
-      heads.put(c, x);
+    if (a.kind != BHVIT_BINARY) {
+      for (int r = 0; r < ROWS; ++r) {
+        const F x = sub(z[r], threshold);
+        store(s.pooled + c * TILE + r * LANES, a.kind <= BHVIT_INT8 ? level_of(a.kind, x, p.step) : x);
+      }
+    } else if (which < 2) {
+      heads.put(c, z, threshold);
     } else {
       Bits bits[ROWS];
-      for (int r = 0; r < ROWS; ++r) bits[r] = Bits(not_negative(x[r]));
+      UNROLL for (int r = 0; r < ROWS; ++r) bits[r] = Bits(at_least(z[r], threshold));
       uint8_t packed[TILE / 8];
       if (LANES >= 8) memcpy(packed, bits, TILE / 8);
       else packed[0] = uint8_t(bits[0] | bits[1] << 4);
@@ -99,7 +155,7 @@ static void project_tile(Run &run, const bhvit_attention &a, const AttentionShap
   if (a.kind != BHVIT_BINARY) rows_of(s.pooled, channels, level_map(b, which) + int64_t(first) * channels);
 }
 
-static void attention_projections(Run &run, const bhvit_attention &a, const AttentionShape &shape) {
+static void attention_projections(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape) {
   run.tiles(shape.rows, [&](int first, int count, Scratch &s) {
     const float *rows[TILE];
     tile_rows(run.buffers.tokens, shape.channels, first, count, rows);
@@ -107,7 +163,7 @@ static void attention_projections(Run &run, const bhvit_attention &a, const Atte
     for (int which = 0; which < 3; ++which) {
       const bhvit_projection &p = which == 0 ? a.query : which == 1 ? a.key : a.value;
       operand_of_rows(p.project.product, 0, rows, s.pooled, s.zeros, s.operand);
-      project_tile(run, a, shape, which, first, s);
+      project_tile(run, a, k, shape, which, first, s);
     }
     rows_of(s.columns, shape.channels, run.buffers.sums + int64_t(first) * shape.channels);
   });
@@ -146,11 +202,9 @@ static void probability_planes(int keys, float alpha, float zero, Scratch &s) {
         low[r][i] = high[r][i] = 0;
         if (k >= keys) continue;
         const F level = max(min(round(fma(load(s.scores + k * TILE + r * LANES), factor, offset)), set(3.0f)), set(0.0f));
-        const uint32_t two = not_negative(sub(level, set(2.0f)));
-        // Odd: 1 or 3, that is, level - 1 or level - 3 is 0.
-        const uint32_t one = not_negative(sub(level, set(1.0f))) & ~two, three = not_negative(sub(level, set(3.0f)));
+        const uint32_t two = at_least(level, set(2.0f));
         high[r][i] = Bits(two);
-        low[r][i] = Bits(one | three);
+        low[r][i] = Bits((at_least(level, set(1.0f)) & ~two) | at_least(level, set(3.0f)));
       }
     transpose_bits(low, s.planes + w * TILE);
     transpose_bits(high, s.planes + (words + w) * TILE);
@@ -244,22 +298,22 @@ static void real_head(Run &run, const bhvit_attention &a, const AttentionShape &
 }
 
 // Context with its residuals: RPReLU(norm(context) + q + k + v), to b.local (at its pixel) or b.summary.
-static void attend_task(Run &run, const bhvit_attention &a, const AttentionShape &shape, const Task &task, Scratch &s) {
+static void attend_task(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape, const Task &task, Scratch &s) {
   const Buffers &b = run.buffers;
   const int channels = shape.channels;
   for (int h = 0; h < shape.heads; ++h) {
     if (a.kind == BHVIT_BINARY) binary_head(run, a, shape, task, h, s);
     else real_head(run, a, shape, task, h, s);
   }
-  if (a.norm.layer) layer_norm_tile(a.norm, channels, s.columns);
+  if (a.norm.layer) standardise_tile(channels, s.columns);
   const float *rows[TILE];
   for (int t = 0; t < TILE; ++t) rows[t] = b.sums + int64_t(shape.row(task.window, task.first + (t < task.count ? t : 0))) * channels;
   columns_of(rows, 0, channels, s.residual);
   for (int c = 0; c < channels; ++c) {
-    const F scale = set(a.norm.layer ? 1.0f : a.norm.scale[c]), shift = set(a.norm.layer ? 0.0f : a.norm.shift[c]);
-    for (int r = 0; r < ROWS; ++r) {
+    const F scale = set(k.scale[c]), shift = set(k.shift[c]), slope = set(a.rprelu.slope[c]), last = set(a.rprelu.shift_out[c]);
+    UNROLL for (int r = 0; r < ROWS; ++r) {
       float *at = s.columns + c * TILE + r * LANES;
-      store(at, rprelu(a.rprelu, c, add(fma(load(at), scale, shift), load(s.residual + c * TILE + r * LANES))));
+      store(at, add(prelu(add(fma(load(at), scale, shift), load(s.residual + c * TILE + r * LANES)), slope), last));
     }
   }
   rows_of(s.columns, channels, s.rows);
@@ -288,18 +342,18 @@ static void mix_summary(Run &run, const bhvit_attention &a, const AttentionShape
 }
 
 // map += LayerScale(RPReLU(norm(product(m)) + m)), m in b.local
-static void attention_output(Run &run, const bhvit_attention &a, const AttentionShape &shape) {
+static void attention_output(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape) {
   const int channels = shape.channels;
   run.tiles(shape.side * shape.side, [&](int first, int count, Scratch &s) {
     const float *rows[TILE];
     tile_rows(run.buffers.local, channels, first, count, rows);
     operand_of_rows(a.output.product, 0, rows, s.pooled, s.zeros, s.operand);
     columns_of(rows, 0, channels, s.residual);
-    each_normed_column(a.output.product, a.output.norm, s.operand, s, [&](int c, const F *y) {
-      const F alpha = set(a.layer_scale.alpha[c]), shift = set(a.layer_scale.shift[c]);
-      for (int r = 0; r < ROWS; ++r) {
-        const F z = rprelu(a.output.rprelu, c, add(y[r], load(s.residual + c * TILE + r * LANES)));
-        store(s.columns + c * TILE + r * LANES, fma(z, alpha, shift));
+    each_normed_column(a.output.product, k.output, s.operand, s, [&](int c, const F *y) {
+      const F slope = set(a.output.rprelu.slope[c]), alpha = set(k.alpha[c]), base = set(k.base[c]);
+      UNROLL for (int r = 0; r < ROWS; ++r) {
+        const F z = prelu(add(y[r], load(s.residual + c * TILE + r * LANES)), slope);
+        store(s.columns + c * TILE + r * LANES, fma(z, alpha, base));
       }
     });
     rows_of(s.columns, channels, s.rows);
@@ -310,15 +364,16 @@ static void attention_output(Run &run, const bhvit_attention &a, const Attention
 // map += attention(norm_before(map))
 static void run_attention(Run &run, const bhvit_attention &a, int side, int channels) {
   const AttentionShape shape(a, side, channels);
+  const AttentionConstants k = fold_attention(a, channels, {run.buffers.constants});
   attention_rows(run, a, shape);
-  attention_projections(run, a, shape);
+  attention_projections(run, a, k, shape);
   const int chunks = (shape.keys + TILE - 1) / TILE;
   parallel_for(run.threads, shape.windows * chunks, [&](int i, int thread) {
     const int first = i % chunks * TILE, rest = shape.keys - first;
-    attend_task(run, a, shape, {i / chunks, first, rest < TILE ? rest : TILE}, run.buffers.scratch[thread]);
+    attend_task(run, a, k, shape, {i / chunks, first, rest < TILE ? rest : TILE}, run.buffers.scratch[thread]);
   });
   mix_summary(run, a, shape);
-  attention_output(run, a, shape);
+  attention_output(run, a, k, shape);
 }
 
 } // namespace bhvit::ISA

@@ -34,10 +34,6 @@ INLINE F gelu(F x) {
   return mul(mul(set(0.5f), x), add(set(1.0f), erf));
 }
 
-INLINE F rprelu(const bhvit_rprelu &r, int c, F x) {
-  return add(prelu(sub(x, set(r.shift_in[c])), set(r.slope[c])), set(r.shift_out[c]));
-}
-
 // y = norm(x) for the n channels of one token; y may be x.
 static void norm_row(const bhvit_norm &norm, int n, const float *x, float *y) {
   float mean = 0, factor = 1;
@@ -65,8 +61,8 @@ static void norm_row(const bhvit_norm &norm, int n, const float *x, float *y) {
   for (; c < n; ++c) y[c] = (x[c] - mean) * factor * norm.scale[c] + norm.shift[c];
 }
 
-// LayerNorm of the tokens of a tile in place: x [n][TILE].
-static void layer_norm_tile(const bhvit_norm &norm, int n, float *x) {
+// Normalises the tokens of a tile in place, without a norm's scale and shift: x [n][TILE].
+static void standardise_tile(int n, float *x) {
   for (int r = 0; r < ROWS; ++r) {
     float *lane = x + r * LANES;
     F mean = set(0.0f), variance = set(0.0f);
@@ -77,18 +73,18 @@ static void layer_norm_tile(const bhvit_norm &norm, int n, float *x) {
       variance = fma(d, d, variance);
     }
     const F factor = div(set(1.0f), sqrt(add(div(variance, set(float(n))), set(NORM_EPS))));
-    for (int c = 0; c < n; ++c) {
-      const F y = mul(sub(load(lane + c * TILE), mean), factor);
-      store(lane + c * TILE, fma(y, set(norm.scale[c]), set(norm.shift[c])));
-    }
+    for (int c = 0; c < n; ++c) store(lane + c * TILE, mul(sub(load(lane + c * TILE), mean), factor));
   }
 }
 
-// y += x
-INLINE void add_row(int n, const float *x, float *y) {
+// sum = x + y
+INLINE void add_rows(int n, const float *x, const float *y, float *sum) {
   int c = 0;
-  for (; c + LANES <= n; c += LANES) store(y + c, add(load(y + c), load(x + c)));
-  for (; c < n; ++c) y[c] += x[c];
+  for (; c + LANES <= n; c += LANES) store(sum + c, add(load(x + c), load(y + c)));
+  for (; c < n; ++c) sum[c] = x[c] + y[c];
 }
+
+// y += x
+INLINE void add_row(int n, const float *x, float *y) { add_rows(n, x, y, y); }
 
 } // namespace bhvit::ISA

@@ -6,37 +6,37 @@ namespace bhvit::ISA {
 
 constexpr int PATCH = 4, COLOURS = 3;
 
-// The colour values of a pixel as the network was trained on them.
-struct Image {
-  const void *data;
-  bool is_float; // [3][S][S], else uint8 [S][S][3]
-  int size;
-  const float *scale, *shift;
-
-  METHOD float at(int colour, int y, int x) const {
-    if (is_float) return ((const float *)data)[(int64_t(colour) * size + y) * size + x];
-    return float(((const uint8_t *)data)[(int64_t(y) * size + x) * COLOURS + colour]) * scale[colour] + shift[colour];
+// The patches of a tile of tokens as an operand: out[input][TILE], input (colour * 4 + row) * 4 + column.
+template <class Value>
+INLINE void patches(const bhvit_stem &stem, int first, int count, float *out, int pixel_stride, int64_t colour_stride, Value value) {
+  const int side = stem.image_size / PATCH;
+  int64_t corner[TILE];
+  for (int t = 0; t < TILE; ++t) {
+    const int token = first + (t < count ? t : count - 1);
+    corner[t] = int64_t(token / side * PATCH * stem.image_size + token % side * PATCH) * pixel_stride;
   }
-};
+  for (int k = 0; k < COLOURS * PATCH * PATCH; ++k) {
+    const int colour = k / (PATCH * PATCH), row = k / PATCH % PATCH, column = k % PATCH;
+    const int64_t at = colour * colour_stride + int64_t(row * stem.image_size + column) * pixel_stride;
+    for (int t = 0; t < TILE; ++t) out[k * TILE + t] = value(at + corner[t], colour);
+  }
+}
 
 static void run_stem(Run &run, const bhvit_stem &stem, const void *data, bool is_float) {
   const int side = stem.image_size / PATCH, channels = stem.channels;
-  const Image image = {data, is_float, stem.image_size, stem.image_scale, stem.image_shift};
+  const Normed norm = Constants{run.buffers.constants}.normed(stem.product, stem.norm);
   run.tiles(side * side, [&](int first, int count, Scratch &s) {
-    float *operand = (float *)s.operand;
-    for (int t = 0; t < TILE; ++t) {
-      const int token = first + (t < count ? t : count - 1), y = token / side * PATCH, x = token % side * PATCH;
-      for (int k = 0; k < COLOURS * PATCH * PATCH; ++k)
-        operand[k * TILE + t] = image.at(k / (PATCH * PATCH), y + k / PATCH % PATCH, x + k % PATCH);
-    }
-    each_normed_column(stem.product, stem.norm, s.operand, s, [&](int c, const F *y) {
+    const float *floats = (const float *)data;
+    const uint8_t *bytes = (const uint8_t *)data;
+    if (is_float) patches(stem, first, count, (float *)s.operand, 1, int64_t(stem.image_size) * stem.image_size, [&](int64_t at, int) { return floats[at]; });
+    else patches(stem, first, count, (float *)s.operand, COLOURS, 1, [&](int64_t at, int c) { return float(bytes[at]) * stem.image_scale[c] + stem.image_shift[c]; });
+    each_normed_column(stem.product, norm, s.operand, s, [&](int c, const F *y) {
       for (int r = 0; r < ROWS; ++r) store(s.columns + c * TILE + r * LANES, gelu(y[r]));
     });
     rows_of(s.columns, channels, s.rows);
     for (int t = 0; t < count; ++t) {
       const int64_t at = int64_t(first + t) * channels;
-      memcpy(run.buffers.map + at, stem.position + at, size_t(channels) * sizeof(float));
-      add_row(channels, s.rows + t * channels, run.buffers.map + at);
+      add_rows(channels, s.rows + t * channels, stem.position + at, run.buffers.map + at);
     }
   });
 }
@@ -45,6 +45,9 @@ static void run_stem(Run &run, const bhvit_stem &stem, const void *data, bool is
 static void run_downsample(Run &run, const bhvit_downsample &d, int side_in, int channels_in, int channels) {
   Buffers &b = run.buffers;
   const int side = side_in / 2;
+  const Normed norm = Constants{b.constants}.normed(d.product, d.norm);
+  if (d.residual)
+    for (int c = 0; c < channels; ++c) norm.last()[c] -= d.rprelu.shift_in[c];
   run.norm_map(d.norm_in, side_in * side_in, channels_in, b.map, b.normed);
   run.tiles(side * side, [&](int first, int count, Scratch &s) {
     const float *rows[4 * TILE];
@@ -64,10 +67,13 @@ static void run_downsample(Run &run, const bhvit_downsample &d, int side_in, int
       }
     }
     int residual = 0;
-    each_normed_column(d.product, d.norm, s.operand, s, [&](int c, const F *y) {
+    each_normed_column(d.product, norm, s.operand, s, [&](int c, const F *y) {
       for (int r = 0; r < ROWS; ++r) {
         F z = y[r];
-        if (d.residual) z = rprelu(d.rprelu, c, fma(load(s.pooled + residual * TILE + r * LANES), set(0.25f), z));
+        if (d.residual) {
+          z = prelu(fma(load(s.pooled + residual * TILE + r * LANES), set(0.25f), z), set(d.rprelu.slope[c]));
+          z = add(z, set(d.rprelu.shift_out[c]));
+        }
         store(s.columns + c * TILE + r * LANES, z);
       }
       residual = residual + 1 == channels_in ? 0 : residual + 1;
@@ -75,8 +81,7 @@ static void run_downsample(Run &run, const bhvit_downsample &d, int side_in, int
     rows_of(s.columns, channels, s.rows);
     for (int t = 0; t < count; ++t) {
       const int64_t at = int64_t(first + t) * channels;
-      memcpy(b.next + at, d.position + at, size_t(channels) * sizeof(float));
-      add_row(channels, s.rows + t * channels, b.next + at);
+      add_rows(channels, s.rows + t * channels, d.position + at, b.next + at);
     }
   });
   float *map = b.map;
@@ -95,7 +100,10 @@ static void run_head(Run &run, const bhvit_head &head, int side, int channels, f
   const float *rows[TILE];
   tile_rows(s.rows, channels, 0, 1, rows);
   operand_of_rows(head.product, 0, rows, s.columns, s.zeros, s.operand);
-  each_column(head.product, nullptr, 0, s.operand, s, [&](int c, const F *y) {
+  Constants constants = {b.constants};
+  float *factor = constants.take(head.product.columns), *offset = constants.take(head.product.columns);
+  affine_of(head.product, nullptr, factor, offset);
+  each_column(head.product, factor, offset, 0, s.operand, s, [&](int c, const F *y) {
     float lanes[LANES];
     store(lanes, y[0]);
     logits[c] = lanes[0];

@@ -130,8 +130,13 @@ static void accumulate(const bhvit_product *p, void *workspace, const float *x, 
         for (int c = 0; c < columns; ++c)
           for (int t = 0; t < TILE && first + t < tokens; ++t) {
             float value = s.y[c * TILE + t];
-            if (p->kind == BHVIT_BINARY) value = float(p->taps * p->channels) - 2.0f * value;
-            out[int64_t(first + t) * p->groups * p->columns + g * p->columns + panel * PANEL + c] = value;
+            const int column = g * p->columns + panel * PANEL + c;
+            if (p->kind == BHVIT_BINARY) {
+              for (int tap = 0; tap < p->taps; ++tap)
+                if (!rows[tap * TILE + t]) value += padding_correction(*p, column, tap);
+              value = float(p->taps * p->channels) - 2.0f * value;
+            }
+            out[int64_t(first + t) * p->groups * p->columns + column] = value;
           }
       }
     }

@@ -24,22 +24,10 @@ static void mixer_planes(Run &run, const bhvit_mixer &m, int side, int channels)
   });
 }
 
-// What a tap in the zero padding adds to the differing bits beyond half its inputs, which would count as 0:
-// corrections [conv][tap][channels] to add where the tap is padding.
-static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) {
-  for (int d = 0; d < 3; ++d) {
-    const bhvit_product &p = m.convs[d];
-    const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL;
-    for (int column = 0; column < channels; ++column) {
-      const int group = column / p.columns, c = column % p.columns;
-      const uint32_t *w = (const uint32_t *)p.weight + (int64_t(group) * panels + c / PANEL) * TAPS * words * PANEL + c % PANEL;
-      for (int tap = 0; tap < TAPS; ++tap) {
-        int ones = 0;
-        for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[(tap * words + i) * PANEL]);
-        corrections[(d * TAPS + tap) * channels + column] = 0.5f * float(p.channels) - float(ones);
-      }
-    }
-  }
+static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) { // [conv][tap][channels]
+  for (int d = 0; d < 3; ++d)
+    for (int column = 0; column < channels; ++column)
+      for (int tap = 0; tap < TAPS; ++tap) corrections[(d * TAPS + tap) * channels + column] = padding_correction(m.convs[d], column, tap);
 }
 
 struct Segment { int y, x, skip, count; }; // LANES tokens of a row from x on, of which [skip, count) are wanted
@@ -71,72 +59,98 @@ static bool padding_of(const Segment *segments, int side, int dilation, float (*
   return some;
 }
 
-// Adds `sums` [channels][TILE], normalised, to the tokens of a tile.
-template <class Token>
-INLINE void add_normed(const bhvit_norm &norm, int channels, float *sums, Scratch &s, Token token) {
-  if (norm.layer) layer_norm_tile(norm, channels, sums);
-  else
+struct MixerConstants {
+  float *factor[3], *offset[3]; // of the accumulators, without the RPReLU's first shift
+  float *scale, *shift;         // of the sum of PReLUs: the norm and the RPReLUs' second shifts, or those shifts alone (LayerNorm)
+};
+
+static MixerConstants fold_mixer(const bhvit_mixer &m, int channels, Constants constants) {
+  MixerConstants k;
+  k.scale = constants.take(channels);
+  k.shift = constants.take(channels);
+  for (int d = 0; d < 3; ++d) {
+    k.factor[d] = constants.take(channels);
+    k.offset[d] = constants.take(channels);
+    affine_of(m.convs[d], nullptr, k.factor[d], k.offset[d]);
+    for (int c = 0; c < channels; ++c) k.offset[d][c] -= m.rprelus[d].shift_in[c];
+  }
+  for (int c = 0; c < channels; ++c) {
+    const float shifts = m.rprelus[0].shift_out[c] + m.rprelus[1].shift_out[c] + m.rprelus[2].shift_out[c];
+    k.scale[c] = m.norm.layer ? 1.0f : m.norm.scale[c];
+    k.shift[c] = m.norm.layer ? shifts : shifts * m.norm.scale[c] + m.norm.shift[c];
+  }
+  return k;
+}
+
+// Adds s.columns [channels][TILE], which LayerNorm still has to normalise, to the tokens of a tile.
+template <class Token> INLINE void add_mixed(const bhvit_norm &norm, int channels, Scratch &s, Token token) {
+  if (norm.layer) {
+    standardise_tile(channels, s.columns);
     for (int c = 0; c < channels; ++c)
       for (int r = 0; r < ROWS; ++r) {
-        float *at = sums + c * TILE + r * LANES;
+        float *at = s.columns + c * TILE + r * LANES;
         store(at, fma(load(at), set(norm.scale[c]), set(norm.shift[c])));
       }
-  rows_of(sums, channels, s.rows);
+  }
+  rows_of(s.columns, channels, s.rows);
   for (int t = 0; t < TILE; ++t)
     if (float *row = token(t)) add_row(channels, s.rows + t * channels, row);
 }
 
-INLINE void add_branch(const bhvit_rprelu &activation, int column, bool more, const F *y, float *sums) {
-  UNROLL for (int r = 0; r < ROWS; ++r) {
-    float *at = sums + column * TILE + r * LANES;
-    const F z = rprelu(activation, column, y[r]);
-    store(at, more ? add(load(at), z) : z);
-  }
+// The operands of the three convolutions of a group, one behind the other.
+static void mixer_operands(const Run &run, const bhvit_product &conv, int side, int group, const Segment *segments, uint32_t *out) {
+  const int words = words_of(conv.channels), width = plane_width(side);
+  const int64_t plane = plane_size(side);
+  for (int d = 0; d < 3; ++d)
+    for (int tap = 0; tap < TAPS; ++tap)
+      for (int w = 0; w < words; ++w)
+        for (int r = 0; r < ROWS; ++r, out += LANES) {
+          const int64_t y = segments[r].y + REACH + (tap / 3 - 1) * DILATIONS[d], x = segments[r].x + REACH + (tap % 3 - 1) * DILATIONS[d];
+          store_words(out, load_words(run.buffers.planes + (group * words + w) * plane + y * width + x));
+        }
 }
 
-static void binary_mixer_tile(Run &run, const bhvit_mixer &m, int side, int channels, int tile, Scratch &s) {
-  const int width = plane_width(side), segments_in_all = side * ((side + LANES - 1) / LANES);
-  const int64_t plane = plane_size(side);
+static void binary_mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstants &k, int side, int channels, int tile, Scratch &s) {
+  const int segments_in_all = side * ((side + LANES - 1) / LANES);
   Segment segments[ROWS];
   for (int r = 0; r < ROWS; ++r) {
     const int index = tile * ROWS + r;
     segments[r] = segment_of(side, index < segments_in_all ? index : segments_in_all - 1);
     if (index >= segments_in_all) segments[r].skip = segments[r].count;
   }
-  for (int d = 0; d < 3; ++d) {
-    const bhvit_product &p = m.convs[d];
-    const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL;
-    float outside[TAPS][TILE];
-    bool any[TAPS];
-    const bool border = padding_of(segments, side, DILATIONS[d], outside, any);
-    for (int g = 0; g < p.groups; ++g) {
-      for (int tap = 0; tap < TAPS; ++tap)
-        for (int w = 0; w < words; ++w)
-          for (int r = 0; r < ROWS; ++r) {
-            const int64_t y = segments[r].y + REACH + (tap / 3 - 1) * DILATIONS[d], x = segments[r].x + REACH + (tap % 3 - 1) * DILATIONS[d];
-            store_words(s.operand + (tap * words + w) * TILE + r * LANES, load_words(run.buffers.planes + (g * words + w) * plane + y * width + x));
-          }
-      for (int panel = 0; panel < panels; ++panel) {
-        const int columns = p.columns - panel * PANEL < PANEL ? p.columns - panel * PANEL : PANEL;
-        panel_product(p, s.operand, int64_t(g) * panels + panel, columns, s.chunk, s.y);
-        for (int i = 0; i < columns; ++i) {
-          const int column = g * p.columns + panel * PANEL + i;
-          const Affine affine = affine_of(p, nullptr, column);
+  float outside[3][TAPS][TILE];
+  bool any[3][TAPS], border[3];
+  for (int d = 0; d < 3; ++d) border[d] = padding_of(segments, side, DILATIONS[d], outside[d], any[d]);
+  const bhvit_product &conv = m.convs[0];
+  const int depth = depth_of(conv), panels = (conv.columns + PANEL - 1) / PANEL;
+  for (int g = 0; g < conv.groups; ++g) {
+    mixer_operands(run, conv, side, g, segments, s.operand);
+    for (int panel = 0; panel < panels; ++panel) {
+      const int columns = conv.columns - panel * PANEL < PANEL ? conv.columns - panel * PANEL : PANEL;
+      for (int d = 0; d < 3; ++d)
+        panel_product(m.convs[d], s.operand + d * depth * TILE, int64_t(g) * panels + panel, columns, s.chunk, s.y + d * PANEL * TILE);
+      for (int i = 0; i < columns; ++i) {
+        const int column = g * conv.columns + panel * PANEL + i;
+        F total[ROWS];
+        UNROLL for (int r = 0; r < ROWS; ++r) total[r] = set(0.0f);
+        UNROLL for (int d = 0; d < 3; ++d) {
           F n[ROWS];
-          UNROLL for (int r = 0; r < ROWS; ++r) n[r] = load(s.y + i * TILE + r * LANES);
-          if (border)
+          UNROLL for (int r = 0; r < ROWS; ++r) n[r] = load(s.y + (d * PANEL + i) * TILE + r * LANES);
+          if (border[d])
             for (int tap = 0; tap < TAPS; ++tap)
-              if (any[tap]) {
+              if (any[d][tap]) {
                 const F correction = set(run.buffers.corrections[(d * TAPS + tap) * channels + column]);
-                UNROLL for (int r = 0; r < ROWS; ++r) n[r] = fma(correction, load(outside[tap] + r * LANES), n[r]);
+                UNROLL for (int r = 0; r < ROWS; ++r) n[r] = fma(correction, load(outside[d][tap] + r * LANES), n[r]);
               }
-          UNROLL for (int r = 0; r < ROWS; ++r) n[r] = fma(n[r], set(affine.factor), set(affine.offset));
-          add_branch(m.rprelus[d], column, d > 0, n, s.columns);
+          const F factor = set(k.factor[d][column]), offset = set(k.offset[d][column]), slope = set(m.rprelus[d].slope[column]);
+          UNROLL for (int r = 0; r < ROWS; ++r) total[r] = add(total[r], prelu(fma(n[r], factor, offset), slope));
         }
+        UNROLL for (int r = 0; r < ROWS; ++r)
+          store(s.columns + column * TILE + r * LANES, fma(total[r], set(k.scale[column]), set(k.shift[column])));
       }
     }
   }
-  add_normed(m.norm, channels, s.columns, s, [&](int t) -> float * {
+  add_mixed(m.norm, channels, s, [&](int t) -> float * {
     const Segment &segment = segments[t / LANES];
     const int lane = t % LANES;
     if (lane < segment.skip || lane >= segment.count) return nullptr;
@@ -144,7 +158,7 @@ static void binary_mixer_tile(Run &run, const bhvit_mixer &m, int side, int chan
   });
 }
 
-static void mixer_tile(Run &run, const bhvit_mixer &m, int side, int channels, int first, int count, Scratch &s) {
+static void mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstants &k, int side, int channels, int first, int count, Scratch &s) {
   for (int d = 0; d < 3; ++d) {
     const bhvit_product &p = m.convs[d];
     const float *rows[TAPS * TILE];
@@ -157,25 +171,33 @@ static void mixer_tile(Run &run, const bhvit_mixer &m, int side, int channels, i
       }
     for (int g = 0; g < p.groups; ++g) {
       operand_of_rows(p, g, rows, s.residual, s.zeros, s.operand);
-      each_column(p, nullptr, g, s.operand, s, [&](int column, const F *y) { add_branch(m.rprelus[d], column, d > 0, y, s.columns); });
+      each_column(p, k.factor[d], k.offset[d], g, s.operand, s, [&](int column, const F *y) {
+        const F slope = set(m.rprelus[d].slope[column]);
+        UNROLL for (int r = 0; r < ROWS; ++r) {
+          float *at = s.columns + column * TILE + r * LANES;
+          const F total = d ? add(load(at), prelu(y[r], slope)) : prelu(y[r], slope);
+          store(at, d < 2 ? total : fma(total, set(k.scale[column]), set(k.shift[column])));
+        }
+      });
     }
   }
-  add_normed(m.norm, channels, s.columns, s, [&](int t) { return t < count ? run.buffers.map + int64_t(first + t) * channels : nullptr; });
+  add_mixed(m.norm, channels, s, [&](int t) { return t < count ? run.buffers.map + int64_t(first + t) * channels : nullptr; });
 }
 
 // map += mixer(norm_before(map))
 static void run_mixer(Run &run, const bhvit_mixer &m, int side, int channels) {
+  const MixerConstants k = fold_mixer(m, channels, {run.buffers.constants});
   if (m.convs[0].kind == BHVIT_BINARY) {
     mixer_planes(run, m, side, channels);
     mixer_corrections(m, channels, run.buffers.corrections);
     const int segments = side * ((side + LANES - 1) / LANES);
     parallel_for(run.threads, (segments + ROWS - 1) / ROWS, [&](int tile, int thread) {
-      binary_mixer_tile(run, m, side, channels, tile, run.buffers.scratch[thread]);
+      binary_mixer_tile(run, m, k, side, channels, tile, run.buffers.scratch[thread]);
     });
     return;
   }
   run.norm_map(m.norm_before, side * side, channels, run.buffers.map, run.buffers.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) { mixer_tile(run, m, side, channels, first, count, s); });
+  run.tiles(side * side, [&](int first, int count, Scratch &s) { mixer_tile(run, m, k, side, channels, first, count, s); });
 }
 
 } // namespace bhvit::ISA

@@ -42,12 +42,14 @@ static void pack_row(const float *x, const float *shift, int n, uint32_t *words,
   int c = 0;
   for (; c + 32 <= n; c += 32, words += stride) {
     uint32_t word = 0;
-    for (int i = 0; i < 32; i += LANES) word |= not_negative(shift ? add(load(x + c + i), load(shift + c + i)) : load(x + c + i)) << i;
+    for (int i = 0; i < 32; i += LANES) word |= at_least(shift ? add(load(x + c + i), load(shift + c + i)) : load(x + c + i), set(0.0f)) << i;
     *words = word;
   }
   if (c < n) {
     uint32_t word = 0;
-    for (int i = 0; c + i < n; ++i) word |= uint32_t(x[c + i] + (shift ? shift[c + i] : 0.0f) >= 0) << i;
+    int i = 0;
+    for (; c + i + LANES <= n; i += LANES) word |= at_least(shift ? add(load(x + c + i), load(shift + c + i)) : load(x + c + i), set(0.0f)) << i;
+    for (; c + i < n; ++i) word |= uint32_t(x[c + i] + (shift ? shift[c + i] : 0.0f) >= 0) << i;
     *words = word;
   }
 }
@@ -62,21 +64,23 @@ INLINE void put_level(uint32_t *operand, int k, int r, F level) {
   store_words(at, k % 2 ? pair(load_words(at), to_int(level)) : pair(to_int(level), zero_words()));
 }
 
-// Takes the inputs of a linear layer column by column, in order.
+// Takes the inputs of a linear layer column by column, in order. The layer's shift, and whatever else is still to be added to
+// a column, comes as the threshold to subtract: its sign is x >= threshold.
 struct OperandWriter {
   const bhvit_product &p;
+  const float *threshold;
   uint32_t *out;
   Bits bits[ROWS][32];
 
   METHOD void put(int c, const F *x) {
-    const F shift = set(p.shift ? p.shift[c] : 0.0f);
+    const F limit = set(threshold[c]);
     if (p.kind == BHVIT_BINARY) {
-      for (int r = 0; r < ROWS; ++r) bits[r][c % 32] = Bits(not_negative(add(x[r], shift)));
+      for (int r = 0; r < ROWS; ++r) bits[r][c % 32] = Bits(at_least(x[r], limit));
       if (c % 32 == 31) transpose_bits(bits, out + (c / 32) * TILE);
     } else if (p.kind <= BHVIT_INT8) {
-      for (int r = 0; r < ROWS; ++r) put_level(out, c, r, level_of(p.kind, add(x[r], shift), p.step));
+      for (int r = 0; r < ROWS; ++r) put_level(out, c, r, level_of(p.kind, sub(x[r], limit), p.step));
     } else {
-      for (int r = 0; r < ROWS; ++r) store((float *)out + c * TILE + r * LANES, add(x[r], shift));
+      for (int r = 0; r < ROWS; ++r) store((float *)out + c * TILE + r * LANES, sub(x[r], limit));
     }
   }
   void finish() {

@@ -9,27 +9,41 @@ constexpr int CHUNK = 256; // inputs whose weights are widened at once: 16 KiB
 
 #define UNROLL _Pragma("GCC unroll 16")
 
+// Adds the differing bits of words [begin, end) to n.
+INLINE void count_words(const uint32_t *x, const uint32_t *w, int begin, int end, Count (*n)[ROWS]) {
+  for (int k = begin; k < end; ++k) {
+    I a[ROWS];
+    UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load_words(x + k * TILE + r * LANES);
+    UNROLL for (int c = 0; c < COLUMNS; ++c) {
+      const I b = set_word(w[k * PANEL + c]);
+      UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = count_different(n[c][r], a[r], b);
+    }
+  }
+}
+
 // y[column][TILE]: how many bits of the operand and of the column's weights differ.
 static void count_panel(const uint32_t *x, const uint32_t *w, int words, int columns, float *y) {
   for (int first = 0; first < columns; first += COLUMNS) {
-    I total[COLUMNS][ROWS];
-    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) total[c][r] = zero_words();
-    for (int begin = 0; begin < words; begin += COUNT_WORDS) {
-      const int end = words - begin < COUNT_WORDS ? words : begin + COUNT_WORDS;
-      Count n[COLUMNS][ROWS];
-      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = no_count();
-      for (int k = begin; k < end; ++k) {
-        I a[ROWS];
-        UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load_words(x + k * TILE + r * LANES);
-        UNROLL for (int c = 0; c < COLUMNS; ++c) {
-          const I b = set_word(w[k * PANEL + first + c]);
-          UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = count_different(n[c][r], a[r], b);
-        }
-      }
-      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) total[c][r] = add_words(total[c][r], counted(n[c][r]));
+    Count n[COLUMNS][ROWS];
+    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = no_count();
+    if (!COUNT_WORDS || words <= COUNT_WORDS) {
+      count_words(x, w + first, 0, words, n);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
+        store(y + (first + c) * TILE + r * LANES, to_float(counted(n[c][r])));
+      continue;
     }
-    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
-      store(y + (first + c) * TILE + r * LANES, to_float(total[c][r]));
+    constexpr int step = COUNT_WORDS ? COUNT_WORDS : 1;
+    uint32_t total[COLUMNS][TILE];
+    memset(total, 0, sizeof total);
+    for (int begin = 0; begin < words; begin += step) {
+      count_words(x, w + first, begin, words - begin < step ? words : begin + step, n);
+      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) {
+        store_words(total[c] + r * LANES, add_words(load_words(total[c] + r * LANES), counted(n[c][r])));
+        n[c][r] = no_count();
+      }
+    }
+    for (int c = 0; c < COLUMNS; ++c)
+      for (int r = 0; r < ROWS; ++r) store(y + (first + c) * TILE + r * LANES, to_float(load_words(total[c] + r * LANES)));
   }
 }
 
@@ -110,21 +124,44 @@ static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t pan
   }
 }
 
-// value = accumulator * factor + offset, the norm that follows included where it is folded
-struct Affine { float factor, offset; };
-
-INLINE Affine affine_of(const bhvit_product &p, const bhvit_norm *norm, int column) {
-  float factor = p.scale ? p.scale[column] : 1.0f, offset = p.bias ? p.bias[column] : 0.0f;
-  if (norm && !norm->layer) {
-    factor *= norm->scale[column];
-    offset = offset * norm->scale[column] + norm->shift[column];
-  }
-  if (p.kind == BHVIT_BINARY) {
-    offset += factor * float(p.taps * p.channels);
-    factor *= -2.0f;
-  }
-  return {factor, offset};
+// What to add to the differing bits of a binary product where a tap is zero padding: its bits are all 0, and it must count as
+// half its inputs, which is a sum of 0.
+static float padding_correction(const bhvit_product &p, int column, int tap) {
+  const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL, group = column / p.columns, c = column % p.columns;
+  const uint32_t *w = (const uint32_t *)p.weight + ((int64_t(group) * panels + c / PANEL) * p.taps + tap) * words * PANEL + c % PANEL;
+  int ones = 0;
+  for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[i * PANEL]);
+  return 0.5f * float(p.channels) - float(ones);
 }
+
+// value = accumulator * factor + offset for every output column. `folded`: a norm that follows, where it is affine.
+static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *factor, float *offset) {
+  const int columns = p.groups * p.columns;
+  for (int c = 0; c < columns; ++c) {
+    factor[c] = p.scale ? p.scale[c] : 1.0f;
+    offset[c] = p.bias ? p.bias[c] : 0.0f;
+  }
+  if (folded && !folded->layer)
+    for (int c = 0; c < columns; ++c) {
+      factor[c] *= folded->scale[c];
+      offset[c] = offset[c] * folded->scale[c] + folded->shift[c];
+    }
+  if (p.kind != BHVIT_BINARY) return;
+  const float inputs = float(p.taps * p.channels); // their sum of products is inputs - 2 * differing bits
+  for (int c = 0; c < columns; ++c) {
+    offset[c] += factor[c] * inputs;
+    factor[c] *= -2.0f;
+  }
+}
+
+// A product with its norm as each_normed_column computes it: standardised first with LayerNorm, then times `scale`.
+struct Normed {
+  float *factor, *offset; // of accumulators
+  float *scale, *shift;   // after standardisation; only with LayerNorm
+
+  // What is added after the norm: to `offset`, or with LayerNorm to `shift`.
+  METHOD float *last() const { return scale ? shift : offset; }
+};
 
 struct Scratch {
   uint32_t *operand, *operand2; // of products
@@ -132,44 +169,43 @@ struct Scratch {
   float *wide;                  // [columns of a product][TILE], only with LayerNorm
   float *rows;                  // [TILE][channels]
   uint32_t *chunk;              // [CHUNK][16]
-  float *y;                     // [16][TILE]
+  float *y;                     // [3][16][TILE]
   float *scores;                // attention: [keys to a multiple of 16][TILE]
   uint32_t *weights;            // attention: panels of keys and values
   uint32_t *planes;             // attention: queries or probabilities as an operand
   const float *zeros;
 };
 
-// sink(column, values[ROWS]) for every column of a group, in order; values are normalised if the norm is folded.
+// sink(column, values[ROWS]) with accumulator * factor + offset for every column of a group, in order.
 template <class Sink>
-INLINE void each_column(const bhvit_product &p, const bhvit_norm *norm, int group, const uint32_t *x, Scratch &s, Sink sink) {
+INLINE void each_column(const bhvit_product &p, const float *factor, const float *offset, int group, const uint32_t *x, Scratch &s, Sink sink) {
   const int panels = (p.columns + PANEL - 1) / PANEL;
   for (int panel = 0; panel < panels; ++panel) {
-    const int columns = p.columns - panel * PANEL < PANEL ? p.columns - panel * PANEL : PANEL;
+    const int columns = p.columns - panel * PANEL < PANEL ? p.columns - panel * PANEL : PANEL, first = group * p.columns + panel * PANEL;
     panel_product(p, x, int64_t(group) * panels + panel, columns, s.chunk, s.y);
     for (int i = 0; i < columns; ++i) {
-      const int column = group * p.columns + panel * PANEL + i;
-      const Affine affine = affine_of(p, norm, column);
+      const F a = set(factor[first + i]), b = set(offset[first + i]);
       F y[ROWS];
-      UNROLL for (int r = 0; r < ROWS; ++r) y[r] = fma(load(s.y + i * TILE + r * LANES), set(affine.factor), set(affine.offset));
-      sink(column, y);
+      UNROLL for (int r = 0; r < ROWS; ++r) y[r] = fma(load(s.y + i * TILE + r * LANES), a, b);
+      sink(first + i, y);
     }
   }
 }
 
-// sink(column, values[ROWS]) with norm(product), for a product of one group.
+// sink(column, values[ROWS]) with the normalised product, for a product of one group.
 template <class Sink>
-INLINE void each_normed_column(const bhvit_product &p, const bhvit_norm &norm, const uint32_t *x, Scratch &s, Sink sink) {
-  if (!norm.layer) {
-    each_column(p, &norm, 0, x, s, sink);
+INLINE void each_normed_column(const bhvit_product &p, const Normed &norm, const uint32_t *x, Scratch &s, Sink sink) {
+  if (!norm.scale) {
+    each_column(p, norm.factor, norm.offset, 0, x, s, sink);
     return;
   }
-  each_column(p, nullptr, 0, x, s, [&](int c, const F *y) {
+  each_column(p, norm.factor, norm.offset, 0, x, s, [&](int c, const F *y) {
     UNROLL for (int r = 0; r < ROWS; ++r) store(s.wide + c * TILE + r * LANES, y[r]);
   });
-  layer_norm_tile(norm, p.columns, s.wide);
+  standardise_tile(p.columns, s.wide);
   for (int c = 0; c < p.columns; ++c) {
     F y[ROWS];
-    UNROLL for (int r = 0; r < ROWS; ++r) y[r] = load(s.wide + c * TILE + r * LANES);
+    UNROLL for (int r = 0; r < ROWS; ++r) y[r] = fma(load(s.wide + c * TILE + r * LANES), set(norm.scale[c]), set(norm.shift[c]));
     sink(c, y);
   }
 }

@@ -36,7 +36,7 @@ INLINE float sum(F x) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 INLINE F prelu(F u, F slope) { return _mm256_blendv_ps(u, _mm256_mul_ps(u, slope), u); } // the sign bit selects
-INLINE uint32_t not_negative(F x) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GE_OQ))); }
+INLINE uint32_t at_least(F x, F y) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_GE_OQ))); }
 
 INLINE I load_words(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE void store_words(uint32_t *p, I x) { _mm256_storeu_si256((__m256i *)p, x); }

@@ -7,7 +7,7 @@
 namespace bhvit::ISA {
 
 constexpr int LANES = 16, ROWS = 2, TILE = LANES * ROWS, COLUMNS = 8;
-constexpr int COUNT_WORDS = 1 << 30;
+constexpr int COUNT_WORDS = 0;
 
 using F = __m512;
 using I = __m512i;
@@ -32,7 +32,7 @@ INLINE F copysign(F magnitude, F sign) {
 }
 INLINE float sum(F x) { return _mm512_reduce_add_ps(x); }
 INLINE F prelu(F u, F slope) { return _mm512_mask_mul_ps(u, _mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_LT_OQ), u, slope); }
-INLINE uint32_t not_negative(F x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ); }
+INLINE uint32_t at_least(F x, F y) { return _mm512_cmp_ps_mask(x, y, _CMP_GE_OQ); }
 
 INLINE I load_words(const uint32_t *p) { return _mm512_loadu_si512(p); }
 INLINE void store_words(uint32_t *p, I x) { _mm512_storeu_si512(p, x); }

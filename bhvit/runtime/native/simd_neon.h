@@ -29,9 +29,9 @@ INLINE F power_of_two(F n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(
 INLINE F copysign(F magnitude, F sign) { return vbslq_f32(vdupq_n_u32(0x80000000), sign, magnitude); }
 INLINE float sum(F x) { return vaddvq_f32(x); }
 INLINE F prelu(F u, F slope) { return vbslq_f32(vcltzq_f32(u), vmulq_f32(u, slope), u); }
-INLINE uint32_t not_negative(F x) {
+INLINE uint32_t at_least(F x, F y) {
   const uint32_t weights[4] = {1, 2, 4, 8};
-  return vaddvq_u32(vandq_u32(vcgezq_f32(x), vld1q_u32(weights)));
+  return vaddvq_u32(vandq_u32(vcgeq_f32(x, y), vld1q_u32(weights)));
 }
 
 INLINE I load_words(const uint32_t *p) { return vld1q_u32(p); }

@@ -8,7 +8,7 @@ constexpr int LANES = 8;               // tokens a vector
 constexpr int ROWS = 2;                // vectors a tile
 constexpr int TILE = LANES * ROWS;     // tokens that are processed together
 constexpr int COLUMNS = 4;             // output columns whose accumulators are kept in registers; divides 16
-constexpr int COUNT_WORDS = 1 << 30;   // words after which a Count must be read
+constexpr int COUNT_WORDS = 0;         // words after which a Count must be read; 0: never
 
 struct F { float v[LANES]; };
 struct I { uint32_t v[LANES]; };
@@ -34,7 +34,7 @@ INLINE F power_of_two(F n) { // of whole numbers
 INLINE F copysign(F magnitude, F sign) { EACH magnitude.v[i] = copysignf(magnitude.v[i], sign.v[i]); return magnitude; }
 INLINE float sum(F x) { float s = 0; EACH s += x.v[i]; return s; }
 INLINE F prelu(F u, F slope) { EACH u.v[i] = u.v[i] < 0 ? u.v[i] * slope.v[i] : u.v[i]; return u; }
-INLINE uint32_t not_negative(F x) { uint32_t b = 0; EACH b |= uint32_t(x.v[i] >= 0) << i; return b; }
+INLINE uint32_t at_least(F x, F y) { uint32_t b = 0; EACH b |= uint32_t(x.v[i] >= y.v[i]) << i; return b; } // a bit a lane
 
 INLINE I load_words(const uint32_t *p) { I r; EACH r.v[i] = p[i]; return r; }
 INLINE void store_words(uint32_t *p, I x) { EACH p[i] = x.v[i]; }
