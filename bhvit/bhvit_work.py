@@ -93,7 +93,9 @@ class _Work:
         self.add(
             f"{self.precision}_mac_ps", _up(tokens, self.tile.tokens) * groups * _up(columns, self.tile.columns) * depth
         )
-        far = groups * _up(columns, PANEL) * depth * self.precision.weight_bytes - CACHE
+        weight_bytes = groups * _up(columns, PANEL) * depth * self.precision.weight_bytes
+        self.add("weight_byte_ps", weight_bytes)
+        far = weight_bytes - CACHE
         self.add("far_weight_byte_ps", _up(tokens, self.tile.tokens) // self.tile.tokens * far * (far > 0))
 
     def operands(self, count: Count) -> None:
@@ -175,6 +177,7 @@ def _mlp(work: _Work, s: Shape, stage: int) -> None:
     outputs = _up(tokens, work.tile.tokens) * (c + i)
     work.operands(outputs)
     work.add("output_ns", outputs)
+    work.add("uneven_ns", _up(tokens, work.tile.tokens) * i * (i % c != 0))
     work.add("element_ns", 3 * tokens * c)
     reach = max((SHIFT_RADII[name] for name in s.shifts), default=0)
     work.add("tap_ns", tokens * c * 2 * (2 * reach + 1) if reach else 0)

@@ -69,14 +69,14 @@ def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
     """One of the full space: widths that need not be whole, alike or one a stage, any precision in any layer."""
     size, window = SIZES[rng.integers(len(SIZES))]
     stages = 1 if rng.random() < 0.5 else STAGES
-    hidden, intermediate = rng.uniform(*HIDDEN, stages), rng.uniform(*INTERMEDIATE, stages)
+    hidden, intermediate = (rng.uniform(*limits, stages).round(2) for limits in (HIDDEN, INTERMEDIATE))
+    if rng.random() < 0.5:  # as most spaces have them; then I is often a multiple of C
+        hidden, intermediate = hidden.round(), intermediate.round()
     base = replace(PRESETS[preset], image_size=size, window_size=window)
-    factors = [list(map(float, np.resize(f, STAGES).round(2))) for f in (hidden, intermediate)]
-    architecture = base.scaled(*factors)
-    others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
+    architecture = base.scaled(*(np.resize(factors, STAGES).tolist() for factors in (hidden, intermediate)))
     binary = 1 - rng.random() ** 2  # what is searched is mostly binary
-    shares = [binary, *(1 - binary) * others]
-    drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=shares)
+    others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
+    drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=[binary, *(1 - binary) * others])
     table = tuple(PRECISIONS.values())
     return RandomCandidate(architecture, dict(zip(architecture.addresses, (table[i] for i in drawn), strict=True)))
 
