@@ -15,10 +15,12 @@ INLINE void patches(const bhvit_stem &stem, int first, int count, float *out, in
     const int token = first + (t < count ? t : count - 1);
     corner[t] = int64_t(token / side * PATCH * stem.image_size + token % side * PATCH) * pixel_stride;
   }
-  for (int k = 0; k < COLOURS * PATCH * PATCH; ++k) {
-    const int colour = k / (PATCH * PATCH), row = k / PATCH % PATCH, column = k % PATCH;
-    const int64_t at = colour * colour_stride + int64_t(row * stem.image_size + column) * pixel_stride;
-    for (int t = 0; t < TILE; ++t) out[k * TILE + t] = value(at + corner[t], colour);
+  for (int k = 0; k < COLOURS * PATCH * PATCH; k += PATCH) { // a row of a patch in one colour
+    const int colour = k / (PATCH * PATCH), row = k / PATCH % PATCH;
+    const int64_t at = colour * colour_stride + int64_t(row) * stem.image_size * pixel_stride;
+    for (int t = 0; t < TILE; ++t)
+      UNROLL for (int column = 0; column < PATCH; ++column)
+        out[(k + column) * TILE + t] = value(at + corner[t] + column * pixel_stride, colour);
   }
 }
 
