@@ -52,7 +52,7 @@ class Calibration:
     """A fitted profile, and how well it predicts the candidates that were kept from the fit.
 
     `median_error` and `worst_error` are relative, of whole candidates; `layer_error` is the median over their layers;
-    `seconds` is how long the calibration took.
+    `seconds` is how long the calibration took, `others` the share of it in which other programs had the core.
     """
 
     profile: DeviceProfile
@@ -63,6 +63,7 @@ class Calibration:
     layer_error: float
     rank_correlation: float
     seconds: float
+    others: float
 
 
 def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
@@ -107,11 +108,11 @@ def predicted(one: Timed, profile: DeviceProfile) -> dict[str, float]:
     return seconds_by_layer(one.candidate.architecture, one.candidate.layers, profile, layer_seconds)
 
 
-def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float) -> Calibration:
+def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float, others: float) -> Calibration:
     """Fit all but every fifth candidate, predict those; then fit all of them, for the profile."""
     kept = timed[HELD_OUT - 1 :: HELD_OUT]
-    others = [one for i, one in enumerate(timed) if i % HELD_OUT != HELD_OUT - 1]
-    trial = replace(template, coefficients=coefficients_of(others, template))
+    rest = [one for i, one in enumerate(timed) if i % HELD_OUT != HELD_OUT - 1]
+    trial = replace(template, coefficients=coefficients_of(rest, template))
     rows = [(predicted(one, trial), one) for one in kept]
     totals = [sum(p.values()) for p, _ in rows], [one.total for _, one in rows]
     errors = relative_errors(*totals)
@@ -125,4 +126,5 @@ def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float) 
         layer_error=float(np.median(np.concatenate(layers))),
         rank_correlation=rank_correlation(*map(np.array, totals)),
         seconds=seconds,
+        others=others,
     )

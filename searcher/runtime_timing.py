@@ -11,17 +11,43 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bhvit import runtime
 from bhvit.architecture import TINY, ArchitectureConfig
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, random_arrays
-from searcher.calibration import Measure
 
-LEAST_RUNS = 5
-LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run LEAST_RUNS times
-MOST_RUNS = 25
+LEAST_RUNS, MOST_RUNS = 5, 25
+LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run no more than LEAST_RUNS times
+
+
+class LayerTimes:
+    """Measures candidates; other programs disturb little, since each layer's time is its shortest in several runs.
+
+    `others` is the share of the time so far in which other programs had the core, 0 where that cannot be told.
+    """
+
+    def __init__(self, threads: int = 1, instruction_set: str | None = None) -> None:
+        self.threads, self.instruction_set = threads, instruction_set
+        self._wall = self._cpu = 0.0
+
+    def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
+        image = random_image(architecture)
+        with model_of(architecture, layers, self.threads, self.instruction_set) as model:
+            model(image)
+            runs, start, cpu = list[Mapping[str, float]](), time.perf_counter(), time.thread_time()
+            while len(runs) < LEAST_RUNS or (len(runs) < MOST_RUNS and time.perf_counter() - start < LEAST_SECONDS):
+                runs.append(model.profile(image))
+            self._wall += time.perf_counter() - start
+            self._cpu += time.thread_time() - cpu
+        return {address: min(run[address] for run in runs) for address in runs[0]}
+
+    @property
+    def others(self) -> float:
+        """See the class."""
+        return max(0.0, 1 - self._cpu / self._wall) if self.threads == 1 and self._wall else 0.0
 
 
 @contextmanager
@@ -36,22 +62,7 @@ def model_of(
         yield runtime.load(path, threads=threads, instruction_set=instruction_set)
 
 
-def layer_times(threads: int = 1, instruction_set: str | None = None) -> Measure:
-    """Measures candidates: the shortest time of each layer in some runs, so that other programs disturb little."""
-
-    def measure(architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
-        image = random_image(architecture)
-        with model_of(architecture, layers, threads, instruction_set) as model:
-            model(image)
-            runs, start = list[Mapping[str, float]](), time.perf_counter()
-            while len(runs) < LEAST_RUNS or (len(runs) < MOST_RUNS and time.perf_counter() - start < LEAST_SECONDS):
-                runs.append(model.profile(image))
-            return {address: min(run[address] for run in runs) for address in runs[0]}
-
-    return measure
-
-
-def random_image(architecture: ArchitectureConfig) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def random_image(architecture: ArchitectureConfig) -> NDArray[np.uint8]:
     """One image of noise, 1 x S x S x 3."""
     side = architecture.image_size
     return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, fit, write the profile, print it beside the shipped one."""
-    from searcher.runtime_timing import layer_times, machine_name, resolved_instruction_set
+    from searcher.runtime_timing import LayerTimes, machine_name, resolved_instruction_set
 
     if args.threads < 1:
         raise InvalidInput(f"--threads must be at least 1, but it is {args.threads}.")
@@ -72,14 +72,14 @@ def run(args: argparse.Namespace) -> int:
         runtime=__version__,
     )
     start, timed = time.monotonic(), list[Timed]()
-    measure = layer_times(args.threads, instruction_set)
+    measure = LayerTimes(args.threads, instruction_set)
     seconds = QUICK_SECONDS if args.quick else SECONDS
     with LiveTraining(console(error=args.json), 1, unit="calibration") as live:
         for one in timed_candidates(measure, SEED, seconds):
             timed.append(one)
             done = min(len(timed) / LEAST_CANDIDATES, (time.monotonic() - start) / seconds, 1.0)
             live.on_step("", 1, round(1000 * done), 1000)
-    result = calibrated(timed, template, time.monotonic() - start)
+    result = calibrated(timed, template, time.monotonic() - start, measure.others)
     write_text(args.out, device_yaml(result.profile))
     if args.json:
         print_json("calibrate", calibration_json(result, shipped, args.out))

@@ -13,6 +13,8 @@ from searcher.calibration import Calibration
 from searcher.numbers import duration_text, percent_text
 from searcher.views.console import table
 
+MUCH = 0.05  # of the time with other programs, beyond which they are in what was measured
+
 
 def calibration_view(result: Calibration, shipped: DeviceProfile, out: Path) -> RenderableType:
     """The machine, a row a coefficient, the errors on candidates that were kept from the fit, and the file."""
@@ -48,6 +50,7 @@ def calibration_json(result: Calibration, shipped: DeviceProfile, out: Path) -> 
         "runtime": p.runtime,
         "candidates": result.candidates,
         "seconds": result.seconds,
+        "other_programs": result.others,
         "coefficients": [
             {"name": name, "value": value, "shipped": shipped.coefficients[name], "meaning": COEFFICIENTS[name]}
             for name, value in p.coefficients.items()

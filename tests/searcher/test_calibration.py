@@ -27,6 +27,8 @@ TRUTH = replace(SHIPPED, coefficients=TRUE)
 class FakeMachine:
     """Takes what `TRUE` says, give or take `noise`."""
 
+    others = 0.25
+
     def __init__(self, noise: float) -> None:
         self.noise, self.random = noise, np.random.default_rng(1)
 
@@ -42,7 +44,7 @@ def timed(candidates: int, noise: float) -> list[Timed]:
 
 
 def test_the_fit_recovers_known_coefficients() -> None:
-    result = calibrated(timed(30, noise=0), SHIPPED, 1.0)
+    result = calibrated(timed(30, noise=0), SHIPPED, 1.0, 0.0)
     for name, value in TRUE.items():
         assert result.profile.coefficients[name] == pytest.approx(value, rel=1e-3), name
     assert result.median_error < 1e-3
@@ -51,7 +53,7 @@ def test_the_fit_recovers_known_coefficients() -> None:
 
 
 def test_noise_of_a_tenth_a_layer_leaves_candidates_predicted_within_a_few_percent() -> None:
-    result = calibrated(timed(40, noise=0.1), SHIPPED, 1.0)
+    result = calibrated(timed(40, noise=0.1), SHIPPED, 1.0, 0.0)
     assert result.median_error < 0.05
     assert result.rank_correlation > 0.98
 
@@ -95,9 +97,9 @@ def test_random_candidates_are_of_the_full_space() -> None:
 
 @pytest.fixture
 def fake_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """`searcher calibrate` meets a made-up machine, and a clock on which a candidate takes 5 s."""
+    """`searcher calibrate` meets a made-up machine, which it measures in a moment."""
     monkeypatch.setattr(runtime_timing, "resolved_instruction_set", lambda asked: asked or "avx512")
-    monkeypatch.setattr(runtime_timing, "layer_times", lambda threads, instruction_set: FakeMachine(0.02))
+    monkeypatch.setattr(runtime_timing, "LayerTimes", lambda threads, instruction_set: FakeMachine(0.02))
     monkeypatch.setattr(runtime_timing, "machine_name", lambda: "A Processor")
     monkeypatch.setattr(calibrate, "SECONDS", 0.2)
     monkeypatch.setattr(calibrate, "QUICK_SECONDS", 0.001)
@@ -115,6 +117,7 @@ def test_calibrate_writes_a_profile_that_a_space_can_name(fake_machine: Path) ->
     assert seconds[0] == pytest.approx(seconds[1], rel=0.05)
     assert text.startswith("A Processor, avx512, 1 thread: ")
     assert "rank correlation 0.99" in text or "rank correlation 1.000" in text
+    assert "Other programs had the core for 25.0 % of the time: close them, calibrate again." in text
     assert 'budget: {latency: "40 ms", device: devices/mine.yaml}' in text
     for name in COEFFICIENTS:
         assert f"\n{name.rpartition('_')[0]} " in text
