@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.measures import WORD, Measure
+from searcher.quantities import QUANTITIES
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.trial_fields import NOTHING, TrialFields
@@ -31,11 +32,11 @@ SPECIAL = {
 }
 _ORDER = (
     *("mark", "place", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
-    *("memory", "memory_share", "ops", "ops_share", "precision"),
+    *("memory", "memory_share", "ops", "ops_share", "latency", "latency_share", "precision"),
 )
 _GIVEN_UP = (  # in turn, where there is no room
-    *("precision", "place", "ops_share", "memory_share", "parent_accuracy", "intermediate", "hidden"),
-    *("ops", "memory", "bits"),
+    *("precision", "place", "latency_share", "ops_share", "memory_share", "parent_accuracy"),
+    *("intermediate", "hidden", "ops", "memory", "latency", "bits"),
 )
 
 
@@ -114,7 +115,8 @@ class Leaderboard:
             unasked.add("bits")
         if plain or width < ROOMY:
             unasked.add("precision")
-        unasked |= {f"{q}_share" for q in ("memory", "ops") if q not in self.fields.space.budget.limits}
+        unasked |= {f"{q}_share" for q in QUANTITIES if q not in self.fields.space.budget.limits}
+        unasked |= QUANTITIES.keys() - set(self.fields.space.quantities)
         unasked |= {"mean", "sd", "seeds"} - set(self.fields.names)
         return [name for name in _ORDER if name not in unasked]
 
@@ -201,15 +203,30 @@ def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """Those that fit: some are given up; where the strip was, costs may have room again."""
     left = {column.name: column for column in columns}
     given_up = []
+    if "latency" in left and _width(columns) > width:
+        without = [column for column in columns if column.name not in _GIVEN_UP[: _GIVEN_UP.index("intermediate")]]
+        if _width(without) > width:
+            columns = _widths_together(columns)
+            left = {column.name: column for column in columns}
     for name in _GIVEN_UP:
         if _width(list(left.values())) <= width:
             break
         if name in left:
             given_up.append(left.pop(name))
     for column in given_up:
-        if column.name in ("memory", "ops") and _width([*left.values(), column]) <= width:
+        if column.name in QUANTITIES and _width([*left.values(), column]) <= width:
             left[column.name] = column
     return [column for column in columns if column.name in left]
+
+
+def _widths_together(columns: Sequence[Column]) -> list[Column]:
+    """The columns with both width factors in one, where there are both, so that a latency has room."""
+    hidden, mlp = ([c for c in columns if c.name == name] for name in ("hidden", "intermediate"))
+    if not (hidden and mlp):
+        return list(columns)
+    cells = [Text(f"{h.plain}×{m.plain}") for h, m in zip(hidden[0].cells, mlp[0].cells, strict=True)]
+    together = Column("hidden", "width", True, tuple(cells))
+    return [together if c is hidden[0] else c for c in columns if c is not mlp[0]]
 
 
 def _width(columns: Sequence[Column]) -> int:
