@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ MIB = 2**20
 _PREFIX = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _OPS = {prefix + unit: scale for prefix, scale in _PREFIX.items() for unit in ("", "OPs", "OP")} | {"kOPs": 10**3}
-_MICROSECONDS = {"us": 1, "µs": 1, "ms": 10**3, "s": 10**6}
+_SECONDS = {"us": Decimal("1e-6"), "µs": Decimal("1e-6"), "ms": Decimal("1e-3"), "s": Decimal(1)}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ]*)")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -33,7 +34,7 @@ def parse_ops(value: float | str, where: str) -> float:
 
 def parse_seconds(value: float | str, where: str) -> float:
     """Seconds from a text such as "40 ms", with its unit: a number alone could be any of them."""
-    return _amount(str(value).replace("μ", "µ"), _MICROSECONDS, where, "40 ms") / 10**6
+    return _amount(str(value).replace("μ", "µ"), _SECONDS, where, "40 ms")
 
 
 def parse_percent(value: str) -> float | None:
@@ -114,7 +115,7 @@ def labels_of(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _remedy(match: re.Match[str] | None, units: dict[str, int]) -> str:
+def _remedy(match: re.Match[str] | None, units: Mapping[str, int | Decimal]) -> str:
     """The units there are, and the amount as it would be right where only capitals are wrong or the end is missing."""
     legal = f"units: {', '.join(unit for unit in units if unit)}"
     if match is None:
@@ -126,7 +127,7 @@ def _remedy(match: re.Match[str] | None, units: dict[str, int]) -> str:
     return f"write {' or '.join(map(repr, longer))}; {legal}" if longer else legal
 
 
-def _amount(value: float | str, units: dict[str, int], where: str, example: str) -> float:
+def _amount(value: float | str, units: Mapping[str, int | Decimal], where: str, example: str) -> float:
     if not isinstance(value, str):
         amount = float(value)
     else:
@@ -135,7 +136,7 @@ def _amount(value: float | str, units: dict[str, int], where: str, example: str)
             raise InvalidInput(
                 f"{where} must be an amount such as {example!r}, but it is {value!r}; {_remedy(match, units)}."
             )
-        amount = float(match[1]) * units[match[2]]
+        amount = float(Decimal(match[1]) * units[match[2]])  # the double next to what is written
     if not math.isfinite(amount) or amount <= 0:
         raise InvalidInput(f"{where} must be a positive amount, but it is {value!r}.")
     return amount

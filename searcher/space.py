@@ -45,6 +45,8 @@ class Space:
     def __post_init__(self) -> None:
         if self.file.widths.any or self.file.budget.relative_to:
             self._check_unit_scale()
+        if "latency" in self.search.objectives and self.device is None:
+            raise InvalidInput("the objective latency is that of a device, but none is named; add device to budget.")
         _ = self.budget, self.enqueued, self.candidate(self.decode(0))  # every rule is checked when the file is read
 
     @property

@@ -133,10 +133,6 @@ class SpaceFile:
     data: DataConfig | None = None
     enqueue: tuple[dict[str, Any], ...] = ()
 
-    def __post_init__(self) -> None:
-        if "latency" in self.search.objectives and self.budget.device is None:
-            raise InvalidInput("the objective latency is that of a device, but none is named; add device to budget.")
-
 
 def read_space_file(data: object) -> SpaceFile:
     """The sections from plain data, read strictly; raises `InvalidInput` naming the place in the file."""
@@ -156,11 +152,16 @@ def read_space_file(data: object) -> SpaceFile:
 
 
 def to_plain(file: SpaceFile) -> dict[str, Any]:
-    """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value."""
+    """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value.
+
+    A device stands in it whole, and no word of latencies where there is none.
+    """
     device = file.budget.device
     bare = dataclasses.replace(file, budget=dataclasses.replace(file.budget, latency=None, device=None))
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(bare)))
-    plain["budget"] |= {"latency": file.budget.latency, "device": device and device_to_plain(device)}
+    del plain["budget"]["latency"], plain["budget"]["device"]
+    if device is not None:
+        plain["budget"] |= {"latency": file.budget.latency, "device": device_to_plain(device)}
     plain["search"]["pruner"] = pruning_to_plain(file.search.pruner)
     return plain
 

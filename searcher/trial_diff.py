@@ -54,7 +54,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class TrialDiff:
-    """What differs from `before` to `after`. Costs of both are in the accounting, on the device, of the first's study."""
+    """What differs from `before` to `after`. Costs are in the accounting, on the device, of the first one's study."""
 
     before: Side
     after: Side

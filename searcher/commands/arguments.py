@@ -87,6 +87,11 @@ def add_budget_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def option_of(name: str) -> str:
+    """The option that sets argument `name`."""
+    return "--device" if name == "profile" else f"--{name}"
+
+
 def add_profile_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--device NAME` of the commands that do not train."""
     parser.add_argument(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import trial_number
+from searcher.commands.arguments import option_of, trial_number
 from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
@@ -103,8 +103,8 @@ def _refuse_rows(args: argparse.Namespace) -> None:
     """Raise `InvalidInput` for options about rows beside `--trial`."""
     for name in ("budget", "profile", "where", "all", "front", "sort", "top", "columns"):
         if getattr(args, name):
-            option = "device" if name == "profile" else name
-            raise InvalidInput(f"--trial writes a space file, for which --{option} has no meaning; leave it out.")
+            option = option_of(name)
+            raise InvalidInput(f"--trial writes a space file, for which {option} has no meaning; leave it out.")
 
 
 def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> TrialRows:

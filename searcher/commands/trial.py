@@ -6,6 +6,7 @@ only, also while the search runs.
 Examples:
   searcher trial runs/demo 3
   searcher trial demo 3 --budget memory=0.2
+  searcher trial demo 3 --device avx512
   searcher trial demo 3 --json
 """
 

@@ -68,7 +68,7 @@ def cost_json(candidate: Candidate, report: CostReport) -> dict[str, Any]:
 def layer_table(report: CostReport) -> RenderableType:
     """A row a layer: weights, MACs, memory, OPs and, on a device, latency, the last two with shares; and the total."""
     quantities = ("memory", "ops") if report.latency_seconds is None else ("memory", "ops", "latency")
-    return ColumnsThatFit(lambda names: _layer_table(report, names), quantities)
+    return ColumnsThatFit(lambda names: _layer_table(report, names), quantities, "latency")
 
 
 def _layer_table(report: CostReport, names: Sequence[str]) -> Table:

@@ -36,21 +36,22 @@ class Beside:
 
 @dataclass(frozen=True)
 class ColumnsThatFit:
-    """The table of all these columns; where it is too wide for the terminal, a second one below it has the last."""
+    """The table of the columns `names`; where that is too wide for the terminal, `apart` has a table of its own."""
 
     table: Callable[[Sequence[str]], Table]
     names: Sequence[str]
+    apart: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """One or two tables."""
         whole = self.table(self.names)
-        unlimited = options.update(width=UNLIMITED)
-        if not console.is_terminal or Measurement.get(console, unlimited, whole).maximum <= options.max_width:
+        fits = Measurement.get(console, options.update(width=UNLIMITED), whole).maximum <= options.max_width
+        if fits or not console.is_terminal or self.apart not in self.names:
             yield whole
             return
-        yield self.table(self.names[:-1])
+        yield self.table([name for name in self.names if name != self.apart])
         yield ""
-        yield self.table(self.names[-1:])
+        yield self.table([self.apart])
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def studies_view(entries: Sequence[StudyEntry], width: int) -> RenderableType:
         return _plain(entries)
     parts: list[RenderableType] = [*_table(entries, width), ""]
     marks = Text("  ").join(mark.text(name) for name, mark, _ in COUNTED)
-    note = "Top-1, memory and OPs: of the best within the budget; limit: the budget's."
+    costs = "memory, OPs and latency" if _predicted(entries) else "memory and OPs"
+    note = f"Top-1, {costs}: of the best within the budget; limit: the budget's."
     parts += [Text.assemble(marks), Text(note, style="dim")]
     if any(e.estimated for e in entries):
         parts.append(Text("~ before a time left: an estimate from the last trainings.", style="dim"))
@@ -93,9 +94,10 @@ def _table(entries: Sequence[StudyEntry], width: int) -> list[Text]:
         if not name:
             parts = [Text(entry.name, style="bold")]
             parts.append(_outcomes(entry) if COLUMNS[3].heading not in head.plain else Text())
-            if entry.best is not None and entry.best.latency_seconds is not None and not beside:
-                parts.append(Text(f"latency {' of '.join(filter(None, list(_costs(entry))[-2:]))}"))
-            lines.append(Text("  ").join(parts))
+            if entry.best is not None and entry.best.device and not beside:
+                latency = " of ".join(filter(None, list(_costs(entry))[-2:]))
+                parts.append(Text(f"latency {latency} on {entry.best.device.rpartition('-')[0]}"))
+            lines.append(Text("  ").join(filter(None, parts)))
         lines.append(second)
     return [head, Text("─" * head.cell_len), *lines]
 
