@@ -1,11 +1,14 @@
 # make search   the main job: a small real search on the images that ship with the package (about 7 minutes on 2 cores, installation included)
 # make test     the tests                      make check   ruff, format, mypy, import-linter, tests
+# make core     compiles the core of the packed runtime (C++) anew
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NATIVE := $(wildcard bhvit/runtime/native/*)
+CORE_TESTS := tests/bhvit/runtime
 
-.PHONY: search test test-slow check lint format bench screens clean
+.PHONY: search test test-slow test-sanitized test-arm64 check lint format core bench screens clean
 
 search: $(VENV)/.installed
 	$(BIN)/searcher search search_spaces/demo.yaml
@@ -15,6 +18,17 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "not long"
+
+# The core's tests with every access to memory and every overflow watched. libstdc++ is preloaded too since the
+# sanitizer must find the functions that it replaces when it starts.
+test-sanitized: $(VENV)/.installed-dev build/sanitized/_core.so
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	BHVIT_RUNTIME_LIBRARY=$(CURDIR)/build/sanitized/_core.so $(BIN)/pytest $(CORE_TESTS) -m "not long"
+
+# The core's tests on an emulated ARM processor.
+test-arm64: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" PYTHON=$(BIN)/python tests/arm64.sh $(CORE_TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -31,21 +45,36 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
 
+# Installs anew, and with it compiles the core again.
+core: $(VENV)/.installed
+	BHVIT_REQUIRE_CORE=1 $(BIN)/pip install --quiet --no-deps --editable .
+
+build/sanitized/_core.so: $(NATIVE) | $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S bhvit/runtime/native -B build/sanitized -DBHVIT_SANITIZE=address,undefined -DBHVIT_WERROR=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitized --parallel
+
 # The versions are locked in constraints.txt; pyproject.toml asks for ranges.
-$(VENV)/.installed: pyproject.toml constraints.txt
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
+
+# Without a C++ compiler the package installs too, and says what that means.
+$(VENV)/.installed: pyproject.toml constraints.txt setup.py $(NATIVE) | $(BIN)/python
+	$(INSTALL) .
+	@if [ -e bhvit/runtime/_core.log ]; then head -n 1 bhvit/runtime/_core.log; echo "See bhvit/runtime/_core.log."; fi
+	@touch $@
+
+# Developers need one, so that no test is left out unnoticed.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt setup.py $(NATIVE) | $(BIN)/python
+	BHVIT_REQUIRE_CORE=1 $(INSTALL) ".[dev]"
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + "; call make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	@echo "Setting up $(VENV): downloads about 3 GB (PyTorch), one or two minutes on a fast line ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
-	@touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	@touch $@
 
 # The pictures in README.md, from the committed demo study.
 screens: $(VENV)/.installed-dev
 	$(BIN)/python docs/screens/record.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info bhvit/runtime/_core.* .mypy_cache .ruff_cache .pytest_cache

@@ -57,7 +57,7 @@ class Candidate:
         """Per-layer and total cost, with the latency predicted for a device; `accounting` as in `bhvit.cost_of`."""
         family = family_named(self.family)
         seconds_of = None if device is None else family.seconds_of(self.architecture, device)
-        return price_layers(self.architecture, self.layers, family.layer_terms, accounting, seconds_of)
+        return price_layers(self.architecture, self.layers, family.layer_terms, accounting, self.norm, seconds_of)
 
     def to_json(self) -> dict[str, Any]:
         """Canonical plain data: equal candidates give equal data."""

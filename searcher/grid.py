@@ -164,7 +164,7 @@ class Grid:
 
     def _prices(self, shape: WidthGrid) -> Prices:
         """What a layer costs of each quantity at widths of which there is one a row."""
-        terms, accounting = self._family.layer_terms(shape), self.accounting
+        terms, accounting = self._family.layer_terms(shape, self.space.file.model.norm), self.accounting
         prices: list[Price] = [
             (terms, lambda layer, precision: memory_bytes(layer, precision, accounting)),
             (terms, lambda layer, precision: ops(layer, precision, accounting)),

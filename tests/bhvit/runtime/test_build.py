@@ -1,0 +1,107 @@
+"""What `pip install` makes of the core: with a compiler, without one, in place, and for which processors."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+NATIVE = "bhvit/runtime/native"
+SOURCES = {
+    f"{NATIVE}/{name}" for name in ("CMakeLists.txt", "core.h", "core.cpp", "scalar.cpp", "avx2.cpp", "neon.cpp")
+}
+
+pytest.importorskip("setuptools", minversion="77")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of what a build reads, without what an earlier build left."""
+    tree = tmp_path / "sources"
+    unwanted = shutil.ignore_patterns("__pycache__", "_core.*", "trashnet_mini")
+    for name in ("bhvit", "searcher"):
+        shutil.copytree(ROOT / name, tree / name, ignore=unwanted)
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+def built(sources: Path, what: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The build backend's hook `what`, as pip calls it; what it made is in `sources`/made."""
+    hook = f"from setuptools import build_meta; build_meta.build_{what}('made')"
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # cmake may be this environment's
+    variables = {**os.environ, "PATH": path, "BHVIT_REQUIRE_CORE": "", **environment}
+    return subprocess.run([sys.executable, "-c", hook], cwd=sources, env=variables, capture_output=True, text=True)
+
+
+def made(sources: Path) -> Path:
+    (file,) = (sources / "made").iterdir()
+    return file
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_compiled_core_and_serves_every_python(sources: Path) -> None:
+    done = built(sources, "wheel", BHVIT_REQUIRE_CORE="1")
+    assert done.returncode == 0, done.stderr
+    wheel = made(sources)
+    assert "-py3-none-linux_" in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "bhvit/runtime/_core.so" in names
+    assert not [name for name in names if "native" in name or name.endswith(".log")]
+
+
+def test_without_a_compiler_the_wheel_is_whole_but_for_the_core(sources: Path, tmp_path: Path) -> None:
+    done = built(sources, "wheel", CXX="/bin/false")
+    assert done.returncode == 0, done.stderr
+    (notice,) = [line for line in done.stderr.splitlines() if "numpy" in line]
+    assert notice.startswith(
+        "Without its compiled core, bhvit.runtime uses numpy, which is slow (no working C++ compiler)"
+    )
+    site = tmp_path / "site"
+    zipfile.ZipFile(made(sources)).extractall(site)
+    assert not (site / "bhvit/runtime/_core.so").exists()
+    log = (site / "bhvit/runtime/_core.log").read_text()
+    assert notice.startswith(log.splitlines()[0])
+    assert "/bin/false" in log
+
+
+def test_required_core_that_does_not_compile_is_an_error(sources: Path) -> None:
+    done = built(sources, "wheel", CXX="/bin/false", BHVIT_REQUIRE_CORE="1")
+    assert done.returncode != 0
+    assert "The core of bhvit.runtime was not compiled: no working C++ compiler" in done.stderr
+
+
+def test_errors_of_the_compiler_are_in_the_log(sources: Path) -> None:
+    (sources / NATIVE / "core.cpp").write_text("this is no C++")
+    built(sources, "editable")
+    assert "the compiler reports errors" in (log := (sources / "bhvit/runtime/_core.log").read_text()).splitlines()[0]
+    assert "core.cpp" in log
+
+
+def test_failed_build_in_place_leaves_no_older_core(sources: Path) -> None:
+    core = sources / "bhvit/runtime/_core.so"
+    core.write_bytes(b"of an earlier version")
+    done = built(sources, "editable", CXX="/bin/false")
+    assert done.returncode == 0, done.stderr
+    assert not core.exists()
+
+
+def test_core_of_the_source_tree_is_not_taken_for_a_wheels_own(sources: Path) -> None:
+    (sources / "bhvit/runtime/_core.so").write_bytes(b"of an earlier version")
+    built(sources, "wheel", CXX="/bin/false")
+    assert "bhvit/runtime/_core.so" not in zipfile.ZipFile(made(sources)).namelist()
+
+
+def test_source_distribution_holds_what_the_core_is_compiled_from(sources: Path) -> None:
+    (sources / "bhvit/runtime/_core.so").write_bytes(b"compiled")
+    done = built(sources, "sdist")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(made(sources)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= SOURCES | {"setup.py"}
+    assert not [name for name in names if name.endswith(".so")]
