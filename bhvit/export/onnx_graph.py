@@ -194,14 +194,14 @@ class Parts(Layers):
             self._projected(projection, t) for projection in (attention.query, attention.key, attention.value)
         )
         with self.nodes.scope(self.names[attention]):
-            per_head = [self.nodes.op("Reshape", x, [0, 0, 0, heads, width]) for x in (q_levels, k_levels, v_levels)]
+            per_head = [
+                self.nodes.op("Reshape", x, [0, 0, 0, heads, width]) for x in (q_levels, k_levels, v_levels)
+            ]
             orders = (INTO_HEADS, [0, 1, 3, 4, 2], INTO_HEADS)
             q_heads, k_heads, v_heads = (self.transposed(x, o) for x, o in zip(per_head, orders, strict=True))
             scale = q_step * k_step / math.sqrt(width)
             scores = self.nodes.op("Mul", self.nodes.op("MatMul", q_heads, k_heads), scale)
-            probabilities, factor = self._probabilities(
-                attention.probability, self.nodes.op("Softmax", scores, axis=-1)
-            )
+            probabilities, factor = self._probabilities(attention.probability, self.nodes.op("Softmax", scores, axis=-1))
             context = self.transposed(self.nodes.op("MatMul", probabilities, v_heads), INTO_HEADS)
             context = self.nodes.op("Reshape", context, [0, 0, 0, channels])
             gain = (factor.expand(heads) * v_step).repeat_interleave(width)
@@ -234,16 +234,14 @@ class Parts(Layers):
         return self.nodes.op("Round", self.nodes.op("Clip", x, 0.0, float(highest)))
 
     def _mixed(self, attention: Attention, context: str, window: int, across: int) -> str:
-        """B * window part + (1 - b) * summary part, as a map."""
+        """b * window part + (1 - b) * summary part, as a map."""
         channels, mix, tokens = len(attention.mix), attention.mix.double(), window**2
         local = self.nodes.op("Slice", context, [0], [tokens], [2])
         split = self.nodes.op("Reshape", local, [0, across, across, window, window, channels])
         side = across * window
         joined = self.nodes.op("Reshape", self.transposed(split, INTO_WINDOWS), [0, side, side, channels])
         summary = self.nodes.op("Slice", context, [tokens], [tokens + across**2], [2])
-        overview = self.nodes.op(
-            "Reshape", self.nodes.op("ReduceMean", summary, [1], keepdims=0), [0, across, across, channels]
-        )
+        overview = self.nodes.op("Reshape", self.nodes.op("ReduceMean", summary, [1], keepdims=0), [0, across, across, channels])
         share, repeated = self.nodes.op("Mul", overview, 1 - mix), np.repeat(np.arange(across), window).tolist()
         if window > 1:
             share = self.nodes.op("Gather", self.nodes.op("Gather", share, repeated, axis=1), repeated, axis=2)

@@ -26,6 +26,7 @@ from bhvit.runtime.network import (
     Mlp,
     Network,
     Norm,
+    Product,
     Projection,
     Residual,
     RPReLU,
@@ -70,7 +71,7 @@ def stem(s: Stem, image: NDArray[Any]) -> Floats:
 
 
 def mixer(m: Mixer, h: Floats) -> Floats:
-    """H + norm(sum over dilations of RPReLU(3 x 3 convolution of norm_before(h)))."""
+    """h + norm(sum over dilations of RPReLU(3 x 3 convolution of norm_before(h)))."""
     u = normed(m.norm_before, h)
     total = np.zeros((h.shape[0] ** 2, h.shape[2]), np.float32)
     for conv, activation, dilation in zip(m.convs, m.rprelus, DILATIONS, strict=True):
@@ -79,7 +80,7 @@ def mixer(m: Mixer, h: Floats) -> Floats:
 
 
 def attention(a: Attention, h: Floats) -> Floats:
-    """H + the attention of norm_before(h): windows of g x g tokens that also see n summary tokens of the map."""
+    """h + the attention of norm_before(h): windows of g x g tokens that also see n summary tokens of the map."""
     u = normed(a.norm_before, h)
     windows, channels = h.shape[0] // a.window, h.shape[2]
     local = normed(a.token_norm, _split(u, a.window)).reshape(-1, channels)
@@ -94,7 +95,7 @@ def attention(a: Attention, h: Floats) -> Floats:
 
 
 def mlp(m: Mlp, h: Floats) -> Floats:
-    """H + LayerScale(project(expand(v))) + the shift branches of v = norm_after(h)."""
+    """h + LayerScale(project(expand(v))) + the shift branches of v = norm_after(h)."""
     v = normed(m.norm_after, h)
     tokens = residual_product(m.project, residual_product(m.expand, v.reshape(-1, v.shape[-1]), _tiled), _pooled)
     y = h + scaled(m.layer_scale, tokens).reshape(h.shape)
@@ -137,7 +138,7 @@ def rprelu(r: RPReLU, x: Floats) -> Floats:
 
 
 def scaled(s: LayerScale, x: Floats) -> Floats:
-    """X * alpha + shift."""
+    """x * alpha + shift."""
     return x * s.alpha + s.shift
 
 

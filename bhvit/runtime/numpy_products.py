@@ -16,7 +16,7 @@ BLOCK_WORDS = 2**16  # of a temporary of the popcount: stays in the cache
 
 
 def product(p: Product, x: Floats, valid: NDArray[np.bool_] | None = None) -> Floats:
-    """Scale * accumulator + bias: (tokens, groups * columns) of inputs `x` (tokens, taps, groups * channels).
+    """scale * accumulator + bias: (tokens, groups * columns) of inputs `x` (tokens, taps, groups * channels).
 
     The shift of the product is added here; taps that `valid` (tokens, taps) denies are zero padding.
     """

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from bhvit import ArchitectureConfig, PrecisionPlan
-from bhvit.export.onnx import export_fp32
-from bhvit.export.onnx_check import onnx_logits
+from bhvit.errors import InvalidInput
+from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq
+from bhvit.export.onnx_check import onnx_logits, reference
 from bhvit.model import BHViT, build_model, weight_layers
 from bhvit.precision import PRECISIONS
-from tests.bhvit.small import images
+from tests.bhvit.small import SMALLEST, images, small_model
 
 ODD = ArchitectureConfig.from_lists(
     embed_dims=(12, 20, 24, 40),

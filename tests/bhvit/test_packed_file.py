@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bhvit import PRECISIONS, PRESETS, InvalidInput, PrecisionPlan
-from bhvit.layer_terms import NORM_KINDS
 from bhvit.layers.norm import NORMS
+from bhvit.layer_terms import NORM_KINDS
 from bhvit.runtime.packed_file import read, write
 from bhvit.runtime.schema import Header, Tensor, random_arrays, tensors_of
 from tests.bhvit.small import SMALLEST
