@@ -48,11 +48,13 @@ class Shape(Protocol):
         """`residual` or `plain`."""
 
 
-def bhvit_terms(shape: Shape) -> TermsOf:
+def bhvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
     """The counts of a BHViT's layers (`docs/conventions.md`; published figures: van Loon 2026, tables 3 and 4).
 
+    A `batch` norm takes in the weight scales of the product before it; beside a `layer` norm they are stored.
     Blocks of one stage and precision share one entry, so a whole model needs about a dozen evaluations.
     """
+    scaled = norm == "layer"
     known: dict[tuple[str, int, int, str], LayerTerms] = {}
 
     def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
@@ -62,11 +64,11 @@ def bhvit_terms(shape: Shape) -> TermsOf:
             return _head(shape)
         if address.startswith("downsample"):
             form = shape.form_of_downsample(precision.real_valued, plan_quantizes)
-            return _downsample(shape, int(address[len("downsample") :]), precision, form)
+            return _downsample(shape, int(address[len("downsample") :]), precision, form, scaled)
         stage, kind = int(address[len("stage") : address.index(".")]), address[address.rindex(".") + 1 :]
         key = (kind, stage, precision.activation_bits, precision.name)
         if key not in known:
-            known[key] = _BLOCK_PARTS[kind](shape, stage, precision)
+            known[key] = _BLOCK_PARTS[kind](shape, stage, precision, scaled)
         return known[key]
 
     return terms_of
@@ -95,8 +97,8 @@ def _head(s: Shape) -> LayerTerms:
     )
 
 
-def _mixer(s: Shape, stage: int, p: Precision) -> LayerTerms:
-    """MSGDC with the norm before it and the residual after it: three grouped 3x3 convolutions."""
+def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+    """MSGDC with the norm before it and the residual after it: three grouped 3x3 convolutions, always scaled."""
     c, tokens = s.embed_dims[stage], s.resolutions[stage] ** 2
     weights = MIXER_BRANCHES * 9 * c * (c // MIXER_GROUPS)
     branch_ops = 1 + RPRELU_OPS  # bias, RPReLU
@@ -111,7 +113,7 @@ def _mixer(s: Shape, stage: int, p: Precision) -> LayerTerms:
     )
 
 
-def _attention(s: Shape, stage: int, p: Precision) -> LayerTerms:
+def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     """MSMHA with the norm before it and the residual after it: n windows of g^2 tokens and n summary tokens."""
     c, heads, side = s.embed_dims[stage], s.num_heads[stage], s.resolutions[stage]
     tokens, windows = side**2, (side // s.window_size) ** 2
@@ -125,6 +127,7 @@ def _attention(s: Shape, stage: int, p: Precision) -> LayerTerms:
     return LayerTerms(
         weights=4 * c * c,
         macs=(3 * rows + tokens) * c * c,
+        scales=4 * c * scaled,
         auxiliary=(NORM + projections + context + output + mixing) * c
         + _probability_parameters(p, heads)
         + _steps(p, 7),
@@ -138,13 +141,14 @@ def _attention(s: Shape, stage: int, p: Precision) -> LayerTerms:
     )
 
 
-def _mlp(s: Shape, stage: int, p: Precision) -> LayerTerms:
+def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     """MLP with the norm before it, the residual after it and the shift branches beside it."""
     c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
     branches = ROLLS * len(s.shifts)
     return LayerTerms(
         weights=2 * c * i,
         macs=2 * tokens * c * i,
+        scales=(c + i) * scaled,
         auxiliary=(NORM + 1 + NORM + RPRELU + LAYER_SCALE + branches * LAYER_SCALE) * c
         + (NORM + RPRELU + 1) * i
         + _steps(p, 2),
@@ -154,7 +158,7 @@ def _mlp(s: Shape, stage: int, p: Precision) -> LayerTerms:
     )
 
 
-def _downsample(s: Shape, stage: int, p: Precision, form: str) -> LayerTerms:
+def _downsample(s: Shape, stage: int, p: Precision, form: str, scaled: bool) -> LayerTerms:
     """2x2 stride-2 convolution into `stage`; the residual form has a shift, a tiled residual and an RPReLU more."""
     c_in, c_out = s.embed_dims[stage - 1], s.embed_dims[stage]
     tokens_in, tokens = s.resolutions[stage - 1] ** 2, s.resolutions[stage] ** 2
@@ -163,6 +167,7 @@ def _downsample(s: Shape, stage: int, p: Precision, form: str) -> LayerTerms:
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,
+        scales=c_out * scaled,
         auxiliary=(NORM + residual) * c_in + (NORM + RPRELU * residual + tokens) * c_out + _steps(p, 1),
         elementwise=tokens_in * c_in * NORM_OPS + tokens * c_out * (NORM_OPS + (1 + RPRELU_OPS) * residual + 1),
         activation_bytes=REAL_BYTES * (tokens_in * c_in + tokens * c_out),

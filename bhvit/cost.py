@@ -14,7 +14,7 @@ from functools import cached_property
 from bhvit.architecture import ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
 from bhvit.errors import unknown_name
-from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, STEM, Count, LayerTerms, TermsFunction
+from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, NORM_KINDS, STEM, Count, LayerTerms, TermsFunction
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, ops_per_mac, real_width
 
 ACCOUNTINGS = ("reported", "complete")
@@ -200,14 +200,17 @@ class CostReport:
         return self.total.macs_by_precision
 
 
-def cost_of(architecture: ArchitectureConfig, plan: PrecisionPlan, accounting: str = "reported") -> CostReport:
+def cost_of(
+    architecture: ArchitectureConfig, plan: PrecisionPlan, accounting: str = "reported", norm: str = "batch"
+) -> CostReport:
     """Cost of a BHViT under a precision plan, per layer and in total.
 
     `accounting` is `reported` (the literature's: MACs and packed weights alone) or `complete` (everything that a
-    device stores and computes). OPs = FP MACs + binary MACs / 64, generalised by `Precision.ops_per_mac`.
-    Raises `InvalidInput` for an unknown accounting and for plans that do not fit the architecture.
+    device stores and computes); `norm`, `batch` or `layer`, decides whether weight scales are stored.
+    OPs = FP MACs + binary MACs / 64, generalised by `Precision.ops_per_mac`.
+    Raises `InvalidInput` for an unknown accounting or norm and for plans that do not fit the architecture.
     """
-    return price_layers(architecture, plan.resolve(architecture.addresses), bhvit_terms, accounting)
+    return price_layers(architecture, plan.resolve(architecture.addresses), bhvit_terms, accounting, norm)
 
 
 def price_layers(
@@ -215,11 +218,14 @@ def price_layers(
     layers: Mapping[str, Precision],
     terms: TermsFunction,
     accounting: str = "reported",
+    norm: str = "batch",
 ) -> CostReport:
     """`cost_of` for a resolved plan (address -> precision) and any family's terms function."""
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
-    terms_of, quantizes, real = terms(architecture), any_quantized(layers), real_width(layers)
+    if norm not in NORM_KINDS:
+        raise unknown_name("norm", norm, NORM_KINDS)
+    terms_of, quantizes, real = terms(architecture, norm), any_quantized(layers), real_width(layers)
     rows = {STEM: real, **layers, HEAD: real}
     return CostReport(
         tuple(LayerCost(a, p, terms_of(a, p, quantizes), accounting) for a, p in rows.items()), accounting

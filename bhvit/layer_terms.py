@@ -11,6 +11,7 @@ Count: TypeAlias = Any
 """A whole number, or an integer array with one entry a combination of widths."""
 
 STEM, HEAD = "stem", "head"  # the two layers without an address of their own: always real-valued
+NORM_KINDS = ("batch", "layer")
 
 # Element-wise operations per element, as the released profiler prices them.
 NORM_OPS, RPRELU_OPS, GELU_OPS, SOFTMAX_OPS, SCALE_OPS = 8, 3, 8, 4, 1
@@ -23,7 +24,7 @@ class LayerTerms(NamedTuple):
     `weights`: elements of convolution and linear weights; `macs`: multiply-accumulates of those weights;
     `score_macs`, `context_macs`: of the two attention products (activation x activation); `auxiliary`: parameters that
     are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs, real
-    values in fp32; `scales`: weight scales that a quantized layer stores because no norm follows to absorb them.
+    values in fp32; `scales`: weight scales that a quantized layer stores because no batch norm follows to absorb them.
     """
 
     weights: Count
@@ -43,5 +44,5 @@ class TermsOf(Protocol):
         """`LayerTerms` of `address` (or of "stem", "head") at `precision`, in a plan that quantizes or not."""
 
 
-TermsFunction: TypeAlias = Callable[[Any], TermsOf]
-"""From a shape (an architecture, or a grid of widths over one) to the counts of its layers."""
+TermsFunction: TypeAlias = Callable[[Any, str], TermsOf]
+"""From a shape (an architecture, or a grid of widths over one) and the model's norm to the counts of its layers."""

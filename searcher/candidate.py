@@ -55,7 +55,7 @@ class Candidate:
     def cost(self, accounting: str = "reported") -> CostReport:
         """Per-layer and total cost; `accounting` as in `bhvit.cost_of`."""
         terms = family_named(self.family).layer_terms
-        return price_layers(self.architecture, self.layers, terms, accounting)
+        return price_layers(self.architecture, self.layers, terms, accounting, self.norm)
 
     def to_json(self) -> dict[str, Any]:
         """Canonical plain data: equal candidates give equal data."""

@@ -115,7 +115,7 @@ class Grid:
 
     def _costs(self, lead: Codes, tail: int, tail_codes: Codes) -> tuple[Floats, Floats]:
         """Memory and OPs, `lead rows x tail combinations`."""
-        terms = self._terms(self._width_grid(lead))
+        terms = self._terms(self._width_grid(lead), self.space.file.model.norm)
         regimes = [r for r in (BASELINE, HALF, QUANTIZED) if self._possible(r)]
         if len(regimes) == 1:
             return self._costs_in(regimes[0], terms, lead, tail)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,31 +10,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
-from bhvit.errors import InvalidInput
+from bhvit.pixels import readable, upright_rgb
 from searcher.datasets.sources import Image as ImageItem
 
 CACHE_BYTES = 2**30  # beyond this images are decoded whenever they are needed
 Pixels = NDArray[np.uint8]
-_UPRIGHT = {  # EXIF orientation -> what undoes it
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode(image: ImageItem) -> Pixels:
     """The pixels of an image, uint8 (height, width, 3), upright; raises `InvalidInput` naming an image that has none.
 
-    Transparency is dropped; 16 bits a pixel keep the upper 8; an animation is its first frame.
+    What becomes of other kinds of pixels: `bhvit.pixels.upright_rgb`.
     """
     with _opened(image) as opened:
-        return opened if isinstance(opened, np.ndarray) else np.asarray(_rgb(opened))
+        return opened if isinstance(opened, np.ndarray) else np.asarray(upright_rgb(opened))
 
 
 def pixel_size(image: ImageItem) -> tuple[int, int]:
@@ -79,41 +69,10 @@ def decoded_bytes(image: ImageItem) -> int:
 
 @contextmanager
 def _opened(image: ImageItem) -> Iterator[Pixels | Image.Image]:
-    try:
+    with readable(image):
         content = image if isinstance(image, Path) else image.content()
         if isinstance(content, np.ndarray):
             yield content
             return
         with open(content, "rb") if isinstance(content, Path) else content as file, Image.open(file) as opened:
             yield opened
-    except UnidentifiedImageError as error:
-        raise _unreadable(image, "Pillow does not know its format") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(image, str(error)) from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        upper = np.clip(np.asarray(image), 0, 2**16 - 1) >> 8  # convert() would turn all above 255 into white
-        image = Image.fromarray(upper.astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of an unknown range")
-    turn = _UPRIGHT.get(_orientation(image))
-    if turn is not None:
-        image = image.transpose(turn)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns about the direct way
-    return image.convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return 1  # the pixels can be read although the notes on them cannot
-
-
-def _unreadable(image: ImageItem, reason: str) -> InvalidInput:
-    return InvalidInput(
-        f"{image} must be a readable image, but {' '.join(reason.split())}; restore it or take it out of the data."
-    )

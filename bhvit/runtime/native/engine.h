@@ -126,12 +126,17 @@ static void accumulate(const bhvit_product *p, void *workspace, const float *x, 
       operand_of_rows(*p, g, rows, s.columns, zeros, s.operand);
       for (int panel = 0; panel < panels; ++panel) {
         const int columns = p->columns - panel * PANEL < PANEL ? p->columns - panel * PANEL : PANEL;
-        panel_product(*p, s.operand, int64_t(g) * panels + panel, columns, s.chunk, s.y);
+        panel_product(*p, s.operand, int64_t(g) * panels + panel, columns, TILE, s.chunk, s.y);
         for (int c = 0; c < columns; ++c)
           for (int t = 0; t < TILE && first + t < tokens; ++t) {
             float value = s.y[c * TILE + t];
-            if (p->kind == BHVIT_BINARY) value = float(p->taps * p->channels) - 2.0f * value;
-            out[int64_t(first + t) * p->groups * p->columns + g * p->columns + panel * PANEL + c] = value;
+            const int column = g * p->columns + panel * PANEL + c;
+            if (p->kind == BHVIT_BINARY) {
+              for (int tap = 0; tap < p->taps; ++tap)
+                if (!rows[tap * TILE + t]) value += padding_correction(*p, column, tap);
+              value = float(p->taps * p->channels) - 2.0f * value;
+            }
+            out[int64_t(first + t) * p->groups * p->columns + column] = value;
           }
       }
     }

@@ -8,6 +8,7 @@ namespace bhvit::ISA {
 
 constexpr int LANES = 16, ROWS = 2, TILE = LANES * ROWS, COLUMNS = 8;
 constexpr int COUNT_WORDS = 0;
+constexpr int GROUP = 14, PANELS = 2;
 
 using F = __m512;
 using I = __m512i;

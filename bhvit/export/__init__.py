@@ -1,0 +1,1 @@
+"""From a trained torch model to files that run elsewhere."""

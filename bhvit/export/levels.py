@@ -1,0 +1,53 @@
+"""Stored weights as integer levels and a scale an output channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bhvit.layers import QuantConv2d, QuantLinear
+from bhvit.quantizers.binary import BinaryWeight, binarized_weight
+from bhvit.quantizers.uniform import UniformWeight
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight (out, ...) = `levels` times `scale` (out): int8 levels, or float64 values of a real-valued layer."""
+
+    levels: Tensor
+    scale: Tensor
+
+    def scaled(self, gain: Tensor) -> Weight:
+        """The weight times `gain` (out); integer levels turn their sign where the gain is negative."""
+        sign = torch.where(gain < 0, -1, 1).view(-1, *[1] * (self.levels.dim() - 1))
+        return Weight(self.levels * sign.to(self.levels.dtype), self.scale * gain.abs())
+
+    @property
+    def values(self) -> Tensor:
+        """The weight in float32, with one rounding of the scale and one of the product, as DequantizeLinear has."""
+        scale = self.scale.float().view(-1, *[1] * (self.levels.dim() - 1))
+        if self.quantized:
+            return self.levels.float() * scale
+        return (self.levels * self.scale.view_as(scale)).float()
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the levels are integers."""
+        return self.levels.dtype == torch.int8
+
+
+@torch.no_grad()
+def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
+    """The weight that `layer` multiplies by, its signs and levels decided in float32 as in the forward pass."""
+    weight, quantizer = layer.weight.detach(), layer.weight_quantizer
+    if isinstance(quantizer, BinaryWeight):
+        values = binarized_weight(weight)
+        levels = torch.where(torch.signbit(values), -1, 1).to(torch.int8)
+        return Weight(levels, values.flatten(1)[:, 0].abs().double())
+    if isinstance(quantizer, UniformWeight):
+        scale = quantizer.scale(weight)
+        levels = (weight.flatten(1) / scale).round_().view_as(weight).to(torch.int8)
+        return Weight(levels, scale[:, 0].double())
+    return Weight(weight.double(), weight.new_ones(len(weight), dtype=torch.float64))

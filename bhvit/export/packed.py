@@ -1,0 +1,113 @@
+"""From a torch model to a packed file: weights to signs and levels, all constants folded in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bhvit.errors import InvalidInput
+from bhvit.layers import QuantConv2d, QuantLinear
+from bhvit.layers.norm import TokenBatchNorm
+from bhvit.model import BHViT, WeightLayer
+from bhvit.quantizers.binary import BinaryWeight
+from bhvit.quantizers.first_batch import all_done
+from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
+from bhvit.quantizers.uniform import UniformWeight
+from bhvit.runtime import packed_file
+from bhvit.runtime.schema import Header, tensors_of
+
+Array = NDArray[Any]
+_DTYPES = {"f32": np.float32, "f16": np.float16}
+
+
+def pack(model: BHViT, path: Path | str, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
+    """Write what `model` computes in evaluation to the packed file `path`, and give its header.
+
+    `class_names` are stored with it; `preparation` says how its images are prepared, in fields of
+    `bhvit.runtime.schema.Header` (mean, std, crop_pct, interpolation), where that is not as in our training.
+    Raises `InvalidInput` for a model whose quantizers never saw a training batch, and for values that cannot be stored.
+    """
+    header = header_of(model, class_names, **preparation)
+    packed_file.write(path, header, arrays_of(model))
+    return header
+
+
+def header_of(model: BHViT, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
+    """The header of a packed `model`; arguments as of `pack`."""
+    classes = None if class_names is None else tuple(class_names)
+    return Header(model.architecture, tuple(model.layers.values()), model.norm, classes, **preparation)
+
+
+@torch.no_grad()
+def arrays_of(model: BHViT) -> dict[str, Array]:
+    """The tensors of a packed `model` in their natural form, as `packed_file.write` takes them."""
+    if not all_done(model):
+        raise InvalidInput(
+            "a model must be trained before it is packed, but some of its quantizers have no scales yet: they take "
+            "them from the first training batch; train it, or load its weights."
+        )
+    wide: dict[str, Array] = {}
+    factors: dict[str, Array] = {}  # of quantized layers: what their accumulators are to be multiplied by
+    for name, module in model.named_modules():
+        if isinstance(module, WeightLayer):
+            wide[f"{name}.weight"], factor = _weight(module)
+            if factor is not None:
+                factors[name] = factor * _step_of(module)
+        elif isinstance(module, (TokenBatchNorm, nn.LayerNorm)):
+            wide[f"{name}.scale"], wide[f"{name}.shift"] = _norm(module)
+    tensors = tensors_of(header_of(model))
+    stored = {t.name for t in tensors}
+    for layer, factor in factors.items():
+        name = f"{layer}.scale" if f"{layer}.scale" in stored else f"{layer.rpartition('.')[0]}.norm.scale"
+        wide[name] = wide.get(name, 1) * factor
+    state = model.state_dict()
+    wide |= {t.name: _double(state[t.name]) for t in tensors if t.name not in wide}
+    for name in stored:
+        if name.endswith(".step"):  # the sign of a step means nothing (`bhvit.quantizers.LearnedStep`)
+            wide[name] = np.abs(wide[name]).clip(SMALLEST_STEP)
+    with np.errstate(over="ignore"):  # what is too large for its format is refused by the writer
+        return {t.name: wide[t.name].astype(_DTYPES.get(t.item, np.int8)) for t in tensors}
+
+
+def _weight(layer: WeightLayer) -> tuple[Array, Array | None]:
+    """The weight in its natural form, and for a quantized one the scale of each column."""
+    latent, groups = layer.weight.detach(), getattr(layer, "groups", 1)
+    quantizer = layer.weight_quantizer if isinstance(layer, (QuantLinear, QuantConv2d)) else None
+    if isinstance(quantizer, BinaryWeight):
+        quantized = quantizer(latent)
+        scale: Tensor | None = quantized.flatten(1).abs().amax(1)
+        values = torch.where(quantized.signbit(), -1, 1).to(torch.int8)
+    elif isinstance(quantizer, UniformWeight):
+        scale = quantizer.scale(latent).squeeze(1)
+        values = (latent.flatten(1) / scale[:, None]).round().view_as(latent).to(torch.int8)
+    else:
+        scale, values = None, latent
+    taps = layer.weight[0, 0].numel() if isinstance(layer, QuantConv2d) else 1  # the stem's patches are one tap
+    rows = values.cpu().numpy().reshape(len(values), -1, taps)
+    natural = rows.swapaxes(1, 2).reshape(groups, -1, taps, rows.shape[1])
+    return natural, None if scale is None else _double(scale)
+
+
+def _step_of(layer: WeightLayer) -> Array | float:
+    activation = getattr(layer, "activation", None)
+    return np.abs(_double(activation.step)).clip(SMALLEST_STEP) if isinstance(activation, LearnedStep) else 1.0
+
+
+def _norm(norm: TokenBatchNorm | nn.LayerNorm) -> tuple[Array, Array]:
+    """Scale and shift: of layer norm as they are, of batch norm with its running statistics folded in."""
+    weight, bias = _double(norm.weight), _double(cast(Tensor, norm.bias))
+    if isinstance(norm, nn.LayerNorm):
+        return weight, bias
+    mean, variance = _double(cast(Tensor, norm.running_mean)), _double(cast(Tensor, norm.running_var))
+    scale = weight / np.sqrt(variance + norm.eps)
+    return scale, bias - mean * scale
+
+
+def _double(x: Tensor) -> Array:
+    return x.detach().double().cpu().numpy()

@@ -1,0 +1,229 @@
+"""A packed network as values: what `native/core.h` describes, field for field, as numpy arrays.
+
+Both runtimes compute from these: `native` hands pointers to the arrays to the compiled core, `numpy_forward` reads them
+itself. Field names are those of the structs in `core.h`, which states what each of them means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Kind(IntEnum):
+    """Number format of a product, numbered as in `core.h`; names are those of `bhvit.PRECISIONS`."""
+
+    binary = 0
+    int4 = 1
+    int8 = 2
+    fp16 = 3
+    fp32 = 4
+
+    @property
+    def real_valued(self) -> bool:
+        """Whether activations are not quantized."""
+        return self >= Kind.fp16
+
+    @property
+    def activation_levels(self) -> tuple[int, int]:
+        """Lowest and highest level of quantized activations of several bits."""
+        bits = {Kind.int4: 4, Kind.int8: 8}[self]
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Quantized activations times quantized weights; `weight` in the layout of `core.h`, panels of 16 columns.
+
+    `weight` is (groups, panels, ...): uint32 (taps, ceil(channels / 32), 16) for one bit, uint8 (ceil(K / 2), 16) for
+    four, int8 (ceil(K / 2), 16, 2) for eight, half or float (K, 16) for real values, with K = taps * channels.
+    """
+
+    kind: Kind
+    groups: int
+    columns: int
+    taps: int
+    channels: int
+    step: float
+    weight: NDArray[Any]
+    scale: Floats | None
+    bias: Floats | None
+    shift: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """Scale and shift a channel, after standardising each token where `layer` is 1."""
+
+    layer: int
+    scale: Floats
+    shift: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class RPReLU:
+    """PReLU(x - shift_in) + shift_out."""
+
+    shift_in: Floats
+    slope: Floats
+    shift_out: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScale:
+    """x * alpha + shift."""
+
+    alpha: Floats
+    shift: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """RPReLU(norm(product(x)) + resize(x))."""
+
+    product: Product
+    norm: Norm
+    rprelu: RPReLU
+
+
+@dataclass(frozen=True, eq=False)
+class Stem:
+    """GELU(norm(4 x 4 patches)) + position."""
+
+    image_size: int
+    channels: int
+    classes: int
+    product: Product
+    norm: Norm
+    position: Floats
+    image_scale: Floats
+    image_shift: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Mixer:
+    """norm(sum over dilations of RPReLU(convolution)) of the normalised map, added to the map."""
+
+    norm_before: Norm
+    convs: tuple[Product, Product, Product]
+    rprelus: tuple[RPReLU, RPReLU, RPReLU]
+    norm: Norm
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Tokens to queries, keys or values; `shift` and `step` of their quantization."""
+
+    project: Residual
+    shift: Floats
+    step: float
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Attention within windows that see a summary of the map, added to the map."""
+
+    norm_before: Norm
+    heads: int
+    window: int
+    kind: Kind
+    summary_mix: Floats
+    token_norm: Norm
+    query: Projection
+    key: Projection
+    value: Projection
+    probability_scale: Floats | None
+    probability_zero: Floats | None
+    norm: Norm
+    rprelu: RPReLU
+    mix: Floats
+    output: Residual
+    layer_scale: LayerScale
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp:
+    """LayerScale(project(expand(v))) + stencils(v) of the normalised map v, added to the map."""
+
+    norm_after: Norm
+    intermediate: int
+    reach: int
+    expand: Residual
+    project: Residual
+    layer_scale: LayerScale
+    height_taps: Floats
+    width_taps: Floats
+    branch_shift: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Downsample:
+    """2 x 2 convolution of stride 2 into the next stage."""
+
+    norm_in: Norm
+    product: Product
+    norm: Norm
+    residual: int
+    rprelu: RPReLU | None
+    position: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Linear(mean over tokens of norm(h))."""
+
+    norm: Norm
+    product: Product
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Token mixing (one of `mixer` and `attention`), then the MLP."""
+
+    mixer: Mixer | None
+    attention: Attention | None
+    mlp: Mlp
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Blocks on maps of one side, and what leads into them."""
+
+    downsample: Downsample | None
+    side: int
+    channels: int
+    blocks: tuple[Block, ...]
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Stem, stages and head."""
+
+    stem: Stem
+    stages: tuple[Stage, ...]
+    head: Head
+
+    @property
+    def stage_count(self) -> int:
+        """Number of stages."""
+        return len(self.stages)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What every layer gives, in forward order: maps (r, r, C), and at last logits (classes)."""
+        shapes: list[tuple[int, ...]] = []
+        for stage in self.stages:
+            layers = 2 * stage.depth + 1  # the stem or a downsampling layer leads in
+            shapes += [(stage.side, stage.side, stage.channels)] * layers
+        return (*shapes, (self.stem.classes,))

@@ -1,0 +1,118 @@
+"""Products of quantized activations and weights in numpy, with exact integer accumulators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bhvit.runtime.network import Floats, Kind, Product
+
+WORD = 32  # bits of a weight word
+FLOAT32_EXACT = 2**24  # whole numbers up to here are exact in float32
+LARGEST_LEVEL = {Kind.binary: 1, Kind.int4: 8, Kind.int8: 128}  # magnitude, of weights and activations
+BLOCK_WORDS = 2**16  # of a temporary of the popcount: stays in the cache
+
+
+def product(p: Product, x: Floats, valid: NDArray[np.bool_] | None = None) -> Floats:
+    """scale * accumulator + bias: (tokens, groups * columns) of inputs `x` (tokens, taps, groups * channels).
+
+    The shift of the product is added here; taps that `valid` (tokens, taps) denies are zero padding.
+    """
+    y = accumulators(p, x, valid)
+    if p.scale is not None:
+        y = y * p.scale
+    return y if p.bias is None else y + p.bias
+
+
+def accumulators(p: Product, x: Floats, valid: NDArray[np.bool_] | None = None) -> Floats:
+    """The sums over inputs before scale and bias, (tokens, groups * columns); exact where levels are whole numbers."""
+    shifted = x if p.shift is None else x + p.shift
+    by_group = shifted.reshape(len(x), p.taps, p.groups, p.channels).transpose(2, 0, 1, 3)
+    if p.kind is Kind.binary:
+        sums = [_binary(p, words, bits, valid) for words, bits in zip(_words(by_group), _columns(p), strict=True)]
+    else:
+        levels = quantized(p.kind, p.step, by_group)
+        if valid is not None:
+            levels = levels * valid[:, :, None]
+        sums = [
+            exact_product(rows.reshape(len(x), -1), weight.T, LARGEST_LEVEL.get(p.kind, 0) ** 2 * p.taps * p.channels)
+            for rows, weight in zip(levels, natural_weights(p), strict=True)
+        ]
+    return np.concatenate(sums, axis=1).astype(np.float32, copy=False)
+
+
+def quantized(kind: Kind, step: float, x: Floats) -> Floats:
+    """Levels of `x`: its sign (+1 at 0), whole numbers (half to even), or `x` itself where `kind` is real-valued."""
+    if kind.real_valued:
+        return x
+    if kind is Kind.binary:
+        return np.where(x >= 0, np.float32(1), np.float32(-1))
+    return np.rint(np.clip(x / np.float32(step), *kind.activation_levels))
+
+
+def exact_product(a: Floats, b: Floats, largest: float) -> NDArray[Any]:
+    """`a` @ `b`, in float64 where whole numbers up to `largest` would not be exact in float32."""
+    return a @ b if largest <= FLOAT32_EXACT else a.astype(np.float64) @ b.astype(np.float64)
+
+
+def natural_weights(p: Product) -> Floats:
+    """Weights (groups, columns, taps * channels) as numbers: levels, or values where the product is real-valued."""
+    if p.kind is Kind.binary:
+        words = _columns(p).astype("<u4", copy=False)
+        bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., : p.channels]
+        return (2 * bits.astype(np.float32) - 1).reshape(p.groups, p.columns, -1)
+    if p.kind is Kind.int4:
+        pairs = np.stack((p.weight << 4, p.weight), axis=-1).view(np.int8) >> 4  # shifts of signed bytes keep the sign
+    else:
+        pairs = p.weight
+    if p.kind in (Kind.int4, Kind.int8):  # (groups, panels, pairs, 16, 2)
+        by_column = pairs.transpose(0, 1, 3, 2, 4)
+    else:  # (groups, panels, K, 16)
+        by_column = pairs.transpose(0, 1, 3, 2)
+    rows = by_column.reshape(p.groups, by_column.shape[1] * by_column.shape[2], -1)
+    return rows[:, : p.columns, : p.taps * p.channels].astype(np.float32)
+
+
+def _columns(p: Product) -> NDArray[np.uint32]:
+    """Binary weights (groups, columns, taps, words)."""
+    by_column = p.weight.transpose(0, 1, 4, 2, 3)
+    groups, panels, width, taps, words = by_column.shape
+    return np.ascontiguousarray(by_column.reshape(groups, panels * width, taps, words)[:, : p.columns])
+
+
+def _words(x: Floats) -> NDArray[np.uint32]:
+    """Signs (..., channels) as words (..., ceil(channels / 32)), 1 for positive, channels from the lowest bit on."""
+    signs = x >= 0
+    padding = -x.shape[-1] % WORD
+    if padding:
+        signs = np.concatenate((signs, np.zeros((*x.shape[:-1], padding), bool)), axis=-1)
+    return np.packbits(signs, axis=-1, bitorder="little").view("<u4").astype(np.uint32, copy=False)
+
+
+def _binary(
+    p: Product, inputs: NDArray[np.uint32], weights: NDArray[np.uint32], valid: NDArray[np.bool_] | None
+) -> NDArray[np.int32]:
+    """Sums of one group: inputs that agree minus those that differ, from words (tokens, taps, w), (columns, taps, w)."""
+    inputs, weights = _doubled(inputs), np.ascontiguousarray(_doubled(weights).transpose(1, 2, 0))
+    tokens, (taps, words, columns) = len(inputs), weights.shape
+    sums = np.empty((tokens, columns), np.int32)
+    rows = max(1, BLOCK_WORDS // columns)
+    for start in range(0, tokens, rows):
+        part = slice(start, start + rows)
+        differing = np.zeros(sums[part].shape, np.int32)
+        for tap in range(taps):
+            for word in range(words):
+                count = np.bitwise_count(inputs[part, tap, word, None] ^ weights[tap, word])
+                differing += count if valid is None else count * valid[part, tap, None]
+        inside = taps if valid is None else valid[part].sum(axis=1, keepdims=True)
+        sums[part] = p.channels * inside - 2 * differing
+    return sums
+
+
+def _doubled(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Words of 64 bits: half as many operations; an odd last one meets zeros on both sides."""
+    if words.shape[-1] % 2:
+        words = np.concatenate((words, np.zeros((*words.shape[:-1], 1), np.uint32)), axis=-1)
+    return np.ascontiguousarray(words).view(np.uint64)
