@@ -33,7 +33,7 @@ struct Buffers {
   float *map, *next;            // [tokens][channels]: the features, and those of the next stage
   float *normed;                // [tokens][channels]
   uint32_t *planes;             // mixer: [group][word][plane], signs
-  float *corrections;           // mixer: [3][9][channels]
+  float *corrections;           // mixer: [3][16][channels]
   float *tokens, *sums;         // attention: [rows][channels], rows = tokens + windows
   float *query, *key, *value;   // attention, real-valued or integer: levels [rows][channels]
   uint32_t *query_bits, *key_bits; // attention, binary: [rows][head][word]
@@ -73,7 +73,7 @@ static void need_block(Needs &n, const bhvit_block &block, int side, int channel
   if (const bhvit_mixer *m = block.mixer) {
     need_product(n, m->convs[0], m->convs[0].kind == BHVIT_BINARY ? 3 : 1);
     n.planes = larger(n.planes, plane_size(side) * m->convs[0].groups * words_of(m->convs[0].channels));
-    n.corrections = larger(n.corrections, int64_t(3) * 9 * channels);
+    n.corrections = larger(n.corrections, int64_t(3) * 16 * channels);
     n.constants = larger(n.constants, int64_t(8) * (channels + 16));
   }
   if (const bhvit_attention *a = block.attention) {
@@ -100,7 +100,7 @@ static void need_block(Needs &n, const bhvit_block &block, int side, int channel
   const bhvit_mlp &m = *block.mlp;
   need_product(n, m.expand.product);
   n.depth2 = larger(n.depth2, depth_of(m.project.product));
-  n.constants = larger(n.constants, int64_t(5) * (m.intermediate + 16) + int64_t(6) * (channels + 16));
+  n.constants = larger(n.constants, int64_t(5) * (m.intermediate + 16) + int64_t(6 + 9) * (channels + 16));
   if (is_wide(m.expand.norm)) n.columns = larger(n.columns, larger(m.intermediate, channels));
 }
 
@@ -196,18 +196,20 @@ struct Run {
   Buffers &buffers;
   int threads;
 
-  // body(first token, tokens, scratch) for tiles of up to TILE consecutive tokens
-  template <class Body> METHOD void tiles(int tokens, Body body) {
-    parallel_for(threads, (tokens + TILE - 1) / TILE, [&](int i, int thread) {
-      const int first = i * TILE, rest = tokens - first;
-      body(first, rest < TILE ? rest : TILE, buffers.scratch[thread]);
+  // body(first token, tokens, scratch) for tiles of up to `size` consecutive tokens
+  template <class Body> METHOD void tiles(int tokens, int size, Body body) {
+    parallel_for(threads, (tokens + size - 1) / size, [&](int i, int thread) {
+      const int first = i * size, rest = tokens - first;
+      Scratch &s = buffers.scratch[thread];
+      s.tokens = rest < size ? rest : size;
+      body(first, s.tokens, s);
     });
   }
   // y = norm(x), maps of `tokens` tokens
   void norm_map(const bhvit_norm &norm, int tokens, int channels, const float *x, float *y) {
     parallel_for(threads, (tokens + TILE - 1) / TILE, [&](int i, int) {
-      for (int t = i * TILE; t < tokens && t < (i + 1) * TILE; ++t)
-        norm_row(norm, channels, x + int64_t(t) * channels, y + int64_t(t) * channels);
+      const int first = i * TILE, count = tokens - first < TILE ? tokens - first : TILE;
+      norm_rows(norm, channels, count, x + int64_t(first) * channels, y + int64_t(first) * channels);
     });
   }
 };

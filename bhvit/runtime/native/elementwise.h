@@ -61,6 +61,21 @@ static void norm_row(const bhvit_norm &norm, int n, const float *x, float *y) {
   for (; c < n; ++c) y[c] = (x[c] - mean) * factor * norm.scale[c] + norm.shift[c];
 }
 
+// y = norm(x) for `count` tokens.
+static void norm_rows(const bhvit_norm &norm, int n, int count, const float *x, float *y) {
+  if (norm.layer) {
+    for (int t = 0; t < count; ++t) norm_row(norm, n, x + t * n, y + t * n);
+    return;
+  }
+  int c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    const F scale = load(norm.scale + c), shift = load(norm.shift + c);
+    for (int t = 0; t < count; ++t) store(y + t * n + c, fma(load(x + t * n + c), scale, shift));
+  }
+  for (; c < n; ++c)
+    for (int t = 0; t < count; ++t) y[t * n + c] = x[t * n + c] * norm.scale[c] + norm.shift[c];
+}
+
 // Normalises the tokens of a tile in place, without a norm's scale and shift: x [n][TILE].
 static void standardise_tile(int n, float *x) {
   for (int r = 0; r < ROWS; ++r) {

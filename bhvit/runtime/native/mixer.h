@@ -24,10 +24,28 @@ static void mixer_planes(Run &run, const bhvit_mixer &m, int side, int channels)
   });
 }
 
-static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) { // [conv][tap][channels]
+// Which taps along one axis a token loses to the padding: none, the first or the last third (or, on tiny maps, both).
+constexpr int CUTS = 4; // bit 0: first, bit 1: last
+
+INLINE int cut_of(int i, int side, int dilation) { return (i < dilation ? 1 : 0) | (i + dilation >= side ? 2 : 0); }
+
+// What padding adds to the differing bits: corrections [conv][cut along height][cut along width][channels].
+static void mixer_corrections(const bhvit_mixer &m, int channels, float *corrections) {
   for (int d = 0; d < 3; ++d)
-    for (int column = 0; column < channels; ++column)
-      for (int tap = 0; tap < TAPS; ++tap) corrections[(d * TAPS + tap) * channels + column] = padding_correction(m.convs[d], column, tap);
+    for (int c = 0; c < channels; ++c) {
+      float of_tap[TAPS];
+      for (int tap = 0; tap < TAPS; ++tap) of_tap[tap] = padding_correction(m.convs[d], c, tap);
+      for (int cut = 0; cut < CUTS * CUTS; ++cut) {
+        const int rows = cut / CUTS, columns = cut % CUTS;
+        float total = 0;
+        for (int tap = 0; tap < TAPS; ++tap) {
+          const int row = tap / 3, column = tap % 3;
+          const bool outside = (row == 0 && rows & 1) || (row == 2 && rows & 2) || (column == 0 && columns & 1) || (column == 2 && columns & 2);
+          total += outside ? of_tap[tap] : 0.0f;
+        }
+        corrections[(d * CUTS * CUTS + cut) * channels + c] = total;
+      }
+    }
 }
 
 struct Segment { int y, x, skip, count; }; // LANES tokens of a row from x on, of which [skip, count) are wanted
@@ -39,24 +57,27 @@ INLINE Segment segment_of(int side, int index) {
   return x <= last ? Segment{y, x, 0, LANES} : Segment{y, last, x - last, LANES};
 }
 
-// outside[tap][TILE]: 1 where a tap is zero padding. Returns whether any is.
-static bool padding_of(const Segment *segments, int side, int dilation, float (*outside)[TILE], bool *any) {
-  bool some = false;
-  for (int tap = 0; tap < TAPS; ++tap) {
-    const int dy = (tap / 3 - 1) * dilation, dx = (tap % 3 - 1) * dilation;
-    any[tap] = false;
-    for (int r = 0; r < ROWS; ++r) {
-      const Segment &s = segments[r];
-      const bool row = s.y + dy < 0 || s.y + dy >= side;
-      if (!row && s.x + dx >= 0 && s.x + LANES - 1 + dx < side) {
-        memset(outside[tap] + r * LANES, 0, LANES * sizeof(float));
-        continue;
-      }
-      any[tap] = some = true;
-      for (int t = 0; t < LANES; ++t) outside[tap][r * LANES + t] = row || s.x + t + dx < 0 || s.x + t + dx >= side;
-    }
+// The tokens of a segment that lose taps of one convolution to the padding, by how they are cut.
+struct Borders {
+  int count;
+  const float *corrections[CUTS]; // [channels]
+  F lanes[CUTS];                  // 1 where they apply
+};
+
+static Borders borders_of(const Segment &s, int side, int dilation, const float *corrections, int channels) {
+  Borders b;
+  b.count = 0;
+  const int rows = cut_of(s.y, side, dilation);
+  int cuts[LANES], seen = 0;
+  for (int t = 0; t < LANES; ++t) seen |= 1 << (cuts[t] = s.x + t < side ? cut_of(s.x + t, side, dilation) : 0);
+  for (int cut = 0; cut < CUTS; ++cut) {
+    if (!(seen >> cut & 1) || (!rows && !cut)) continue;
+    float lanes[LANES];
+    for (int t = 0; t < LANES; ++t) lanes[t] = cuts[t] == cut ? 1.0f : 0.0f;
+    b.corrections[b.count] = corrections + (rows * CUTS + cut) * channels;
+    b.lanes[b.count++] = load(lanes);
   }
-  return some;
+  return b;
 }
 
 struct MixerConstants {
@@ -118,9 +139,10 @@ static void binary_mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstan
     segments[r] = segment_of(side, index < segments_in_all ? index : segments_in_all - 1);
     if (index >= segments_in_all) segments[r].skip = segments[r].count;
   }
-  float outside[3][TAPS][TILE];
-  bool any[3][TAPS], border[3];
-  for (int d = 0; d < 3; ++d) border[d] = padding_of(segments, side, DILATIONS[d], outside[d], any[d]);
+  Borders borders[3][ROWS];
+  for (int d = 0; d < 3; ++d)
+    for (int r = 0; r < ROWS; ++r)
+      borders[d][r] = borders_of(segments[r], side, DILATIONS[d], run.buffers.corrections + d * CUTS * CUTS * channels, channels);
   const bhvit_product &conv = m.convs[0];
   const int depth = depth_of(conv), panels = (conv.columns + PANEL - 1) / PANEL;
   for (int g = 0; g < conv.groups; ++g) {
@@ -128,22 +150,18 @@ static void binary_mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstan
     for (int panel = 0; panel < panels; ++panel) {
       const int columns = conv.columns - panel * PANEL < PANEL ? conv.columns - panel * PANEL : PANEL;
       for (int d = 0; d < 3; ++d)
-        panel_product(m.convs[d], s.operand + d * depth * TILE, int64_t(g) * panels + panel, columns, s.chunk, s.y + d * PANEL * TILE);
+        panel_product(m.convs[d], s.operand + d * depth * TILE, int64_t(g) * panels + panel, columns, TILE, s.chunk, s.y + d * PANEL * TILE);
       for (int i = 0; i < columns; ++i) {
         const int column = g * conv.columns + panel * PANEL + i;
         F total[ROWS];
         UNROLL for (int r = 0; r < ROWS; ++r) total[r] = set(0.0f);
         UNROLL for (int d = 0; d < 3; ++d) {
-          F n[ROWS];
-          UNROLL for (int r = 0; r < ROWS; ++r) n[r] = load(s.y + (d * PANEL + i) * TILE + r * LANES);
-          if (border[d])
-            for (int tap = 0; tap < TAPS; ++tap)
-              if (any[d][tap]) {
-                const F correction = set(run.buffers.corrections[(d * TAPS + tap) * channels + column]);
-                UNROLL for (int r = 0; r < ROWS; ++r) n[r] = fma(correction, load(outside[d][tap] + r * LANES), n[r]);
-              }
           const F factor = set(k.factor[d][column]), offset = set(k.offset[d][column]), slope = set(m.rprelus[d].slope[column]);
-          UNROLL for (int r = 0; r < ROWS; ++r) total[r] = add(total[r], prelu(fma(n[r], factor, offset), slope));
+          UNROLL for (int r = 0; r < ROWS; ++r) {
+            F n = load(s.y + (d * PANEL + i) * TILE + r * LANES);
+            for (int j = 0; j < borders[d][r].count; ++j) n = fma(set(borders[d][r].corrections[j][column]), borders[d][r].lanes[j], n);
+            total[r] = add(total[r], prelu(fma(n, factor, offset), slope));
+          }
         }
         UNROLL for (int r = 0; r < ROWS; ++r)
           store(s.columns + column * TILE + r * LANES, fma(total[r], set(k.scale[column]), set(k.shift[column])));
@@ -197,7 +215,7 @@ static void run_mixer(Run &run, const bhvit_mixer &m, int side, int channels) {
     return;
   }
   run.norm_map(m.norm_before, side * side, channels, run.buffers.map, run.buffers.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) { mixer_tile(run, m, k, side, channels, first, count, s); });
+  run.tiles(side * side, tile_of(m.convs[0]), [&](int first, int count, Scratch &s) { mixer_tile(run, m, k, side, channels, first, count, s); });
 }
 
 } // namespace bhvit::ISA

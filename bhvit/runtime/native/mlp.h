@@ -12,14 +12,31 @@ struct Pooling {
   METHOD int end_of(int64_t j) const { return int(((j + 1) * n + m - 1) / m); }
 };
 
+// Both stencils of the shift branches as one: weights [taps][channels], where tap 0 is the token itself, then 2 R along
+// height and 2 R along width.
+static const float *fold_branches(const bhvit_mlp &m, int channels, Constants &constants) {
+  if (!m.reach) return nullptr;
+  const int reach = m.reach, taps = 4 * reach + 1;
+  float *weights = constants.take(taps * channels);
+  for (int c = 0; c < channels; ++c) weights[c] = m.height_taps[reach * channels + c] + m.width_taps[reach * channels + c];
+  for (int j = 0, tap = 1; j < 2 * reach + 1; ++j) {
+    if (j == reach) continue;
+    memcpy(weights + tap * channels, m.height_taps + j * channels, size_t(channels) * sizeof(float));
+    memcpy(weights + (tap + 2 * reach) * channels, m.width_taps + j * channels, size_t(channels) * sizeof(float));
+    ++tap;
+  }
+  return weights;
+}
+
 struct MlpConstants {
   Normed expand, project;                    // without the RPReLU's first shift
   const float *threshold, *alpha, *base;     // of the quantized intermediate; output = PReLU * alpha + base
+  const float *stencil;                      // of the shift branches
 };
 
 // Everything that is added per channel, added once: the shifts of both RPReLUs, the tiled first one as its mean over the pool.
 static MlpConstants fold_mlp(const bhvit_mlp &m, int channels, Constants constants) {
-  MlpConstants k = {constants.normed(m.expand.product, m.expand.norm), constants.normed(m.project.product, m.project.norm), nullptr, nullptr, nullptr};
+  MlpConstants k = {constants.normed(m.expand.product, m.expand.norm), constants.normed(m.project.product, m.project.norm), nullptr, nullptr, nullptr, nullptr};
   float *threshold = constants.take(m.intermediate), *base = constants.take(channels);
   const bhvit_rprelu &first = m.expand.rprelu, &second = m.project.rprelu;
   for (int i = 0; i < m.intermediate; ++i) {
@@ -37,6 +54,7 @@ static MlpConstants fold_mlp(const bhvit_mlp &m, int channels, Constants constan
   k.threshold = threshold;
   k.alpha = m.layer_scale.alpha;
   k.base = base;
+  k.stencil = fold_branches(m, channels, constants);
   return k;
 }
 
@@ -86,45 +104,58 @@ static void expand_tile(const bhvit_mlp &m, const MlpConstants &k, int channels,
   writer.finish();
 }
 
-constexpr int MAX_REACH = 2;
+INLINE int wrapped(int i, int side) {
+  while (i < 0) i += side;
+  while (i >= side) i -= side;
+  return i;
+}
 
-// map += rows + the shift branches of v for a tile of tokens: stencils along height and width, circular.
-static void add_branches(const bhvit_mlp &m, int side, int channels, const float *v, const float *rows, int first, int count, float *map) {
-  const int taps = 2 * m.reach + 1, stencils = m.reach ? 2 * taps : 0;
-  int64_t offset[TILE][2 * (2 * MAX_REACH + 1)];
-  for (int t = 0; t < count; ++t)
-    for (int j = 0; j < taps; ++j) {
-      const int row = (first + t) / side, column = (first + t) % side;
-      const int along = (row + j + side * MAX_REACH - m.reach) % side, across = (column + j + side * MAX_REACH - m.reach) % side;
-      offset[t][j] = int64_t(along * side + column) * channels;
-      offset[t][taps + j] = int64_t(row * side + across) * channels;
-    }
+// The tokens that a stencil of reach R reads at a token, in the order of fold_branches.
+INLINE void stencil_tokens(int side, int reach, int token, int *out) {
+  const int row = token / side, column = token - row * side;
+  out[0] = token;
+  int tap = 1;
+  for (int j = -reach; j <= reach; ++j) {
+    if (!j) continue;
+    out[tap] = wrapped(row + j, side) * side + column;
+    out[tap + 2 * reach] = row * side + wrapped(column + j, side);
+    ++tap;
+  }
+}
+
+// map += rows + shift + stencil of v for GROUP tokens from `first` on; `rows` starts at the first of them.
+template <int TAPS_OF_BRANCHES, int GROUP>
+INLINE void add_branch_group(const float *weights, const float *shift, int side, int channels, const float *v, const float *rows, int first, float *map) {
+  const float *from[GROUP][TAPS_OF_BRANCHES];
+  for (int t = 0; t < GROUP; ++t) {
+    int tokens[TAPS_OF_BRANCHES];
+    stencil_tokens(side, TAPS_OF_BRANCHES / 4, first + t, tokens);
+    for (int j = 0; j < TAPS_OF_BRANCHES; ++j) from[t][j] = v + int64_t(tokens[j]) * channels;
+  }
+  float *to = map + int64_t(first) * channels;
   int c = 0;
   for (; c + LANES <= channels; c += LANES) {
-    F weight[2 * (2 * MAX_REACH + 1)];
-    for (int j = 0; j < stencils; ++j) weight[j] = load((j < taps ? m.height_taps + j * channels : m.width_taps + (j - taps) * channels) + c);
-    const F shift = m.reach ? load(m.branch_shift + c) : set(0.0f);
-    for (int t = 0; t < count; ++t) {
-      float *at = map + int64_t(first + t) * channels + c;
-      F a = add(load(at), load(rows + t * channels + c)), b = shift;
-      if (stencils == 10) { // all shift branches: unrolled
-        UNROLL for (int j = 0; j < 5; ++j) {
-          a = fma(load(v + offset[t][j] + c), weight[j], a);
-          b = fma(load(v + offset[t][5 + j] + c), weight[5 + j], b);
-        }
-      } else {
-        for (int j = 0; j < stencils; ++j) a = fma(load(v + offset[t][j] + c), weight[j], a);
-      }
-      store(at, add(a, b));
+    F total[GROUP];
+    UNROLL for (int t = 0; t < GROUP; ++t) total[t] = add(load(shift + c), load(rows + t * channels + c));
+    UNROLL for (int j = 0; j < TAPS_OF_BRANCHES; ++j) {
+      const F weight = load(weights + j * channels + c);
+      UNROLL for (int t = 0; t < GROUP; ++t) total[t] = fma(load(from[t][j] + c), weight, total[t]);
     }
+    UNROLL for (int t = 0; t < GROUP; ++t) store(to + t * channels + c, add(load(to + t * channels + c), total[t]));
   }
   for (; c < channels; ++c)
-    for (int t = 0; t < count; ++t) {
-      float total = m.reach ? m.branch_shift[c] : 0.0f;
-      for (int j = 0; j < stencils; ++j)
-        total += v[offset[t][j] + c] * (j < taps ? m.height_taps[j * channels + c] : m.width_taps[(j - taps) * channels + c]);
-      map[int64_t(first + t) * channels + c] += rows[t * channels + c] + total;
+    for (int t = 0; t < GROUP; ++t) {
+      float total = shift[c] + rows[t * channels + c];
+      for (int j = 0; j < TAPS_OF_BRANCHES; ++j) total += from[t][j][c] * weights[j * channels + c];
+      to[t * channels + c] += total;
     }
+}
+
+template <int TAPS_OF_BRANCHES>
+static void add_branches(const float *weights, const float *shift, int side, int channels, const float *v, const float *rows, int first, int count, float *map) {
+  int t = 0;
+  for (; t + 4 <= count; t += 4) add_branch_group<TAPS_OF_BRANCHES, 4>(weights, shift, side, channels, v, rows + t * channels, first + t, map);
+  for (; t < count; ++t) add_branch_group<TAPS_OF_BRANCHES, 1>(weights, shift, side, channels, v, rows + t * channels, first + t, map);
 }
 
 static void mlp_tile(Run &run, const bhvit_mlp &m, const MlpConstants &k, int side, int channels, int first, int count, Scratch &s) {
@@ -145,14 +176,19 @@ static void mlp_tile(Run &run, const bhvit_mlp &m, const MlpConstants &k, int si
     }
   });
   rows_of(s.columns, channels, s.rows);
-  add_branches(m, side, channels, run.buffers.normed, s.rows, first, count, run.buffers.map);
+  float *map = run.buffers.map;
+  const float *v = run.buffers.normed;
+  if (m.reach == 2) add_branches<9>(k.stencil, m.branch_shift, side, channels, v, s.rows, first, count, map);
+  else if (m.reach == 1) add_branches<5>(k.stencil, m.branch_shift, side, channels, v, s.rows, first, count, map);
+  else
+    for (int t = 0; t < count; ++t) add_row(channels, s.rows + t * channels, map + int64_t(first + t) * channels);
 }
 
 // map += mlp(v) + branches(v), v = norm_after(map)
 static void run_mlp(Run &run, const bhvit_mlp &m, int side, int channels) {
   const MlpConstants k = fold_mlp(m, channels, {run.buffers.constants});
   run.norm_map(m.norm_after, side * side, channels, run.buffers.map, run.buffers.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) { mlp_tile(run, m, k, side, channels, first, count, s); });
+  run.tiles(side * side, tile_of(m.expand.product), [&](int first, int count, Scratch &s) { mlp_tile(run, m, k, side, channels, first, count, s); });
 }
 
 } // namespace bhvit::ISA
