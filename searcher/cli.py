@@ -25,6 +25,7 @@ GROUPS = {
         "ablation": "base, + intermediate, + hidden: where width pays",
         "reproduce": "the thesis' tables, beside the published figures",
         "teacher": "fine-tune a teacher for distillation",
+        "deploy": "a trained model as checked ONNX and packed files",
     },
     "look": {
         "ls": "the studies in a folder or database: state, trials, best",
