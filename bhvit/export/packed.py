@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
+from bhvit.export.levels import weight_of
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.model import BHViT, WeightLayer
-from bhvit.quantizers.binary import BinaryWeight
 from bhvit.quantizers.first_batch import all_done
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
-from bhvit.quantizers.uniform import UniformWeight
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, tensors_of
 
@@ -77,21 +76,16 @@ def arrays_of(model: BHViT) -> dict[str, Array]:
 
 def _weight(layer: WeightLayer) -> tuple[Array, Array | None]:
     """The weight in its natural form, and for a quantized one the scale of each column."""
-    latent, groups = layer.weight.detach(), getattr(layer, "groups", 1)
-    quantizer = layer.weight_quantizer if isinstance(layer, (QuantLinear, QuantConv2d)) else None
-    if isinstance(quantizer, BinaryWeight):
-        quantized = quantizer(latent)
-        scale: Tensor | None = quantized.flatten(1).abs().amax(1)
-        values = torch.where(quantized.signbit(), -1, 1).to(torch.int8)
-    elif isinstance(quantizer, UniformWeight):
-        scale = quantizer.scale(latent).squeeze(1)
-        values = (latent.flatten(1) / scale[:, None]).round().view_as(latent).to(torch.int8)
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, (QuantLinear, QuantConv2d)) and not layer.precision.real_valued:
+        weight = weight_of(layer)
+        values, scale = weight.levels, _double(weight.scale)
     else:
-        scale, values = None, latent
+        values, scale = layer.weight.detach(), None
     taps = layer.weight[0, 0].numel() if isinstance(layer, QuantConv2d) else 1  # the stem's patches are one tap
     rows = values.cpu().numpy().reshape(len(values), -1, taps)
     natural = rows.swapaxes(1, 2).reshape(groups, -1, taps, rows.shape[1])
-    return natural, None if scale is None else _double(scale)
+    return natural, scale
 
 
 def _step_of(layer: WeightLayer) -> Array | float:

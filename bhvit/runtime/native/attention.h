@@ -156,7 +156,7 @@ static void project_tile(Run &run, const bhvit_attention &a, const AttentionCons
 }
 
 static void attention_projections(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape) {
-  run.tiles(shape.rows, [&](int first, int count, Scratch &s) {
+  run.tiles(shape.rows, TILE, [&](int first, int count, Scratch &s) {
     const float *rows[TILE];
     tile_rows(run.buffers.tokens, shape.channels, first, count, rows);
     columns_of(rows, 0, shape.channels, s.residual);
@@ -277,7 +277,7 @@ static void real_head(Run &run, const bhvit_attention &a, const AttentionShape &
   for (int k = 0; k < keys; ++k)
     for (int c = 0; c < head; ++c) weights[(k / PANEL * head + c) * PANEL + k % PANEL] = b.key[int64_t(shape.row(task.window, k)) * shape.channels + offset + c];
   for (int k = 0; k < keys; k += PANEL)
-    fma_panel(queries, weights + k * head, head, keys - k < PANEL ? keys - k : PANEL, false, s.scores + k * TILE);
+    fma_panel(queries, weights + k * head, head, task.count, s.scores + k * TILE);
   const bool levels = a.kind <= BHVIT_INT8;
   const float factor = (levels ? a.query.step * a.key.step : 1.0f) / sqrtf(float(head));
   for (int r = 0; r < ROWS; ++r) softmax(keys, factor, r, s.scores);
@@ -292,7 +292,7 @@ static void real_head(Run &run, const bhvit_attention &a, const AttentionShape &
   const float scale = levels ? a.probability_scale[h] * a.value.step : 1.0f;
   for (int c = 0; c < head; c += PANEL) {
     const int columns = head - c < PANEL ? head - c : PANEL;
-    fma_panel(s.scores, weights + c * keys, keys, columns, false, s.y);
+    fma_panel(s.scores, weights + c * keys, keys, task.count, s.y);
     for (int i = 0; i < columns * TILE; i += LANES) store(s.columns + int64_t(offset + c) * TILE + i, mul(load(s.y + i), set(scale)));
   }
 }
@@ -344,7 +344,7 @@ static void mix_summary(Run &run, const bhvit_attention &a, const AttentionShape
 // map += LayerScale(RPReLU(norm(product(m)) + m)), m in b.local
 static void attention_output(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape) {
   const int channels = shape.channels;
-  run.tiles(shape.side * shape.side, [&](int first, int count, Scratch &s) {
+  run.tiles(shape.side * shape.side, tile_of(a.output.product), [&](int first, int count, Scratch &s) {
     const float *rows[TILE];
     tile_rows(run.buffers.local, channels, first, count, rows);
     operand_of_rows(a.output.product, 0, rows, s.pooled, s.zeros, s.operand);

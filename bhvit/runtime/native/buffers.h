@@ -196,11 +196,13 @@ struct Run {
   Buffers &buffers;
   int threads;
 
-  // body(first token, tokens, scratch) for tiles of up to TILE consecutive tokens
-  template <class Body> METHOD void tiles(int tokens, Body body) {
-    parallel_for(threads, (tokens + TILE - 1) / TILE, [&](int i, int thread) {
-      const int first = i * TILE, rest = tokens - first;
-      body(first, rest < TILE ? rest : TILE, buffers.scratch[thread]);
+  // body(first token, tokens, scratch) for tiles of up to `size` consecutive tokens
+  template <class Body> METHOD void tiles(int tokens, int size, Body body) {
+    parallel_for(threads, (tokens + size - 1) / size, [&](int i, int thread) {
+      const int first = i * size, rest = tokens - first;
+      Scratch &s = buffers.scratch[thread];
+      s.tokens = rest < size ? rest : size;
+      body(first, s.tokens, s);
     });
   }
   // y = norm(x), maps of `tokens` tokens

@@ -27,7 +27,7 @@ INLINE void patches(const bhvit_stem &stem, int first, int count, float *out, in
 static void run_stem(Run &run, const bhvit_stem &stem, const void *data, bool is_float) {
   const int side = stem.image_size / PATCH, channels = stem.channels;
   const Normed norm = Constants{run.buffers.constants}.normed(stem.product, stem.norm);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) {
+  run.tiles(side * side, tile_of(stem.product), [&](int first, int count, Scratch &s) {
     const float *floats = (const float *)data;
     const uint8_t *bytes = (const uint8_t *)data;
     if (is_float) patches(stem, first, count, (float *)s.operand, 1, int64_t(stem.image_size) * stem.image_size, [&](int64_t at, int) { return floats[at]; });
@@ -51,7 +51,7 @@ static void run_downsample(Run &run, const bhvit_downsample &d, int side_in, int
   if (d.residual)
     for (int c = 0; c < channels; ++c) norm.last()[c] -= d.rprelu.shift_in[c];
   run.norm_map(d.norm_in, side_in * side_in, channels_in, b.map, b.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) {
+  run.tiles(side * side, tile_of(d.product), [&](int first, int count, Scratch &s) {
     const float *rows[4 * TILE];
     for (int t = 0; t < TILE; ++t) {
       const int token = first + (t < count ? t : count - 1);
@@ -105,6 +105,7 @@ static void run_head(Run &run, const bhvit_head &head, int side, int channels, f
   Constants constants = {b.constants};
   float *factor = constants.take(head.product.columns), *offset = constants.take(head.product.columns);
   affine_of(head.product, nullptr, factor, offset);
+  s.tokens = 1;
   each_column(head.product, factor, offset, 0, s.operand, s, [&](int c, const F *y) {
     float lanes[LANES];
     store(lanes, y[0]);

@@ -126,7 +126,7 @@ static void accumulate(const bhvit_product *p, void *workspace, const float *x, 
       operand_of_rows(*p, g, rows, s.columns, zeros, s.operand);
       for (int panel = 0; panel < panels; ++panel) {
         const int columns = p->columns - panel * PANEL < PANEL ? p->columns - panel * PANEL : PANEL;
-        panel_product(*p, s.operand, int64_t(g) * panels + panel, columns, s.chunk, s.y);
+        panel_product(*p, s.operand, int64_t(g) * panels + panel, columns, TILE, s.chunk, s.y);
         for (int c = 0; c < columns; ++c)
           for (int t = 0; t < TILE && first + t < tokens; ++t) {
             float value = s.y[c * TILE + t];

@@ -150,7 +150,7 @@ static void binary_mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstan
     for (int panel = 0; panel < panels; ++panel) {
       const int columns = conv.columns - panel * PANEL < PANEL ? conv.columns - panel * PANEL : PANEL;
       for (int d = 0; d < 3; ++d)
-        panel_product(m.convs[d], s.operand + d * depth * TILE, int64_t(g) * panels + panel, columns, s.chunk, s.y + d * PANEL * TILE);
+        panel_product(m.convs[d], s.operand + d * depth * TILE, int64_t(g) * panels + panel, columns, TILE, s.chunk, s.y + d * PANEL * TILE);
       for (int i = 0; i < columns; ++i) {
         const int column = g * conv.columns + panel * PANEL + i;
         F total[ROWS];
@@ -215,7 +215,7 @@ static void run_mixer(Run &run, const bhvit_mixer &m, int side, int channels) {
     return;
   }
   run.norm_map(m.norm_before, side * side, channels, run.buffers.map, run.buffers.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) { mixer_tile(run, m, k, side, channels, first, count, s); });
+  run.tiles(side * side, tile_of(m.convs[0]), [&](int first, int count, Scratch &s) { mixer_tile(run, m, k, side, channels, first, count, s); });
 }
 
 } // namespace bhvit::ISA

@@ -188,7 +188,7 @@ static void mlp_tile(Run &run, const bhvit_mlp &m, const MlpConstants &k, int si
 static void run_mlp(Run &run, const bhvit_mlp &m, int side, int channels) {
   const MlpConstants k = fold_mlp(m, channels, {run.buffers.constants});
   run.norm_map(m.norm_after, side * side, channels, run.buffers.map, run.buffers.normed);
-  run.tiles(side * side, [&](int first, int count, Scratch &s) { mlp_tile(run, m, k, side, channels, first, count, s); });
+  run.tiles(side * side, tile_of(m.expand.product), [&](int first, int count, Scratch &s) { mlp_tile(run, m, k, side, channels, first, count, s); });
 }
 
 } // namespace bhvit::ISA

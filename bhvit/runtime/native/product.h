@@ -47,24 +47,44 @@ static void count_panel(const uint32_t *x, const uint32_t *w, int words, int col
   }
 }
 
-// y (+)= x w: x [inputs][TILE], w [inputs][16]
-static void fma_panel(const float *x, const float *w, int inputs, int columns, bool more, float *y) {
-  for (int first = 0; first < columns; first += COLUMNS) {
-    F acc[COLUMNS][ROWS];
-    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
-      acc[c][r] = more ? load(y + (first + c) * TILE + r * LANES) : set(0.0f);
-    for (int k = 0; k < inputs; ++k) {
-      F a[ROWS];
-      UNROLL for (int r = 0; r < ROWS; ++r) a[r] = load(x + k * TILE + r * LANES);
-      UNROLL for (int c = 0; c < COLUMNS; ++c) {
-        const F b = set(w[k * PANEL + first + c]);
-        UNROLL for (int r = 0; r < ROWS; ++r) acc[c][r] = fma(a[r], b, acc[c][r]);
-      }
+// Real-valued products keep columns in the lanes, so that no lane is spent on tokens that a tile lacks: a group of tokens
+// times some panels, out[token][16 * panels]. `panel`: words from a panel to the next.
+template <int TOKENS, int COUNT, bool HALVES>
+INLINE void fma_group(const float *x, const void *w, int64_t panel, int inputs, float *out) {
+  constexpr int EACH = BHVIT_PANEL / LANES, VECTORS = COUNT * EACH;
+  F acc[TOKENS][VECTORS];
+  UNROLL for (int t = 0; t < TOKENS; ++t) UNROLL for (int i = 0; i < VECTORS; ++i) acc[t][i] = set(0.0f);
+  for (int k = 0; k < inputs; ++k) {
+    F b[VECTORS];
+    UNROLL for (int i = 0; i < VECTORS; ++i) {
+      const int64_t at = i / EACH * panel + int64_t(k) * BHVIT_PANEL + i % EACH * LANES;
+      b[i] = HALVES ? half_to_float((const uint16_t *)w + at) : load((const float *)w + at);
     }
-    UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
-      store(y + (first + c) * TILE + r * LANES, acc[c][r]);
+    UNROLL for (int t = 0; t < TOKENS; ++t) {
+      const F a = set(x[k * TILE + t]);
+      UNROLL for (int i = 0; i < VECTORS; ++i) acc[t][i] = fma(a, b[i], acc[t][i]);
+    }
   }
+  UNROLL for (int t = 0; t < TOKENS; ++t) UNROLL for (int i = 0; i < VECTORS; ++i) store(out + t * COUNT * BHVIT_PANEL + i * LANES, acc[t][i]);
 }
+
+// y[column][TILE] = x w for `tokens` tokens and COUNT panels; x [inputs][TILE].
+template <int COUNT, bool HALVES>
+static void fma_panels(const float *x, const void *w, int64_t panel, int inputs, int tokens, float *y) {
+  constexpr int WIDTH = COUNT * BHVIT_PANEL;
+  float out[TILE * WIDTH];
+  memset(out, 0, sizeof out);
+  int t = 0;
+  for (; t + GROUP <= tokens; t += GROUP) fma_group<GROUP, COUNT, HALVES>(x + t, w, panel, inputs, out + t * WIDTH);
+  for (; t + GROUP / 2 <= tokens; t += GROUP / 2) fma_group<GROUP / 2, COUNT, HALVES>(x + t, w, panel, inputs, out + t * WIDTH);
+  for (; t < tokens; ++t) fma_group<1, COUNT, HALVES>(x + t, w, panel, inputs, out + t * WIDTH);
+  const float *rows[TILE];
+  for (int i = 0; i < TILE; ++i) rows[i] = out + i * WIDTH;
+  columns_of(rows, 0, WIDTH, y);
+}
+
+// The same of one panel of floats.
+INLINE void fma_panel(const float *x, const float *w, int inputs, int tokens, float *y) { fma_panels<1, false>(x, w, 0, inputs, tokens, y); }
 
 // total (+)= x w: pairs of int16 in x [pairs][TILE] and w [pairs][16]
 static void pair_panel(const uint32_t *x, const uint32_t *w, int pairs, int columns, bool more, uint32_t *total) {
@@ -96,22 +116,28 @@ static void widen_levels(const bhvit_product &p, const uint8_t *w, int first, in
   }
 }
 
-// Accumulators y[column][TILE] of one panel: differing bits (binary), else the sum of products. `chunk`: CHUNK * 16 words.
-static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, uint32_t *chunk, float *y) {
+// Weight panels that panel_product takes at once, and tokens that it likes best.
+INLINE int panels_at_once(const bhvit_product &p) { return p.kind >= BHVIT_FP16 ? PANELS : 1; }
+INLINE int tile_of(const bhvit_product &p) { return p.kind >= BHVIT_FP16 ? TILE / GROUP * GROUP : TILE; }
+
+template <int COUNT> static void real_panels(const bhvit_product &p, const float *x, int64_t at, int tokens, float *y) {
+  const int inputs = p.taps * p.channels;
+  const int64_t panel = int64_t(inputs) * PANEL;
+  if (p.kind == BHVIT_FP16) fma_panels<COUNT, true>(x, (const uint16_t *)p.weight + at, panel, inputs, tokens, y);
+  else fma_panels<COUNT, false>(x, (const float *)p.weight + at, panel, inputs, tokens, y);
+}
+
+// Accumulators y[column][TILE] of some panels from `panel` on: differing bits (binary), else the sum of products; of columns
+// beyond `columns` and tokens beyond `tokens` they mean nothing. `chunk`: CHUNK * 16 words.
+static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, int tokens, uint32_t *chunk, float *y) {
   const int depth = depth_of(p);
   const int64_t at = panel * depth * PANEL; // in operand rows
-  switch (p.kind) {
-  case BHVIT_BINARY: count_panel(x, (const uint32_t *)p.weight + at, depth, columns, y); return;
-  case BHVIT_FP32: fma_panel((const float *)x, (const float *)p.weight + at, depth, columns, false, y); return;
-  case BHVIT_FP16:
-    for (int k = 0; k < depth; k += CHUNK) {
-      const int n = depth - k < CHUNK ? depth - k : CHUNK;
-      const uint16_t *halves = (const uint16_t *)p.weight + at + int64_t(k) * PANEL;
-      for (int i = 0; i < n * PANEL; i += LANES) store((float *)chunk + i, half_to_float(halves + i));
-      fma_panel((const float *)x + k * TILE, (const float *)chunk, n, columns, k > 0, y);
-    }
-    return;
-  default: {
+  if (p.kind == BHVIT_BINARY) {
+    count_panel(x, (const uint32_t *)p.weight + at, depth, columns, y);
+  } else if (p.kind >= BHVIT_FP16) {
+    if (columns > PANEL) real_panels<PANELS>(p, (const float *)x, at, tokens, y);
+    else real_panels<1>(p, (const float *)x, at, tokens, y);
+  } else {
     const uint8_t *levels = (const uint8_t *)p.weight + at * (p.kind == BHVIT_INT8 ? 2 : 1);
     uint32_t *total = (uint32_t *)y;
     for (int k = 0; k < depth; k += CHUNK) {
@@ -119,8 +145,7 @@ static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t pan
       widen_levels(p, levels, k, n, chunk);
       pair_panel(x + k * TILE, chunk, n, columns, k > 0, total);
     }
-    for (int i = 0; i < PANEL * TILE; i += LANES) store(y + i, to_float(load_words(total + i)));
-  }
+    for (int i = 0; i < columns * TILE; i += LANES) store(y + i, to_float(load_words(total + i)));
   }
 }
 
@@ -164,6 +189,7 @@ struct Normed {
 };
 
 struct Scratch {
+  int tokens;                   // of the tile at hand
   uint32_t *operand, *operand2; // of products
   float *residual, *columns, *pooled; // [channels][TILE]
   float *wide;                  // [columns of a product][TILE], only with LayerNorm
@@ -179,10 +205,10 @@ struct Scratch {
 // sink(column, values[ROWS]) with accumulator * factor + offset for every column of a group, in order.
 template <class Sink>
 INLINE void each_column(const bhvit_product &p, const float *factor, const float *offset, int group, const uint32_t *x, Scratch &s, Sink sink) {
-  const int panels = (p.columns + PANEL - 1) / PANEL;
-  for (int panel = 0; panel < panels; ++panel) {
-    const int columns = p.columns - panel * PANEL < PANEL ? p.columns - panel * PANEL : PANEL, first = group * p.columns + panel * PANEL;
-    panel_product(p, x, int64_t(group) * panels + panel, columns, s.chunk, s.y);
+  const int panels = (p.columns + PANEL - 1) / PANEL, step = panels_at_once(p), width = step * PANEL;
+  for (int panel = 0; panel < panels; panel += step) {
+    const int rest = p.columns - panel * PANEL, columns = rest < width ? rest : width, first = group * p.columns + panel * PANEL;
+    panel_product(p, x, int64_t(group) * panels + panel, columns, s.tokens, s.chunk, s.y);
     for (int i = 0; i < columns; ++i) {
       const F a = set(factor[first + i]), b = set(offset[first + i]);
       F y[ROWS];

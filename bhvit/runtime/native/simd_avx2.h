@@ -8,6 +8,7 @@ namespace bhvit::ISA {
 
 constexpr int LANES = 8, ROWS = 2, TILE = LANES * ROWS, COLUMNS = 4;
 constexpr int COUNT_WORDS = 31; // a byte counts up to 8 bits a word
+constexpr int GROUP = 6, PANELS = 1;
 
 using F = __m256;
 using I = __m256i;

@@ -8,6 +8,7 @@ namespace bhvit::ISA {
 
 constexpr int LANES = 4, ROWS = 2, TILE = LANES * ROWS, COLUMNS = 8;
 constexpr int COUNT_WORDS = 31; // a byte counts up to 8 bits a word
+constexpr int GROUP = 6, PANELS = 1;
 
 using F = float32x4_t;
 using I = uint32x4_t;

@@ -9,6 +9,7 @@ constexpr int ROWS = 2;                // vectors a tile
 constexpr int TILE = LANES * ROWS;     // tokens that are processed together
 constexpr int COLUMNS = 4;             // output columns whose accumulators are kept in registers; divides 16
 constexpr int COUNT_WORDS = 0;         // words after which a Count must be read; 0: never
+constexpr int GROUP = 4, PANELS = 1;   // of a real-valued product: tokens and weight panels whose accumulators are kept in registers
 
 struct F { float v[LANES]; };
 struct I { uint32_t v[LANES]; };
