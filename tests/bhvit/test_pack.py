@@ -149,7 +149,7 @@ def test_sign_of_zero_is_positive(tmp_path: Path) -> None:
 
 
 def test_untrained_models_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="a model must be trained before it is packed"):
+    with pytest.raises(InvalidInput, match="a model must be trained before it is exported"):
         pack(small_model("int8"), tmp_path / "m.bhvit")
     assert not list(tmp_path.iterdir())
 
