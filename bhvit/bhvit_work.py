@@ -26,18 +26,19 @@ class WorkOf(Protocol):
 
 
 class Tile(NamedTuple):
-    """Tokens and output columns that a kernel computes together."""
+    """Tokens and output columns that a kernel computes together; `real` tokens are taken where values are real."""
 
     tokens: int
     columns: int
+    real: int
 
 
 TILES = {
-    "avx512": Tile(32, 8),
-    "avx2": Tile(16, 4),
-    "neon": Tile(8, 8),
-    "scalar": Tile(16, 4),
-    "numpy": Tile(1, 1),
+    "avx512": Tile(32, 8, 28),
+    "avx2": Tile(16, 4, 12),
+    "neon": Tile(8, 8, 6),
+    "scalar": Tile(16, 4, 16),
+    "numpy": Tile(1, 1, 1),
 }
 WORD, PANEL = 32, 16  # bits of a word of signs; columns of a panel of weights
 CACHE = 2**20  # bytes of weights that stay near a core while it goes through a layer's tiles
@@ -87,16 +88,28 @@ class _Work:
         """Count something `count` times."""
         self.counts[coefficient] = self.counts.get(coefficient, 0) + count
 
+    def tiles(self, tokens: int) -> int:
+        """Tiles of so many tokens."""
+        real = self.precision.real_valued
+        return -(-tokens // (self.tile.real if real else self.tile.tokens))
+
+    def padded(self, tokens: int) -> int:
+        """Tokens of whole tiles: element-wise work is done for all of them."""
+        return self.tiles(tokens) * self.tile.tokens
+
     def product(self, tokens: int, columns: Count, inputs: Count, taps: int = 1, groups: int = 1) -> None:
-        """Accumulators of `groups` times `columns` for each token, of `taps` times `inputs` each, in whole tiles."""
+        """Accumulators of `groups` times `columns` for each token, of `taps` times `inputs` each.
+
+        Quantized products are computed in whole tiles, real-valued ones in whole panels of the tokens that there are.
+        """
+        real = self.precision.real_valued
         depth = taps * (_up(inputs, WORD) if self._binary else inputs)
-        self.add(
-            f"{self.precision}_mac_ps", _up(tokens, self.tile.tokens) * groups * _up(columns, self.tile.columns) * depth
-        )
-        weight_bytes = groups * _up(columns, PANEL) * depth * self.precision.weight_bytes
+        width = groups * _up(columns, PANEL)
+        macs = tokens * width if real else self.padded(tokens) * groups * _up(columns, self.tile.columns)
+        self.add(f"{self.precision}_mac_ps", macs * depth)
+        weight_bytes = width * depth * self.precision.weight_bytes
         self.add("weight_byte_ps", weight_bytes)
-        far = weight_bytes - CACHE
-        self.add("far_weight_byte_ps", _up(tokens, self.tile.tokens) // self.tile.tokens * far * (far > 0))
+        self.add("far_weight_byte_ps", self.tiles(tokens) * (weight_bytes - CACHE) * (weight_bytes > CACHE))
 
     def operands(self, count: Count) -> None:
         """Activations that are made what a product takes."""
@@ -129,7 +142,7 @@ def _head(work: _Work, s: Shape) -> None:
 
 def _downsample(work: _Work, s: Shape, stage: int, residual: bool) -> None:
     c_in, c, tokens = s.embed_dims[stage - 1], s.embed_dims[stage], s.resolutions[stage] ** 2
-    padded = _up(tokens, work.tile.tokens)
+    padded = work.padded(tokens)
     work.product(tokens, c, c_in, taps=DOWNSAMPLE_TAPS)
     work.operands(padded * DOWNSAMPLE_TAPS * c_in)
     work.add("output_ns", padded * c)
@@ -141,7 +154,7 @@ def _mixer(work: _Work, s: Shape, stage: int) -> None:
     c, side = s.embed_dims[stage], s.resolutions[stage]
     binary, lanes = work.precision.name == "binary", max(1, work.tile.tokens // 2)
     tokens = side * _up(side, lanes) if binary else side**2
-    padded = _up(tokens, work.tile.tokens)
+    padded = work.padded(tokens)
     for _ in range(MIXER_BRANCHES):
         work.product(tokens, c // MIXER_GROUPS, c // MIXER_GROUPS, MIXER_TAPS, MIXER_GROUPS)
     work.operands(side**2 * c if binary else padded * MIXER_BRANCHES * MIXER_TAPS * c)
@@ -152,32 +165,31 @@ def _mixer(work: _Work, s: Shape, stage: int) -> None:
 def _attention(work: _Work, s: Shape, stage: int) -> None:
     """Projections of all tokens and of a summary token a window; then windows of g^2 tokens that also see those."""
     c, heads, side = s.embed_dims[stage], s.num_heads[stage], s.resolutions[stage]
-    tokens, windows, tile = side**2, (side // s.window_size) ** 2, work.tile
-    keys, rows, head = s.window_size**2 + windows, _up(tokens + windows, tile.tokens), c // heads
-    work.product(rows, 3 * c, c)
+    tokens, windows, tile, head = side**2, (side // s.window_size) ** 2, work.tile, c // heads
+    keys = s.window_size**2 + windows
+    rows, tasks = _up(tokens + windows, tile.tokens), windows * -(-keys // tile.tokens)
+    work.product(tokens + windows, 3 * c, c)
     work.product(tokens, c, c)
-    work.operands(6 * rows * c + _up(tokens, tile.tokens) * c)
-    queries = windows * _up(keys, tile.tokens)
-    work.add("output_ns", (3 * rows + _up(tokens, tile.tokens) + queries) * c)
-    work.add("score_ns", queries * keys * heads)
+    work.operands(6 * rows * c + work.padded(tokens) * c)
+    work.add("output_ns", (3 * rows + work.padded(tokens) + tasks * tile.tokens) * c)
+    work.add("score_ns", tasks * tile.tokens * keys * heads)
     work.add("element_ns", 8 * tokens * c)
     if work.precision.name == "binary":  # scores of signs, and two planes of probabilities times signs
-        scores = _up(keys, tile.columns) * _up(head, WORD)
-        work.add("binary_mac_ps", queries * heads * (scores + _up(head, tile.columns) * 2 * _up(keys, WORD)))
+        depth = _up(keys, tile.columns) * _up(head, WORD) + _up(head, tile.columns) * 2 * _up(keys, WORD)
+        work.add("binary_mac_ps", tasks * tile.tokens * heads * depth)
     else:
-        work.add(
-            "attention_mac_ps", queries * heads * (_up(keys, tile.columns) * head + _up(head, tile.columns) * keys)
-        )
+        work.add("attention_mac_ps", windows * keys * heads * (_up(keys, PANEL) * head + _up(head, PANEL) * keys))
+        work.add("gather_ns", 2 * tasks * keys * c)
 
 
 def _mlp(work: _Work, s: Shape, stage: int) -> None:
     c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
     work.product(tokens, i, c)
     work.product(tokens, c, i)
-    outputs = _up(tokens, work.tile.tokens) * (c + i)
+    outputs = work.padded(tokens) * (c + i)
     work.operands(outputs)
     work.add("output_ns", outputs)
-    work.add("uneven_ns", _up(tokens, work.tile.tokens) * i * (i % c != 0))
+    work.add("uneven_ns", work.padded(tokens) * i * (i % c != 0))
     work.add("element_ns", 3 * tokens * c)
     reach = max((SHIFT_RADII[name] for name in s.shifts), default=0)
     work.add("tap_ns", tokens * c * 2 * (2 * reach + 1) if reach else 0)

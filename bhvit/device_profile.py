@@ -38,6 +38,7 @@ COEFFICIENTS: Mapping[str, str] = MappingProxyType(
         "element_ns": "a feature that is normalised, added or moved",
         "tap_ns": "a tap of the shift branches' stencil",
         "score_ns": "a score of attention: softmax, quantization",
+        "gather_ns": "a key or value brought into place for a tile of queries, in attention that is not binary",
         "pixel_ns": "a colour value of the image",
         "layer_us": "a layer, whatever it does",
     }

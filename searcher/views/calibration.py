@@ -33,9 +33,14 @@ def calibration_view(result: Calibration, shipped: DeviceProfile, out: Path) -> 
         f"{percent_text(result.median_error)}, worst {percent_text(result.worst_error)}, rank correlation "
         f"{result.rank_correlation:.3f}; single layers {percent_text(result.layer_error)}."
     )
-    return Group(
-        head, "", rows, "", kept, f'Written: {out}. In a space file: budget: {{latency: "40 ms", device: {out}}}'
-    )
+    parts: list[RenderableType] = [head, "", rows, "", kept]
+    if result.others > MUCH:
+        disturbed = (
+            f"Other programs had the core for {percent_text(result.others)} of the time: close them, calibrate again."
+        )
+        parts.append(Text(disturbed, style="bold yellow"))
+    written = f'Written: {out}. In a space file: budget: {{latency: "40 ms", device: {out}}}'
+    return Group(*parts, written)
 
 
 def calibration_json(result: Calibration, shipped: DeviceProfile, out: Path) -> dict[str, Any]:
