@@ -109,7 +109,7 @@ def read(path: Path | str, copy: bool = False) -> PackedModel:
     Every byte is checked once, through a small buffer. The file must not change while the model is in use: one that
     another process shortens ends this one with SIGBUS when a missing page is touched, as with any mapped file. Where
     that can happen, `copy` reads the file into private memory before it is checked.
-    Raises `InvalidInput` where the file cannot be read or is not exactly what `write` would have written.
+    Raises `InvalidInput` where the file cannot be read or breaks a rule of the format.
     """
     path = Path(path)
     with _regular_file(path) as file:
