@@ -64,8 +64,8 @@ class Budget:
 
     def __str__(self) -> str:
         parts = [f"{name} <= {QUANTITIES[name].exact(limit)}" for name, limit in self.limits.items()]
-        parts[-1:] = [f"{last} on {device_words(self.device)}" if self.device else last for last in parts[-1:]]
-        return f"{', '.join(parts) or 'no limit'} ({self.accounting} accounting)"
+        on = f" on {device_words(self.device)}" if self.device else ""  # latency is the last limit
+        return f"{', '.join(parts) or 'no limit'}{on} ({self.accounting} accounting)"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from searcher.space import Space
 from searcher.variables import Kind
 
 STARTUP = 1
-SLOPES = ("memory", "ops")  # along which accuracy is presumed to rise; the first of a space's quantities
+SLOPED = ("memory", "ops")  # along which accuracy is presumed to rise; the first of a space's quantities
 SLOPE = 0.5  # prior gain in accuracy with the costs: standard deviations of accuracy per one of the log costs
 TYPICAL_UNIT = 0.02  # standard deviation of accuracy while nothing is known
 AMBITION = 2.0  # accuracy (standard deviations above the mean) to improve on while nothing is known
@@ -52,7 +52,7 @@ class Proposer:
         logs = np.log(np.stack(costs, axis=1)) if len(feasible) else np.zeros((1, len(costs)))
         mean, spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
         logs = (logs - mean) / spread
-        slopes = slice(len(SLOPES))  # of which the model knows; latency only says what is wanted
+        slopes = slice(len(SLOPED))  # of which the model knows; latency only says what is wanted
         self._logs, self._mean_logs, self._spread = np.ascontiguousarray(logs[:, slopes]), mean[slopes], spread[slopes]
         lowest, highest = logs.min(axis=0), logs.max(axis=0)
         objectives = [i for i, name in enumerate(space.quantities) if name in space.search.objectives]
@@ -120,8 +120,8 @@ class Proposer:
         """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
         accuracies = accuracies_of(evidence)
         level, unit = (accuracies.mean(), accuracies.std() + 1e-6) if len(evidence) else (0.0, TYPICAL_UNIT)
-        costs = [[QUANTITIES[name].of(r) for name in SLOPES] for r in evidence]
-        logs = np.log(np.array(costs).reshape(-1, len(SLOPES)))
+        costs = [[QUANTITIES[name].of(r) for name in SLOPED] for r in evidence]
+        logs = np.log(np.array(costs).reshape(-1, len(SLOPED)))
         seen = Points(self._codes([r.digits for r in evidence]), (logs - self._mean_logs) / self._spread)
         values = (accuracies - level) / unit - self._foreseen(seen, unit)
         process = GaussianProcess(self.space.variables, seen, values, self._points(waiting))

@@ -94,9 +94,9 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
 
 def device_line(device: DeviceProfile) -> str:
     """The device that latencies are predicted for, and by which profile."""
-    estimated = "estimated, not measured" if device.estimated else f"measured {device.date}"
     threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
-    return f"{device.description}, {threads}: latency by profile {device_id(device)} ({estimated})"
+    origin = "estimated, not measured" if device.estimated else f"measured {device.date}"
+    return f"latency by profile {device_id(device)}, {threads}, {origin}"
 
 
 def _at_work(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:

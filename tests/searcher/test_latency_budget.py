@@ -33,6 +33,7 @@ from searcher.quantities import parse_seconds
 from searcher.records import Metrics, Outcome, TrialRecord, read_record, write_record
 from searcher.snapshot import snapshot_of
 from searcher.space import Space, load_space
+from searcher.study_database import StudyDatabase
 from searcher.study_folder import StudyFolder
 from searcher.study_tables import RowsOf
 from searcher.trial_table import TrialTable
@@ -304,6 +305,20 @@ def test_a_changed_profile_prices_old_trials_anew_and_the_search_says_so(
     assert capsys.readouterr().out == ""
 
 
+def test_the_database_follows_a_changed_profile(in_memory: Path) -> None:
+    folder = StudyFolder(in_memory / "study")
+    for device in (AVX512, faster(AVX512)):
+        file = small_space(search={"trials": 4, "pruner": "none"}).file
+        space = Space("s", dataclasses.replace(file, budget=BudgetSection(latency="1 s", device=device)))
+        run_search(space, folder.path, ThreadExecutor(fake_train))
+        database = StudyDatabase(folder, space, None)
+        found = database.compare(folder.records())
+        database.close()
+        assert found is not None
+        assert not found
+    assert {r.device for r in folder.records()} == {device_id(AVX512)}  # as they were trained
+
+
 def test_records_without_any_device_cost_nothing_to_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pricing, "Grid", lambda space: pytest.fail("a grid was made"))
     folder = study_of(tmp_path, small_space())
@@ -315,6 +330,7 @@ def test_a_study_is_whole_without_the_file_of_its_profile(tmp_path: Path) -> Non
     mine = dataclasses.replace(faster(AVX512), name="mine")
     path = tmp_path / "mine.yaml"
     path.write_text(device_yaml(mine))
+    mine = load_device(path)  # three digits of every coefficient
     file = tmp_path / "space.yaml"
     file.write_text(small_space(budget={"device": str(path), "latency": "5 ms"}).to_yaml())
     path.unlink()
