@@ -25,6 +25,7 @@ GROUPS = {
         "ablation": "base, + intermediate, + hidden: where width pays",
         "reproduce": "the thesis' tables, beside the published figures",
         "teacher": "fine-tune a teacher for distillation",
+        "deploy": "a trained model as checked ONNX and packed files",
     },
     "look": {
         "ls": "the studies in a folder or database: state, trials, best",
@@ -40,8 +41,10 @@ GROUPS = {
         "space": "profile of a search space: size, share within the budget",
         "cost": "per-layer cost of a candidate",
         "data": "known data sets; one of them, fetched where it is absent",
+        "bench": "exported models on this machine: time, memory, size, Top-1",
         "sensitivity": "what quantizing each layer alone costs, without training",
         "evaluate": "accuracy of a trial on the test split",
+        "calibrate": "how fast this machine runs the packed runtime: a device profile",
         "doctor": "what is wrong with a study, and mending it",
         "completion": "the script that lets your shell complete all this",
     },

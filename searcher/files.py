@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,26 @@ def require_writable(path: Path) -> None:
     """Raise `InvalidInput` where `--out` names no file that could be written."""
     if not path.parent.is_dir():
         raise InvalidInput(f"--out must be in a folder that exists, but {path.parent} is none; create it first.")
+    _require_outside_studies(path)
+    if path.is_dir():
+        raise InvalidInput(f"--out must be a file, but {path} is a folder; name a file in it.")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that `--out` names where it is absent; raises `InvalidInput` where it could hold no files."""
+    if path.exists() and not path.is_dir():
+        raise InvalidInput(f"--out must be a folder, but {path} is a file; name a folder.")
+    _require_outside_studies(path / "file")
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidInput(f"--out must be a folder that you may write to, but {path} is not; name another one.")
+
+
+def _require_outside_studies(path: Path) -> None:
     holders = (p for p in path.resolve().parents if (p / "space.yaml").exists())
     study = next((p for p in holders if (p / "trials").is_dir() or (p / "study.db").exists()), None)
     if study is not None:
         raise InvalidInput(f"--out must be outside of studies, but {study} is one; write it somewhere else.")
-    if path.is_dir():
-        raise InvalidInput(f"--out must be a file, but {path} is a folder; name a file in it.")
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from bhvit.checkpoint import round_to_stored_precision
 from bhvit.errors import InvalidInput
+from bhvit.export.constants import require_trained
 from bhvit.export.onnx_graph import INPUT, onnx_graph
 from bhvit.export.packed import header_of
 from bhvit.model import BHViT
-from bhvit.quantizers.first_batch import all_done
 from bhvit.whole_files import write_with
 
 PRODUCER = "bhvit-searcher"
@@ -109,18 +109,14 @@ def has_binary_layers(model: BHViT) -> bool:
 
 
 def _exported(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
-    if not all_done(model):
-        raise InvalidInput(
-            "a model must be trained before it is exported, but some of its quantizers have no scales yet: they take "
-            "them from the first training batch; train it, or load its weights."
-        )
+    require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
     round_to_stored_precision(deployed)
     size = 4 * sum(p.numel() for p in deployed.parameters())
     if size > MAX_BYTES:
         raise InvalidInput(
-            f"an ONNX file holds at most 2 GiB, but the model's weights are {size / 2**30:.1f} GiB in float32; deploy it "
-            "as a packed file."
+            f"an ONNX file holds at most 2 GiB, but the model's weights are {size / 2**30:.1f} GiB in float32; "
+            "deploy it as a packed file."
         )
     for name, parameter in deployed.named_parameters():
         if not bool(parameter.isfinite().all()):
@@ -134,7 +130,7 @@ def _described(
     """`proto` with the metadata of a file."""
     header = json.loads(header_of(model, class_names).to_json())
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()}
-    proto.producer_name = PRODUCER
+    proto.producer_name, proto.producer_version = PRODUCER, ""
     onnx.helper.set_model_props(proto, {**texts, **(metadata or {})})
     return proto
 

@@ -8,7 +8,7 @@ Per-channel additions are folded into thresholds, weights and norms (`onnx_layer
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from bhvit.blocks import Attention, Block, Downsample, Head, Mlp, Stem, TokenMixer
 from bhvit.blocks.attention import Projection
 from bhvit.blocks.summary_tokens import SummaryTokens
+from bhvit.export.constants import step_of
 from bhvit.export.onnx_layers import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Layers, Value, folded_or_identity
 from bhvit.export.onnx_nodes import Nodes, float_info
-from bhvit.layers import QuantConv2d, ShiftBranches, Tile
+from bhvit.layers import QuantConv2d, RPReLU, ShiftBranches, Tile
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.model import BHViT
-from bhvit.quantizers.learned_step import SMALLEST_STEP
 from bhvit.quantizers.probability import PLANES_LEVEL, LearnedStepProbability, ProbabilityDecomposition
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -79,9 +79,9 @@ class Parts(Layers):
         """Three dilated convolutions; a quantizer that learns nothing is shared by them."""
         convs = [cast(QuantConv2d, conv) for conv in mixer.convs]
         shared = not any(True for _ in convs[0].activation.parameters())
-        branches, offset = [], torch.zeros((), dtype=torch.float64)
-        levels, step = "", torch.ones((), dtype=torch.float64)
-        for i, (conv, rprelu) in enumerate(zip(convs, mixer.rprelus, strict=True)):
+        rprelus = [cast(RPReLU, rprelu) for rprelu in mixer.rprelus]
+        branches, levels, step = list[str](), "", torch.ones((), dtype=torch.float64)
+        for i, (conv, rprelu) in enumerate(zip(convs, rprelus, strict=True)):
             with self.nodes.scope(self.names[conv]):
                 if not (shared and i):
                     levels, step = self.quantized(conv.activation, u, mixer.shift)
@@ -89,9 +89,8 @@ class Parts(Layers):
                 assert conv.bias is not None
                 bias = conv.bias.double() - rprelu.shift_in.double()
                 y = self.conv(conv, levels, step.expand(len(bias)), bias)
-            branch = self.rprelu(rprelu, Value(y), first=True)
-            branches.append(branch.name)
-            offset = offset + branch.offset
+                branches.append(self.prelu(y, rprelu.slope[:, None, None]))
+        offset = torch.stack([rprelu.shift_out.double() for rprelu in rprelus]).sum(0)
         with self.nodes.scope(self.names[mixer]):
             total = self.transposed(self.nodes.op("Sum", *branches), TO_CHANNELS_LAST)
         return self.norm(mixer.norm, Value(total, offset))
@@ -175,10 +174,10 @@ class Parts(Layers):
         return self.nodes.op("Add", self.nodes.op("Mul", largest, mix), self.nodes.op("Mul", average, 1 - mix))
 
     def _pooled(self, x: str, kind: str, window: int, padding: int = 0) -> str:
-        counting = {"count_include_pad": 1} if kind == "AveragePool" else {}
-        image = self.transposed(x, TO_CHANNELS_FIRST)
-        sides = {"kernel_shape": [window] * 2, "strides": [window] * 2, "pads": [padding] * 4}
-        return self.transposed(self.nodes.op(kind, image, **sides, **counting), TO_CHANNELS_LAST)
+        options: dict[str, Any] = {"kernel_shape": [window] * 2, "strides": [window] * 2, "pads": [padding] * 4}
+        if kind == "AveragePool":
+            options["count_include_pad"] = 1
+        return self.transposed(self.nodes.op(kind, self.transposed(x, TO_CHANNELS_FIRST), **options), TO_CHANNELS_LAST)
 
     def _projected(self, projection: Projection, t: Value) -> tuple[Value, str, Tensor]:
         """P, the levels of its quantizer, and their step."""
@@ -194,14 +193,14 @@ class Parts(Layers):
             self._projected(projection, t) for projection in (attention.query, attention.key, attention.value)
         )
         with self.nodes.scope(self.names[attention]):
-            per_head = [
-                self.nodes.op("Reshape", x, [0, 0, 0, heads, width]) for x in (q_levels, k_levels, v_levels)
-            ]
+            per_head = [self.nodes.op("Reshape", x, [0, 0, 0, heads, width]) for x in (q_levels, k_levels, v_levels)]
             orders = (INTO_HEADS, [0, 1, 3, 4, 2], INTO_HEADS)
             q_heads, k_heads, v_heads = (self.transposed(x, o) for x, o in zip(per_head, orders, strict=True))
             scale = q_step * k_step / math.sqrt(width)
             scores = self.nodes.op("Mul", self.nodes.op("MatMul", q_heads, k_heads), scale)
-            probabilities, factor = self._probabilities(attention.probability, self.nodes.op("Softmax", scores, axis=-1))
+            probabilities, factor = self._probabilities(
+                attention.probability, self.nodes.op("Softmax", scores, axis=-1)
+            )
             context = self.transposed(self.nodes.op("MatMul", probabilities, v_heads), INTO_HEADS)
             context = self.nodes.op("Reshape", context, [0, 0, 0, channels])
             gain = (factor.expand(heads) * v_step).repeat_interleave(width)
@@ -225,7 +224,7 @@ class Parts(Layers):
             scaled = self.nodes.op("Add", self.nodes.op("Mul", probabilities, PLANES_LEVEL / alpha), zero)
             return self._rounded(scaled, PLANES_LEVEL), quantizer.alpha.double()
         if isinstance(quantizer, LearnedStepProbability):
-            step = quantizer.step.abs().clamp_min(SMALLEST_STEP)
+            step = step_of(quantizer)
             scaled = self.nodes.op("Div", probabilities, step[:, None, None])
             return self._rounded(scaled, quantizer.highest), step.double()
         return probabilities, torch.ones((), dtype=torch.float64)
@@ -234,14 +233,16 @@ class Parts(Layers):
         return self.nodes.op("Round", self.nodes.op("Clip", x, 0.0, float(highest)))
 
     def _mixed(self, attention: Attention, context: str, window: int, across: int) -> str:
-        """b * window part + (1 - b) * summary part, as a map."""
+        """B * window part + (1 - b) * summary part, as a map."""
         channels, mix, tokens = len(attention.mix), attention.mix.double(), window**2
         local = self.nodes.op("Slice", context, [0], [tokens], [2])
         split = self.nodes.op("Reshape", local, [0, across, across, window, window, channels])
         side = across * window
         joined = self.nodes.op("Reshape", self.transposed(split, INTO_WINDOWS), [0, side, side, channels])
         summary = self.nodes.op("Slice", context, [tokens], [tokens + across**2], [2])
-        overview = self.nodes.op("Reshape", self.nodes.op("ReduceMean", summary, [1], keepdims=0), [0, across, across, channels])
+        overview = self.nodes.op(
+            "Reshape", self.nodes.op("ReduceMean", summary, [1], keepdims=0), [0, across, across, channels]
+        )
         share, repeated = self.nodes.op("Mul", overview, 1 - mix), np.repeat(np.arange(across), window).tolist()
         if window > 1:
             share = self.nodes.op("Gather", self.nodes.op("Gather", share, repeated, axis=1), repeated, axis=2)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bhvit.export.levels import weight_of
+from bhvit.export.constants import folded, step_of, weight_of
 from bhvit.export.onnx_nodes import Nodes
 from bhvit.layers import LayerScale, Pool, QuantConv2d, QuantLinear, ResidualLinear, RPReLU, Tile, pool_channels
 from bhvit.layers.channels import Resize
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.quantizers.binary import Sign
-from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
+from bhvit.quantizers.learned_step import LearnedStep
 
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
@@ -82,7 +82,7 @@ class Layers:
             threshold: Tensor | float = 0.0 if x.offset is None else -x.offset
             return self.nodes.op("Where", self.nodes.op("GreaterOrEqual", x.name, threshold), 1.0, -1.0), _ONE
         if isinstance(activation, LearnedStep):
-            step = activation.step.detach().abs().clamp_min(SMALLEST_STEP)
+            step = step_of(activation)
             ratio = self.nodes.op("Div", self.settled(x), step)
             clipped = self.nodes.op("Clip", ratio, float(activation.lowest), float(activation.highest))
             return self.nodes.op("Round", clipped), step.double()
@@ -133,12 +133,11 @@ class Layers:
         values = weight.values.t() if axis else weight.values
         return self.nodes.constant(values.contiguous(), "weight")
 
-    def rprelu(self, rprelu: RPReLU, x: Value, first: bool = False) -> Value:
-        """RPReLU; `first` says that channels come first, in which case `x` has no offset and the result's is a map's."""
+    def rprelu(self, rprelu: RPReLU, x: Value) -> Value:
+        """RPReLU."""
         with self.nodes.scope(self.names[rprelu]):
-            u = x.name if first else self.settled(x.plus(-rprelu.shift_in.detach().double()))
-            slope = rprelu.slope.detach()
-            return Value(self.prelu(u, slope[:, None, None] if first else slope), rprelu.shift_out.detach().double())
+            u = self.settled(x.plus(-rprelu.shift_in.detach().double()))
+            return Value(self.prelu(u, rprelu.slope.detach()), rprelu.shift_out.detach().double())
 
     def prelu(self, u: str, slope: Tensor) -> str:
         """PReLU out of vectorised operations: ONNX Runtime's PRelu with a slope a channel takes ten times as long."""
@@ -179,14 +178,6 @@ class Layers:
         with self.nodes.scope(self.names[module]):
             y = self.added(y, self.resized(module.resize, x, have, want))
         return self.rprelu(module.rprelu, y)
-
-
-def folded(norm: TokenBatchNorm) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C) of batch norm in evaluation, float64."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
-    scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
-    return scale, norm.bias.detach().double() - scale * mean.double()
 
 
 def folded_or_identity(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bhvit.errors import InvalidInput
+from bhvit.export.constants import folded, require_trained, step_of, weight_of
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.model import BHViT, WeightLayer
-from bhvit.quantizers.binary import BinaryWeight
-from bhvit.quantizers.first_batch import all_done
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
-from bhvit.quantizers.uniform import UniformWeight
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, tensors_of
 
@@ -47,11 +44,7 @@ def header_of(model: BHViT, class_names: Sequence[str] | None = None, **preparat
 @torch.no_grad()
 def arrays_of(model: BHViT) -> dict[str, Array]:
     """The tensors of a packed `model` in their natural form, as `packed_file.write` takes them."""
-    if not all_done(model):
-        raise InvalidInput(
-            "a model must be trained before it is packed, but some of its quantizers have no scales yet: they take "
-            "them from the first training batch; train it, or load its weights."
-        )
+    require_trained(model)
     wide: dict[str, Array] = {}
     factors: dict[str, Array] = {}  # of quantized layers: what their accumulators are to be multiplied by
     for name, module in model.named_modules():
@@ -77,36 +70,25 @@ def arrays_of(model: BHViT) -> dict[str, Array]:
 
 def _weight(layer: WeightLayer) -> tuple[Array, Array | None]:
     """The weight in its natural form, and for a quantized one the scale of each column."""
-    latent, groups = layer.weight.detach(), getattr(layer, "groups", 1)
-    quantizer = layer.weight_quantizer if isinstance(layer, (QuantLinear, QuantConv2d)) else None
-    if isinstance(quantizer, BinaryWeight):
-        quantized = quantizer(latent)
-        scale: Tensor | None = quantized.flatten(1).abs().amax(1)
-        values = torch.where(quantized.signbit(), -1, 1).to(torch.int8)
-    elif isinstance(quantizer, UniformWeight):
-        scale = quantizer.scale(latent).squeeze(1)
-        values = (latent.flatten(1) / scale[:, None]).round().view_as(latent).to(torch.int8)
-    else:
-        scale, values = None, latent
+    stored = None
+    if isinstance(layer, (QuantLinear, QuantConv2d)) and not layer.precision.real_valued:
+        stored = weight_of(layer)
+    values, groups = layer.weight.detach() if stored is None else stored.levels, getattr(layer, "groups", 1)
     taps = layer.weight[0, 0].numel() if isinstance(layer, QuantConv2d) else 1  # the stem's patches are one tap
     rows = values.cpu().numpy().reshape(len(values), -1, taps)
     natural = rows.swapaxes(1, 2).reshape(groups, -1, taps, rows.shape[1])
-    return natural, None if scale is None else _double(scale)
+    return natural, None if stored is None else _double(stored.scale)
 
 
 def _step_of(layer: WeightLayer) -> Array | float:
     activation = getattr(layer, "activation", None)
-    return np.abs(_double(activation.step)).clip(SMALLEST_STEP) if isinstance(activation, LearnedStep) else 1.0
+    return _double(step_of(activation)) if isinstance(activation, LearnedStep) else 1.0
 
 
 def _norm(norm: TokenBatchNorm | nn.LayerNorm) -> tuple[Array, Array]:
     """Scale and shift: of layer norm as they are, of batch norm with its running statistics folded in."""
-    weight, bias = _double(norm.weight), _double(cast(Tensor, norm.bias))
-    if isinstance(norm, nn.LayerNorm):
-        return weight, bias
-    mean, variance = _double(cast(Tensor, norm.running_mean)), _double(cast(Tensor, norm.running_var))
-    scale = weight / np.sqrt(variance + norm.eps)
-    return scale, bias - mean * scale
+    scale, shift = folded(norm) if isinstance(norm, TokenBatchNorm) else (norm.weight, norm.bias)
+    return _double(scale), _double(shift)
 
 
 def _double(x: Tensor) -> Array:

@@ -67,8 +67,8 @@ class Model:
     `threads` may be set at any time. `classes` are the names of the classes, or None.
     """
 
-    def __init__(self, header: Header, network: Network, runtime: Runtime, threads: int = 1) -> None:
-        self.header, self.network, self.runtime = header, network, runtime
+    def __init__(self, path: Path, header: Header, network: Network, runtime: Runtime, threads: int = 1) -> None:
+        self.path, self.header, self.network, self.runtime = path, header, network, runtime
         self.threads = threads
 
     @property
@@ -146,7 +146,7 @@ def load(path: str | Path, threads: int = 1, instruction_set: str | None = None)
     """
     packed = read(path)
     network = network_of(packed)
-    return Model(packed.header, network, runtime_of(network, instruction_set), threads)
+    return Model(packed.path, packed.header, network, runtime_of(network, instruction_set), threads)
 
 
 def runtime_of(network: Network, instruction_set: str | None = None) -> Runtime:

@@ -1,15 +1,29 @@
-"""Stored weights as integer levels and a scale an output channel."""
+"""What exported files store instead of parameters: levels and scales of weights, steps, folded batch norms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bhvit.errors import InvalidInput
 from bhvit.layers import QuantConv2d, QuantLinear
+from bhvit.layers.norm import TokenBatchNorm
 from bhvit.quantizers.binary import BinaryWeight, binarized_weight
+from bhvit.quantizers.first_batch import all_done
+from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
+from bhvit.quantizers.probability import LearnedStepProbability
 from bhvit.quantizers.uniform import UniformWeight
+
+
+def require_trained(model: nn.Module) -> None:
+    """Raise `InvalidInput` where quantizers of `model` never saw a training batch."""
+    if not all_done(model):
+        raise InvalidInput(
+            "a model must be trained before it is exported, but some of its quantizers have no scales yet: they take "
+            "them from the first training batch; train it, or load its weights."
+        )
 
 
 @dataclass(frozen=True)
@@ -51,3 +65,17 @@ def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
         levels = (weight.flatten(1) / scale).round_().view_as(weight).to(torch.int8)
         return Weight(levels, scale[:, 0].double())
     return Weight(weight.double(), weight.new_ones(len(weight), dtype=torch.float64))
+
+
+def step_of(quantizer: LearnedStep | LearnedStepProbability) -> Tensor:
+    """The step between levels as it acts: its sign means nothing."""
+    return quantizer.step.detach().abs().clamp_min(SMALLEST_STEP)
+
+
+def folded(norm: TokenBatchNorm) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C) of batch norm in evaluation, float64."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
+    return scale, norm.bias.detach().double() - scale * mean.double()
