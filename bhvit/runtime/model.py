@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.layer_terms import HEAD, STEM
-from bhvit.runtime import native, numpy_forward
+from bhvit.runtime import native
 from bhvit.runtime.assembly import network_of
 from bhvit.runtime.header import Header
 from bhvit.runtime.network import Floats, Network
@@ -23,7 +23,7 @@ from bhvit.runtime.packed_file import read
 
 ISA_VARIABLE = "BHVIT_RUNTIME_ISA"
 NUMPY = "numpy"
-MAX_THREADS = 1024
+MAX_THREADS = 256  # BHVIT_MAX_THREADS of native/core.h
 
 
 class Runtime(Protocol):
@@ -44,6 +44,8 @@ class NumpyRuntime:
     instruction_set = NUMPY
 
     def __init__(self, network: Network) -> None:
+        from bhvit.runtime import numpy_forward  # a compiled core does without the memory
+
         self._layers = tuple(numpy_forward.layers(network))
 
     def run(self, image: NDArray[Any], threads: int, seconds: NDArray[np.float64] | None = None) -> Floats:

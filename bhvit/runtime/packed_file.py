@@ -25,7 +25,6 @@ from bhvit.runtime.layouts import stored_dtype, stored_shape, to_kernel, to_natu
 from bhvit.runtime.placement import ALIGNMENT, Section, sections_of
 from bhvit.runtime.schema import Tensor, tensors_of
 from bhvit.runtime.values import check_chunk, check_natural, check_stored
-from bhvit.whole_files import write_with
 
 MAGIC = b"\x89BHVIT\r\n"  # like PNG's: shows a transfer as text, or through seven bits
 VERSION = 1
@@ -69,6 +68,8 @@ def write(path: Path | str, header: Header, arrays: Mapping[str, NDArray[Any]]) 
 
     Raises `InvalidInput` where they are not exactly the tensors of `header`, or have values that `read` refuses.
     """
+    from bhvit.whole_files import write_with  # readers do without the memory of what it imports
+
     expected = {t.name for t in tensors_of(header)}
     if unexpected := [name for name in arrays if name not in expected]:
         raise InvalidInput(f"a packed model must have no other tensors than its own, but {unexpected[0]} is given.")

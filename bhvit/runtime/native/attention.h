@@ -88,7 +88,7 @@ static void attention_rows(Run &run, const bhvit_attention &a, const AttentionSh
   Buffers &b = run.buffers;
   const int c = shape.channels;
   run.norm_map(a.norm_before, shape.side * shape.side, c, b.map, b.normed);
-  parallel_for(run.threads, shape.rows, [&](int row, int) {
+  parallel_for(run.pool, shape.rows, [&](int row, int) {
     const int tokens = shape.side * shape.side;
     float *out = b.tokens + int64_t(row) * c;
     if (row >= tokens) summary_token(shape, a.summary_mix, b.normed, row - tokens, out);
@@ -329,7 +329,7 @@ static void attend_task(Run &run, const bhvit_attention &a, const AttentionConst
 static void mix_summary(Run &run, const bhvit_attention &a, const AttentionShape &shape) {
   Buffers &b = run.buffers;
   const int channels = shape.channels;
-  parallel_for(run.threads, shape.windows, [&](int w, int thread) {
+  parallel_for(run.pool, shape.windows, [&](int w, int thread) {
     float *overview = b.scratch[thread].rows;
     memcpy(overview, b.summary + int64_t(w) * channels, size_t(channels) * sizeof(float));
     for (int other = 1; other < shape.windows; ++other) add_row(channels, b.summary + (int64_t(other) * shape.windows + w) * channels, overview);
@@ -368,7 +368,7 @@ static void run_attention(Run &run, const bhvit_attention &a, int side, int chan
   attention_rows(run, a, shape);
   attention_projections(run, a, k, shape);
   const int chunks = (shape.keys + TILE - 1) / TILE;
-  parallel_for(run.threads, shape.windows * chunks, [&](int i, int thread) {
+  parallel_for(run.pool, shape.windows * chunks, [&](int i, int thread) {
     const int first = i % chunks * TILE, rest = shape.keys - first;
     attend_task(run, a, k, shape, {i / chunks, first, rest < TILE ? rest : TILE}, run.buffers.scratch[thread]);
   });

@@ -1,25 +1,20 @@
 // Working memory of one run, and loops over threads.
 #pragma once
+#include "pool.h"
 #include "product.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace bhvit::ISA {
 
-constexpr int MAX_THREADS = 256;
+constexpr int MAX_THREADS = BHVIT_MAX_THREADS;
 constexpr int REACH = 5; // of the widest dilation, the border of the bit planes
 
 // body(i, thread) for i in [0, n)
-template <class Body> INLINE void parallel_for(int threads, int n, Body body) {
-#ifdef _OPENMP
-  if (threads > 1 && n > 1) {
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int i = 0; i < n; ++i) body(i, omp_get_thread_num());
+template <class Turn> INLINE void parallel_for(Pool *pool, int n, Turn turn) {
+  if (!pool) {
+    for (int i = 0; i < n; ++i) turn(i, 0);
     return;
   }
-#endif
-  for (int i = 0; i < n; ++i) body(i, 0);
+  pool_run(pool, n, [](void *context, int i, int thread) { (*static_cast<Turn *>(context))(i, thread); }, &turn);
 }
 
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -38,7 +33,7 @@ struct Buffers {
   float *query, *key, *value;   // attention, real-valued or integer: levels [rows][channels]
   uint32_t *query_bits, *key_bits; // attention, binary: [rows][head][word]
   uint8_t *value_bits;          // attention, binary: [channels][rows / 8]
-  float *local, *summary;       // attention: [tokens][channels], [windows][windows][channels]
+  float *local, *summary;       // attention: [tokens][channels] in place of `tokens`, [windows][windows][channels]
   float *constants;             // what a layer folds together before it starts
   Scratch scratch[MAX_THREADS];
 };
@@ -63,7 +58,7 @@ INLINE bool is_wide(const bhvit_norm &norm) { return norm.layer != 0; }
 
 static void need_product(Needs &n, const bhvit_product &p, int operands = 1) {
   n.depth = larger(n.depth, int64_t(operands) * depth_of(p));
-  n.channels = larger(n.channels, larger(int64_t(p.groups) * p.channels, int64_t(p.groups) * p.columns));
+  n.channels = larger(n.channels, int64_t(p.groups) * p.channels);
 }
 
 static void need_block(Needs &n, const bhvit_block &block, int side, int channels) {
@@ -113,6 +108,7 @@ static Needs needs_of(const bhvit_model &model) {
     n.normed = larger(n.normed, map);
     if (const bhvit_downsample *d = stage.downsample) {
       need_product(n, d->product);
+      n.channels = larger(n.channels, stage.channels);
       n.next = larger(n.next, map);
       n.constants = larger(n.constants, int64_t(4) * (stage.channels + 16));
       if (is_wide(d->norm)) n.columns = larger(n.columns, stage.channels);
@@ -132,7 +128,7 @@ static int64_t lay_out(const bhvit_model &model, int threads, void *base, Buffer
   const Needs n = needs_of(model);
   Arena arena = {(char *)base, 0};
   b.map = arena.take<float>(n.map);
-  b.next = arena.take<float>(larger(n.map, n.next));
+  b.next = arena.take<float>(n.next);
   b.normed = arena.take<float>(n.normed);
   b.planes = arena.take<uint32_t>(n.planes);
   b.corrections = arena.take<float>(n.corrections);
@@ -144,7 +140,7 @@ static int64_t lay_out(const bhvit_model &model, int threads, void *base, Buffer
   b.query_bits = arena.take<uint32_t>(n.head_words);
   b.key_bits = arena.take<uint32_t>(n.head_words);
   b.value_bits = arena.take<uint8_t>(n.value_bits);
-  b.local = arena.take<float>(n.rows_channels);
+  b.local = b.tokens; // which are projected before the first context is known
   b.summary = arena.take<float>(n.summary);
   b.constants = arena.take<float>(n.constants);
   float *zeros = arena.take<float>(n.channels);
@@ -194,11 +190,11 @@ struct Constants {
 // What a layer runs with.
 struct Run {
   Buffers &buffers;
-  int threads;
+  Pool *pool; // NULL: this thread alone
 
   // body(first token, tokens, scratch) for tiles of up to `size` consecutive tokens
   template <class Body> METHOD void tiles(int tokens, int size, Body body) {
-    parallel_for(threads, (tokens + size - 1) / size, [&](int i, int thread) {
+    parallel_for(pool, (tokens + size - 1) / size, [&](int i, int thread) {
       const int first = i * size, rest = tokens - first;
       Scratch &s = buffers.scratch[thread];
       s.tokens = rest < size ? rest : size;
@@ -207,7 +203,7 @@ struct Run {
   }
   // y = norm(x), maps of `tokens` tokens
   void norm_map(const bhvit_norm &norm, int tokens, int channels, const float *x, float *y) {
-    parallel_for(threads, (tokens + TILE - 1) / TILE, [&](int i, int) {
+    parallel_for(pool, (tokens + TILE - 1) / TILE, [&](int i, int) {
       const int first = i * TILE, count = tokens - first < TILE ? tokens - first : TILE;
       norm_rows(norm, channels, count, x + int64_t(first) * channels, y + int64_t(first) * channels);
     });

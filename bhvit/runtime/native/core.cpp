@@ -29,6 +29,8 @@ const Engine *const ENGINES[] = {&bhvit::scalar_engine};
 bool runs_here(const Engine *) { return true; }
 #endif
 
+bool allowed(int32_t threads) { return threads >= 1 && threads <= BHVIT_MAX_THREADS; }
+
 const Engine *engine_named(const char *name) {
   for (const Engine *engine : ENGINES)
     if (!std::strcmp(engine->name, name) && runs_here(engine)) return engine;
@@ -65,22 +67,26 @@ EXPORT const char *bhvit_instruction_sets(void) {
 
 EXPORT int64_t bhvit_workspace_bytes(const bhvit_model *model, const char *instruction_set, int32_t threads) {
   const Engine *engine = engine_named(instruction_set);
-  return engine ? engine->workspace_bytes(model, threads) : -1;
+  return engine && allowed(threads) ? engine->workspace_bytes(model, threads) : -1;
 }
 
 EXPORT int32_t bhvit_run(const bhvit_model *model, const char *instruction_set, int32_t threads, void *workspace,
                          const void *image, int32_t is_float, float *logits, double *seconds) {
   const Engine *engine = engine_named(instruction_set);
-  if (!engine) return -1;
-  engine->run(model, threads, workspace, image, is_float, logits, seconds);
+  if (!engine || !allowed(threads)) return -1;
+  bhvit::Pool *pool = bhvit::acquire_pool(threads);
+  engine->run(model, pool, threads, workspace, image, is_float, logits, seconds);
+  bhvit::release_pool(pool);
   return 0;
 }
 
 EXPORT int32_t bhvit_run_layer(const bhvit_model *model, const char *instruction_set, int32_t threads, void *workspace,
                                int32_t layer, const float *in, float *out) {
   const Engine *engine = engine_named(instruction_set);
-  if (!engine) return -1;
-  engine->run_layer(model, threads, workspace, layer, in, out);
+  if (!engine || !allowed(threads)) return -1;
+  bhvit::Pool *pool = bhvit::acquire_pool(threads);
+  engine->run_layer(model, pool, threads, workspace, layer, in, out);
+  bhvit::release_pool(pool);
   return 0;
 }
 

@@ -12,6 +12,7 @@ extern "C" {
 
 #define BHVIT_ABI 1
 #define BHVIT_PANEL 16 /* output columns of a weight panel */
+#define BHVIT_MAX_THREADS 256
 
 enum { BHVIT_BINARY = 0, BHVIT_INT4 = 1, BHVIT_INT8 = 2, BHVIT_FP16 = 3, BHVIT_FP32 = 4 };
 
@@ -133,13 +134,14 @@ const int32_t *bhvit_struct_sizes(int32_t *count);
 /* Instruction sets that this library has and this processor can run, best first, as "avx512 avx2 scalar". */
 const char *bhvit_instruction_sets(void);
 
-/* Bytes of working memory that a run with `threads` threads needs; workspace must be aligned to 64. */
+/* Bytes of working memory that a run with `threads` threads (at most BHVIT_MAX_THREADS) needs, or -1 for other threads or an
+   unknown instruction set; workspace must be aligned to 64. */
 int64_t bhvit_workspace_bytes(const bhvit_model *model, const char *instruction_set, int32_t threads);
 
 /* Logits [classes] of one image. `image`: uint8 [S][S][3] (is_float 0) or float [3][S][S] (is_float 1).
    `seconds`, or NULL: receives the time of every layer: stem, then per stage: downsample (not in stage 0) and per block:
    mixer or attention, MLP; then head.
-   Returns 0, or -1 where the instruction set is unknown. Reads the model only: any number of threads may run it at once, each with
+   Returns 0, or -1 where bhvit_workspace_bytes does. Reads the model only: any number of threads may run it at once, each with
    its own workspace. */
 int32_t bhvit_run(const bhvit_model *model, const char *instruction_set, int32_t threads, void *workspace,
                   const void *image, int32_t is_float, float *logits, double *seconds);

@@ -40,11 +40,11 @@ static void run_block(Run &run, const bhvit_block &block, int side, int channels
   watch.lap();
 }
 
-static void run_model(const bhvit_model *model, int32_t threads, void *workspace, const void *image, int32_t is_float,
+static void run_model(const bhvit_model *model, Pool *pool, int32_t threads, void *workspace, const void *image, int32_t is_float,
                       float *logits, double *seconds) {
   Buffers buffers;
   lay_out(*model, threads, workspace, buffers);
-  Run run = {buffers, threads};
+  Run run = {buffers, pool};
   Stopwatch watch = {seconds, seconds ? now() : 0};
   run_stem(run, *model->stem, image, is_float != 0);
   watch.lap();
@@ -62,10 +62,10 @@ static void run_model(const bhvit_model *model, int32_t threads, void *workspace
   watch.lap();
 }
 
-static void run_layer(const bhvit_model *model, int32_t threads, void *workspace, int32_t layer, const float *in, float *out) {
+static void run_layer(const bhvit_model *model, Pool *pool, int32_t threads, void *workspace, int32_t layer, const float *in, float *out) {
   Buffers buffers;
   lay_out(*model, threads, workspace, buffers);
-  Run run = {buffers, threads};
+  Run run = {buffers, pool};
   const auto with_map = [&](int side_in, int channels_in, int side, int channels, auto body) {
     memcpy(buffers.map, in, size_t(side_in) * size_t(side_in) * size_t(channels_in) * sizeof(float));
     body();

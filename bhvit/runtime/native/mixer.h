@@ -13,7 +13,7 @@ static void mixer_planes(Run &run, const bhvit_mixer &m, int side, int channels)
   const int words = words_of(conv.channels), width = plane_width(side);
   const int64_t plane = plane_size(side);
   memset(run.buffers.planes, 0, size_t(plane * conv.groups * words) * sizeof(uint32_t));
-  parallel_for(run.threads, side, [&](int y, int thread) {
+  parallel_for(run.pool, side, [&](int y, int thread) {
     float *u = run.buffers.scratch[thread].rows;
     for (int x = 0; x < side; ++x) {
       norm_row(m.norm_before, channels, run.buffers.map + (int64_t(y) * side + x) * channels, u);
@@ -209,7 +209,7 @@ static void run_mixer(Run &run, const bhvit_mixer &m, int side, int channels) {
     mixer_planes(run, m, side, channels);
     mixer_corrections(m, channels, run.buffers.corrections);
     const int segments = side * ((side + LANES - 1) / LANES);
-    parallel_for(run.threads, (segments + ROWS - 1) / ROWS, [&](int tile, int thread) {
+    parallel_for(run.pool, (segments + ROWS - 1) / ROWS, [&](int tile, int thread) {
       binary_mixer_tile(run, m, k, side, channels, tile, run.buffers.scratch[thread]);
     });
     return;
