@@ -109,7 +109,7 @@ def test_images_of_another_shape_or_type_are_refused(model: Model, images: np.nd
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, 10**9])
 def test_threads_must_be_a_sensible_number(path: Path, threads: int) -> None:
-    with pytest.raises(InvalidInput, match="threads must be a whole number of 1 to 1024, but it is"):
+    with pytest.raises(InvalidInput, match="threads must be a whole number of 1 to 256, but it is"):
         load(path, threads=threads)
 
 
