@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
-from bhvit.runtime import load, native
+from bhvit.runtime import load
 from bhvit.runtime.packed_file import HEAD, MAGIC, VERSION, read, write
 from bhvit.runtime.placement import sections_of
 from bhvit.runtime.schema import Header, random_arrays
 from bhvit.runtime.values import SMALLEST_DIVISOR
+from tests.bhvit.runtime.networks import runtimes
 
 LONGEST = 60  # seconds that one file may take, on the busiest machine
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")  # which keeps hundreds of MiB of freed memory for a while
 MOST = 1500 if SANITIZED else 200  # MiB that all of them may add to the process
-LIBRARY = native.library_path()
-RUNTIMES = ["numpy", *(native.instruction_sets(native.load_library(LIBRARY)) if LIBRARY else [])]
+RUNTIMES = runtimes()
 Draw = random.Random
 
 EXTREME_COUNTS = [0, 1, -1, 2, 7, 2**20, 2**20 + 1, 2**31, 2**63, -(2**63), 10**30]
