@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from bhvit.errors import InvalidInput
 from searcher import study_tables as tables
+from searcher.pricing import priced
 from searcher.records import RECORD_FILE, TrialRecord
 from searcher.space import Space
 from searcher.storage_url import CONNECT_OPTIONS, Storage, remember, remembered
@@ -74,7 +75,7 @@ class StudyDatabase:
 
     def bring_up_to_date(self, records: Sequence[TrialRecord]) -> Difference:
         """Make the study equal to `records`, creating it where there is none; what was different."""
-        wanted = {record.number: record for record in records}
+        wanted = self._by_number(records)
         with self._transaction() as connection:
             self._study = self._find(connection) or self._create(connection)
             tables.set_attributes(connection, self._study, self._attributes())
@@ -93,7 +94,11 @@ class StudyDatabase:
             if study is None:
                 return None
             self._study = study
-            return self._difference(connection, {record.number: record for record in records})
+            return self._difference(connection, self._by_number(records))
+
+    def _by_number(self, records: Sequence[TrialRecord]) -> dict[int, TrialRecord]:
+        """The records as rows are made of them: with latencies by the study's present device."""
+        return {record.number: record for record in priced(self.space, records)}
 
     def write(self, rows: Sequence[TrialRows]) -> None:
         """Write some trials in one transaction; to be repeated freely."""

@@ -36,5 +36,11 @@ cmake -S bhvit/runtime/native -B "$work/core" -DBHVIT_WERROR=ON -DCMAKE_SYSTEM_N
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ >/dev/null
 cmake --build "$work/core" --parallel >/dev/null
 
-BHVIT_RUNTIME_LIBRARY=$work/core/_core.so PYTHONPATH=$work/site PYTHONDONTWRITEBYTECODE=1 \
-  exec qemu-aarch64 -L "$root" "$root/usr/bin/python3" -m pytest -p no:cacheprovider "$@"
+# Called by this name so that tests can start it again as sys.executable.
+cat >"$work/python" <<END
+#!/bin/sh
+exec qemu-aarch64 -L $root -0 $work/python $root/usr/bin/python3 "\$@"
+END
+chmod +x "$work/python"
+export PYTHONHOME=$root/usr PYTHONPATH=$PWD:$work/site PYTHONDONTWRITEBYTECODE=1
+BHVIT_RUNTIME_LIBRARY=$work/core/_core.so exec "$work/python" -m pytest -p no:cacheprovider "$@"

@@ -24,7 +24,10 @@ TORCH_FREE = [
     "searcher.commands.reproduce",
 ]
 LIGHT = [
-    *(f"searcher.commands.{name}" for name in ("cost", "data", "space", "evaluate", "deploy", "teacher", "completion")),
+    *(
+        f"searcher.commands.{name}"
+        for name in ("bench", "calibrate", "cost", "data", "space", "evaluate", "deploy", "teacher", "completion")
+    ),
     *(f"searcher.commands.{name}" for name in GROUPS["look"]),
     "searcher.preflight",
     "searcher.teacher_file",

@@ -52,6 +52,11 @@ class LiveTraining:
         if not self.console.is_terminal and self._clock() - self._status_at > STATUS_SECONDS:
             self._print(f"{self.unit} {epoch} of {self.epochs}, step {step} of {steps}")
 
+    def on_unit(self) -> None:
+        """Take a whole unit."""
+        done = int(self._done) + 1
+        self.on_step(self.unit, done, 1, 1)
+
     def on_epoch(self, record: EpochRecord) -> None:
         """Take a finished epoch."""
         self._done = float(record.epoch)

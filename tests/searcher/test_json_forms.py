@@ -47,6 +47,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     per_class = [{"name": "a", "images": 10, "accuracy": 0.5}]
     (min(many.trials.iterdir()) / "test.json").write_text(json.dumps({**result, "per_class": per_class}))
     many_study(home / "runs", 3, "complete_accounting", budget={"memory": "1 MiB", "accounting": "complete"})
+    many_study(home / "runs", 8, "on_device", budget={"memory": "1 MiB", "latency": "1 s", "device": "avx512"})
     many_study(home / "runs", 3, "without_log").events.unlink()
     other_schema_study(home / "runs")
     model = {**many.space().to_plain()["model"], "depths": [1, 1, 1, 1]}
@@ -62,20 +63,33 @@ def shared(studies: Path) -> dict[str, Form]:
     """The forms that views share: path of a key -> its types."""
     folder = StudyFolder(studies / "runs" / "many")
     budget, records = folder.space().budget, folder.records()
+    timed = StudyFolder(studies / "runs" / "on_device")
+    records += timed.records()
     silent = WorkerStatus("worker 1", 0, "qat", 0, 5, 0, 0, 1.0)
     heard = WorkerStatus("worker 1", 0, "qat", 1, 5, 1, 31, 1.0, 0.5, 1.0, 512.0, 1e9)
     return {
         "trial": _form([trial_json(r, budget) for r in records]),
         "result": _form([costs_json(r) for r in records]),
-        "budget": _form([budget_json(budget), budget_json(type(budget)())]),
+        "budget": _form([budget_json(budget), budget_json(type(budget)()), budget_json(timed.space().budget)]),
         "worker": _form([worker_json(silent), worker_json(heard)]),
     }
 
 
 def _commands(home: Path) -> dict[str, list[list[str]]]:
-    names = ("many", "empty", "front", "running", "abandoned", "without_log", "complete_accounting", "other_network")
+    names = (
+        "many",
+        "empty",
+        "front",
+        "running",
+        "abandoned",
+        "without_log",
+        "complete_accounting",
+        "other_network",
+        "on_device",
+    )
     studies = {name: str(home / "runs" / name) for name in names}
     many, empty, front, running, *_ = studies.values()
+    timed = f"{studies['on_device']}/space.yaml"
     plain = str(home / "plain.db")
     kinds = ("front", "history", "importance", "parallel", "curves", "map", "budget")
     return {
@@ -88,19 +102,25 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
         "trial": [
             *(["trial", many, number] for number in ("0", "7", "12", "20", "33")),
             *(["trial", running, number] for number in ("11", "12", "14")),
+            ["trial", studies["on_device"], "1"],
         ],
         "diff": [
             ["diff", many, "1", "2"],
             ["diff", running, "1", "12"],
             ["diff", many, "1", "1", "--with", studies["other_network"]],
             ["diff", studies["other_network"], "1", "1", "--with", many],
+            ["diff", studies["on_device"], "1", "2"],
         ],
-        "compare": [["compare", many, front, empty], ["compare", many, studies["complete_accounting"]]],
+        "compare": [
+            ["compare", many, front, empty],
+            ["compare", many, studies["complete_accounting"]],
+            ["compare", many, studies["on_device"]],
+        ],
         "watch": [["watch", study] for study in studies.values()],
-        "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty]],
-        "space": [["space", str(SPACE_FILE)]],
-        "cost": [["cost", "--preset", "tiny"]],
-        "ablation": [["ablation", str(SPACE_FILE), "--costs", "--runs", str(home / "none")]],
+        "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty], ["plot", studies["on_device"]]],
+        "space": [["space", str(SPACE_FILE)], ["space", timed]],
+        "cost": [["cost", "--preset", "tiny"], ["cost", "--device", "avx2"]],
+        "ablation": [["ablation", file, "--costs", "--runs", str(home / "none")] for file in (str(SPACE_FILE), timed)],
         "data": [["data"], ["data", "trashnet_mini"]],
         "evaluate": [["evaluate", many, "0"]],
         "doctor": [["doctor", many]],
