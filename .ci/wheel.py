@@ -14,7 +14,7 @@ from bhvit.runtime.schema import random_arrays
 
 def main() -> int:
     """Print which instruction sets ran; 1 where one of them gave other logits than numpy."""
-    header = Header.of_plan(TINY, PrecisionPlan.of("binary"))
+    header = Header.of_plan(TINY, PrecisionPlan.uniform("binary"))
     image = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.bhvit"

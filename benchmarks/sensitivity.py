@@ -37,6 +37,7 @@ from searcher.records import Outcome
 from searcher.schema import from_mapping
 from searcher.sensitivity import Sensitivity, expected_of, most_promising, parts_of, prior_of
 from searcher.space import Space, load_space, parse_space
+from searcher.statistics import rank_correlation
 from searcher.variables import Kind
 
 MEASURED = TABLE.with_name("sensitivity.json")
@@ -115,12 +116,6 @@ def within_widths(table: Table, score: Floats) -> float:
     for value, (digits, accuracy) in zip(score, table.truth.items(), strict=True):
         groups.setdefault(tuple(digits[i] for i in widths), []).append((value, accuracy))
     return float(np.mean([rank_correlation(*np.array(pairs).T) for pairs in groups.values()]))
-
-
-def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's; equal values share their mean rank."""
-    ranks = [(x[:, None] > x).sum(axis=1) + (x[:, None] == x).sum(axis=1) / 2 for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
-from searcher.budget import QUANTITIES
 from searcher.evidence import Digits, TrialResult
-from searcher.proposer import Proposer
+from searcher.proposer import SLOPES, Proposer
 from searcher.records import Outcome
 
 POPULATION = 10  # of NSGA-II: with Optuna's 50, all trainings would be drawn at random
@@ -103,7 +102,7 @@ def stock(sampler: Callable[[int], BaseSampler], constrained: bool = False, trai
 
 def _objectives(landscape: Landscape, index: int, seed: int) -> list[float]:
     """What is told: accuracy, and the logarithms of costs, which is what hypervolumes are measured in."""
-    logs = dict(zip(QUANTITIES, landscape.log_costs[index], strict=True))
+    logs = dict(zip(SLOPES, landscape.log_costs[index], strict=True))
     return [landscape.measured(index, seed), *(float(logs[name]) for name in landscape.space.search.objectives[1:])]
 
 

@@ -7,9 +7,10 @@ formulas are the same. Conventions, units and deliberate differences from the pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from bhvit.architecture import ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
@@ -18,6 +19,7 @@ from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, NORM_KINDS, STEM, Count, La
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, ops_per_mac, real_width
 
 ACCOUNTINGS = ("reported", "complete")
+PICOSECONDS = 10**12  # in a second; layers are priced in whole ones, so that sums of many are exact in any order
 BINARY_PROBABILITY_BITS = 2  # levels 0..3 of the quantization decomposition are two bit planes
 
 
@@ -36,12 +38,21 @@ class WidthGrid:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's counts priced at its precision, in the `accounting` asked for."""
+    """One layer's counts priced at its precision, in the `accounting` asked for.
+
+    `picoseconds` is its predicted latency, a whole number, None where no device is given.
+    """
 
     address: str
     precision: Precision
     terms: LayerTerms
     accounting: str
+    picoseconds: int | None = None
+
+    @property
+    def latency_seconds(self) -> float | None:
+        """Predicted latency, None where no device is given."""
+        return None if self.picoseconds is None else self.picoseconds / PICOSECONDS
 
     @property
     def macs(self) -> int:
@@ -80,7 +91,8 @@ class Cost:
 
     `ops` and `memory_bytes` follow the accounting; `weight_bytes` are the packed weights alone, `complete_bytes`
     everything that is stored; `peak_activation_bytes` is the largest a single layer needs (so it does not add).
-    `weights` and `macs` have one entry a row of `PRECISIONS`.
+    `weights` and `macs` have one entry a row of `PRECISIONS`; `picoseconds` is the predicted latency on a device, None
+    where none is given.
     """
 
     weights: tuple[int, ...]
@@ -92,6 +104,12 @@ class Cost:
     parameters: int
     elementwise_ops: int
     peak_activation_bytes: int
+    picoseconds: int | None = None
+
+    @property
+    def latency_seconds(self) -> float | None:
+        """Predicted latency, None where no device is given."""
+        return None if self.picoseconds is None else self.picoseconds / PICOSECONDS
 
     @property
     def weights_by_precision(self) -> dict[str, int]:
@@ -114,6 +132,7 @@ class Cost:
             self.parameters + other.parameters,
             self.elementwise_ops + other.elementwise_ops,
             max(self.peak_activation_bytes, other.peak_activation_bytes),
+            None if self.picoseconds is None or other.picoseconds is None else self.picoseconds + other.picoseconds,
         )
 
     def __mul__(self, copies: int) -> Cost:
@@ -127,6 +146,7 @@ class Cost:
             self.parameters * copies,
             self.elementwise_ops * copies,
             self.peak_activation_bytes,
+            None if self.picoseconds is None else self.picoseconds * copies,
         )
 
     __rmul__ = __mul__
@@ -153,6 +173,7 @@ class CostReport:
         weights, macs = dict.fromkeys(PRECISIONS, 0), dict.fromkeys(PRECISIONS, 0)
         operations = packed = complete = 0.0
         parameters = elementwise = 0
+        times: list[Any] = [row.picoseconds for row in self.layers]
         for key, row in distinct.items():
             n, name = copies[key], row.precision.name
             weights[name] += n * row.terms.weights
@@ -172,6 +193,7 @@ class CostReport:
             parameters=parameters,
             elementwise_ops=elementwise,
             peak_activation_bytes=max(row.terms.activation_bytes for row in distinct.values()),
+            picoseconds=None if None in times else sum(times),
         )
 
     @property
@@ -193,6 +215,11 @@ class CostReport:
     def memory_bytes(self) -> float:
         """The bytes that the report's accounting counts."""
         return self.total.memory_bytes
+
+    @property
+    def latency_seconds(self) -> float | None:
+        """Predicted latency, None where no device is given."""
+        return self.total.latency_seconds
 
     @property
     def macs_by_precision(self) -> dict[str, int]:
@@ -219,17 +246,24 @@ def price_layers(
     terms: TermsFunction,
     accounting: str = "reported",
     norm: str = "batch",
+    seconds_of: Callable[[str, Precision, bool], Count] | None = None,
 ) -> CostReport:
-    """`cost_of` for a resolved plan (address -> precision) and any family's terms function."""
+    """`cost_of` for a resolved plan (address -> precision) and any family's terms function.
+
+    `seconds_of` predicts the latency of each layer on a device (`bhvit.latency.SecondsOf`).
+    """
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
     if norm not in NORM_KINDS:
         raise unknown_name("norm", norm, NORM_KINDS)
     terms_of, quantizes, real = terms(architecture, norm), any_quantized(layers), real_width(layers)
     rows = {STEM: real, **layers, HEAD: real}
-    return CostReport(
-        tuple(LayerCost(a, p, terms_of(a, p, quantizes), accounting) for a, p in rows.items()), accounting
-    )
+
+    def picoseconds(address: str, precision: Precision) -> int | None:
+        return None if seconds_of is None else round(seconds_of(address, precision, quantizes) * PICOSECONDS)
+
+    costs = (LayerCost(a, p, terms_of(a, p, quantizes), accounting, picoseconds(a, p)) for a, p in rows.items())
+    return CostReport(tuple(costs), accounting)
 
 
 def weight_bytes(terms: LayerTerms, precision: Precision) -> Count:

@@ -5,36 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any
 
 from bhvit.cost import ACCOUNTINGS
+from bhvit.device_profile import DeviceProfile, shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import precision_named
-from searcher.quantities import format_bytes, format_ops, parse_bytes, parse_ops, parse_percent
-
-QUANTITY_NAMES = {"memory": "memory", "ops": "OPs"}  # as views say them
-QUANTITIES = tuple(QUANTITY_NAMES)
-
-
-class Priced(Protocol):
-    """What a budget looks at; a `bhvit.cost.Cost`, or arrays with one entry a configuration."""
-
-    @property
-    def memory_bytes(self) -> Any: ...
-    @property
-    def ops(self) -> Any: ...
+from searcher.quantities import QUANTITIES, Quantity, parse_percent
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One exceeded limit: `quantity` is memory (bytes) or ops (OPs)."""
+    """One exceeded limit: `quantity` is memory (bytes), ops (OPs) or latency (seconds)."""
 
     quantity: str
     actual: float
     allowed: float
 
     def __str__(self) -> str:
-        show = format_bytes if self.quantity == "memory" else format_ops
+        show = QUANTITIES[self.quantity].exact
         return (
             f"{self.quantity} {show(self.actual)} exceeds {show(self.allowed)} ({self.actual / self.allowed - 1:+.2%})"
         )
@@ -42,35 +32,39 @@ class Violation:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits in bytes and OPs, counted in `accounting`; None is no limit. A cost equal to a limit is within it."""
+    """Limits in bytes and OPs, counted in `accounting`, and in seconds predicted for `device`; None is no limit.
+
+    A cost equal to a limit is within it. `device` is None without a limit of latency.
+    """
 
     memory: float | None = None
     ops: float | None = None
     accounting: str = "reported"
+    latency: float | None = None
+    device: DeviceProfile | None = None
 
     @cached_property
     def limits(self) -> dict[str, float]:
         """Quantity -> limit, for the quantities that have one."""
-        values = {"memory": self.memory, "ops": self.ops}
+        values = {name: getattr(self, name) for name in QUANTITIES}
         return {name: limit for name, limit in values.items() if limit is not None}
 
-    def used(self, cost: Priced) -> dict[str, Any]:
+    def used(self, cost: Any) -> dict[str, Any]:
         """Quantity -> what `cost` uses of each limited quantity (arrays where the cost holds arrays)."""
-        values = {"memory": cost.memory_bytes, "ops": cost.ops}
-        return {name: values[name] for name in self.limits}
+        return {name: QUANTITIES[name].of(cost) for name in self.limits}
 
-    def shares(self, cost: Priced) -> dict[str, float]:
+    def shares(self, cost: Any) -> dict[str, float]:
         """Quantity -> the share of its limit that `cost` uses, for each limited quantity."""
         return {name: used / self.limits[name] for name, used in self.used(cost).items()}
 
-    def violations(self, cost: Priced) -> tuple[Violation, ...]:
+    def violations(self, cost: Any) -> tuple[Violation, ...]:
         """The limits that `cost`, in this budget's accounting, exceeds; empty where it is within the budget."""
         used, limits = self.used(cost), self.limits
         return tuple(Violation(q, float(used[q]), limits[q]) for q in limits if used[q] > limits[q])
 
     def __str__(self) -> str:
-        limits = {"memory": format_bytes, "ops": format_ops}
-        parts = [f"{name} <= {limits[name](limit)}" for name, limit in self.limits.items()]
+        parts = [f"{name} <= {QUANTITIES[name].exact(limit)}" for name, limit in self.limits.items()]
+        parts[-1:] = [f"{last} on {device_words(self.device)}" if self.device else last for last in parts[-1:]]
         return f"{', '.join(parts) or 'no limit'} ({self.accounting} accounting)"
 
 
@@ -100,50 +94,57 @@ class RelativeTo:
 class BudgetSection:
     """`budget:` of a space file.
 
-    `memory` and `ops` are amounts with a unit ("13.7 MiB", "400 MOPs"), or numbers: with `relative_to` fractions of
-    the reference's cost ("60%" is 0.6), without it bytes and OPs, at least 1.
+    `memory`, `ops` and `latency` are amounts with a unit ("13.7 MiB", "400 MOPs", "40 ms"), or numbers: with
+    `relative_to` fractions of the reference's cost ("60%" is 0.6), without it bytes and OPs, at least 1. Latency is
+    predicted for `device`, which without a limit of latency limits nothing.
     """
 
     memory: float | str | None = None
     ops: float | str | None = None
+    latency: float | str | None = None
+    device: DeviceProfile | None = None
     relative_to: RelativeTo | None = None
     accounting: str = "reported"
 
     def __post_init__(self) -> None:
         if self.accounting not in ACCOUNTINGS:
             raise unknown_name("accounting", self.accounting, ACCOUNTINGS)
+        if self.latency is not None and self.device is None:
+            raise InvalidInput(
+                f"latency must be that of a device, but none is named; add device: {' or '.join(shipped_devices())}, "
+                "or the path of a profile that `searcher calibrate` wrote."
+            )
         self.resolve(_ONE if self.relative_to else None)
 
-    def resolve(self, reference: Priced | None) -> Budget:
-        """The limits in bytes and OPs; `reference` is the cost of `relative_to` in this accounting."""
-        return Budget(
-            self._limit("memory", self.memory, reference), self._limit("ops", self.ops, reference), self.accounting
-        )
-
-    def _limit(self, quantity: str, value: float | str | None, reference: Priced | None) -> float | None:
-        if value is None:
-            return None
-        fraction = parse_percent(value) if isinstance(value, str) else value
-        if fraction is None or (reference is None and not isinstance(value, str)):
-            amount = (parse_bytes if quantity == "memory" else parse_ops)(value, quantity)
-            if reference is None and amount < 1:
-                example = "13.7 MiB" if quantity == "memory" else "400 MOPs"
-                raise InvalidInput(
-                    f"{quantity} must be at least 1 without relative_to, but it is {value!r}; add relative_to, or give "
-                    f"an amount such as {example!r}."
-                )
-            return amount
-        if reference is None:
-            raise InvalidInput(f"{quantity} is {value!r}, a share of a reference; add relative_to, or give an amount.")
-        if not math.isfinite(fraction) or fraction <= 0:
-            raise InvalidInput(f"{quantity} must be a positive share of the reference, but it is {value!r}.")
-        return float(fraction * (reference.memory_bytes if quantity == "memory" else reference.ops))
+    def resolve(self, reference: Any) -> Budget:
+        """The limits in bytes, OPs and seconds; `reference` is the cost of `relative_to` in this accounting."""
+        limits = {name: _limit(quantity, getattr(self, name), reference) for name, quantity in QUANTITIES.items()}
+        return Budget(**limits, accounting=self.accounting, device=None if self.latency is None else self.device)
 
 
-@dataclass(frozen=True)
-class _Unit:
-    memory_bytes: float = 1.0
-    ops: float = 1.0
+def device_words(device: DeviceProfile) -> str:
+    """The device's name, and whether its figures are estimates: `rpi5 (estimated)`."""
+    return f"{device.name} (estimated)" if device.estimated else device.name
 
 
-_ONE = _Unit()
+def _limit(quantity: Quantity, value: float | str | None, reference: Any) -> float | None:
+    """A limit of `quantity` as a user writes it; None where there is none."""
+    if value is None:
+        return None
+    name, fraction = quantity.name, parse_percent(value) if isinstance(value, str) else value
+    if fraction is None or (reference is None and not isinstance(value, str)):
+        amount = quantity.parse(value, name)
+        if reference is None and amount < quantity.least:
+            raise InvalidInput(
+                f"{name} must be at least {quantity.least:g} without relative_to, but it is {value!r}; add "
+                f"relative_to, or give an amount such as {quantity.example!r}."
+            )
+        return amount
+    if reference is None:
+        raise InvalidInput(f"{name} is {value!r}, a share of a reference; add relative_to, or give an amount.")
+    if not math.isfinite(fraction) or fraction <= 0:
+        raise InvalidInput(f"{name} must be a positive share of the reference, but it is {value!r}.")
+    return float(fraction * quantity.of(reference))
+
+
+_ONE = SimpleNamespace(**{quantity.field: 1.0 for quantity in QUANTITIES.values()})

@@ -11,6 +11,7 @@ from typing import Any
 
 from bhvit.architecture import ArchitectureConfig
 from bhvit.cost import CostReport, price_layers
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from bhvit.precision import Precision, PrecisionPlan, precision_named
 from searcher.families import family_named
@@ -52,10 +53,11 @@ class Candidate:
         architecture = dataclasses.replace(self.architecture, downsample_form="auto")
         return dataclasses.replace(self, architecture=architecture, plan=PrecisionPlan.uniform("fp32"))
 
-    def cost(self, accounting: str = "reported") -> CostReport:
-        """Per-layer and total cost; `accounting` as in `bhvit.cost_of`."""
-        terms = family_named(self.family).layer_terms
-        return price_layers(self.architecture, self.layers, terms, accounting, self.norm)
+    def cost(self, accounting: str = "reported", device: DeviceProfile | None = None) -> CostReport:
+        """Per-layer and total cost, with the latency predicted for a device; `accounting` as in `bhvit.cost_of`."""
+        family = family_named(self.family)
+        seconds_of = None if device is None else family.seconds_of(self.architecture, device)
+        return price_layers(self.architecture, self.layers, family.layer_terms, accounting, self.norm, seconds_of)
 
     def to_json(self) -> dict[str, Any]:
         """Canonical plain data: equal candidates give equal data."""

@@ -44,6 +44,7 @@ GROUPS = {
         "bench": "exported models on this machine: time, memory, size, Top-1",
         "sensitivity": "what quantizing each layer alone costs, without training",
         "evaluate": "accuracy of a trial on the test split",
+        "calibrate": "how fast this machine runs the packed runtime: a device profile",
         "doctor": "what is wrong with a study, and mending it",
         "completion": "the script that lets your shell complete all this",
     },

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
-from searcher.budget import QUANTITIES, Budget
+from searcher.budget import Budget, device_words
 from searcher.charts.chart import ACCURACY, Axis, Chart, Form, Role, Series, Unit
-from searcher.front import COSTS, pareto_front
+from searcher.front import pareto_front
 from searcher.pruning import pruning_to_plain
+from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of, ranked
 from searcher.records import Outcome, TrialRecord
 from searcher.repeats import candidate_id
@@ -82,8 +84,22 @@ class Comparison:
         budgets = [study.budget for study in self.studies]
         if len({budget.accounting for budget in budgets}) > 1:
             return None
-        tightest = {q: min((b.limits[q] for b in budgets if q in b.limits), default=None) for q in QUANTITIES}
-        return Budget(**tightest, accounting=budgets[0].accounting)
+        limits: dict[str, Any] = {
+            name: min((b.limits[name] for b in budgets if name in b.limits), default=None) for name in self.quantities
+        }
+        device = None if limits.get("latency") is None else self.device
+        return Budget(**limits, accounting=budgets[0].accounting, device=device)
+
+    @property
+    def device(self) -> DeviceProfile | None:
+        """The device that all latencies are predicted for; None where they are of several, or of none."""
+        devices = [study.space.device for study in self.studies]
+        return devices[0] if all(device == devices[0] for device in devices) else None
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The costs in which the studies can be compared: latency only where all have it of one device."""
+        return tuple(name for name in QUANTITIES if name != "latency" or self.device is not None)
 
     @cached_property
     def common_rankings(self) -> tuple[list[TrialRecord], ...]:
@@ -102,15 +118,16 @@ class Comparison:
         """
         if self.common_budget is None:
             return None
-        own = [pareto_front(ranking, self.common_budget, COSTS) for ranking in self.common_rankings]
-        together = pareto_front([record for front in own for record in front], self.common_budget, COSTS)
-        points = {_point(record) for record in together}
-        return tuple([record for record in front if _point(record) in points] for front in own)
+        objectives = ("accuracy", *self.quantities)
+        own = [pareto_front(ranking, self.common_budget, objectives) for ranking in self.common_rankings]
+        together = pareto_front([record for front in own for record in front], self.common_budget, objectives)
+        points = {self._point(record) for record in together}
+        return tuple([record for record in front if self._point(record) in points] for front in own)
 
     @property
     def front_size(self) -> int | None:
         """Points on that front; None where costs cannot be compared."""
-        return None if self.fronts is None else len({_point(record) for front in self.fronts for record in front})
+        return None if self.fronts is None else len({self._point(record) for front in self.fronts for record in front})
 
     @cached_property
     def progress(self) -> tuple[tuple[int, tuple[float | None, ...]], ...]:
@@ -152,6 +169,9 @@ class Comparison:
         accuracies = [_accuracy_by_candidate(study.records) for study in self.studies]
         return tuple(_agreement(i, j, accuracies) for i, j in combinations(range(len(self.studies)), 2))
 
+    def _point(self, record: TrialRecord) -> tuple[float, ...]:
+        return metrics_of(record).accuracy, *(QUANTITIES[name].of(record) for name in self.quantities)
+
     def _best_so_far(self, place: int) -> list[float | None]:
         """Best accuracy within the common budget after each training of a study."""
         study = self.studies[place]
@@ -167,13 +187,23 @@ class Comparison:
         return curve
 
 
+def comparison_of(studies: Sequence[StudySnapshot]) -> Comparison:
+    """The studies side by side; where some name one device, the others are seen by it, too."""
+    named = list(dict.fromkeys(study.space.device for study in studies if study.space.device is not None))
+    if len(named) == 1:
+        studies = [study.under(replace(study.space.file.budget, device=named[0])) for study in studies]
+    return Comparison(tuple(studies))
+
+
 def _settings(study: StudySnapshot) -> dict[str, Any]:
     """All that may differ: the question, and what is no part of it."""
     space = study.space
     search = {**asdict(space.search), "pruner": pruning_to_plain(space.search.pruner), "trials": study.planned}
     for name in ("seed", "objectives"):  # are part of the question
         del search[name]
-    limits = {name: study.budget.limits.get(name) for name in QUANTITIES}
+    limits: dict[str, Any] = {name: study.budget.limits.get(name) for name in QUANTITIES}
+    if study.space.device is not None:
+        limits["device"] = device_words(study.space.device)
     question = {**space.question, "objectives": list(space.search.objectives)}
     return {**question, "budget": limits, "search": search, "enqueued": len(space.enqueued)}
 
@@ -201,10 +231,6 @@ def _steps(longest: int) -> Iterator[int]:
                 return
             yield step * factor
         factor *= 10
-
-
-def _point(record: TrialRecord) -> tuple[float, ...]:
-    return metrics_of(record).accuracy, record.memory_bytes, record.ops
 
 
 def _accuracy_by_candidate(records: Sequence[TrialRecord]) -> dict[str, float]:

@@ -205,6 +205,12 @@ def _families(prefix: str, args: argparse.Namespace) -> Iterable[str]:
     return FAMILIES
 
 
+def _profiles(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    from bhvit.device_profile import shipped_devices
+
+    return (*shipped_devices(), *_files(prefix, args))
+
+
 def _fixed(*values: str) -> Values:
     return lambda prefix, args: values
 
@@ -221,7 +227,8 @@ BY_NAME: Mapping[str, Values] = {
     "preset": _presets,
     "family": _families,
     "device": _fixed("auto", "cpu", "cuda", "cuda:0"),
-    "budget": _fixed("memory=", "ops="),
+    "profile": _profiles,
+    "budget": _fixed("memory=", "ops=", "latency=", "device="),
 }
 BY_PLACEHOLDER: Mapping[str | None, Values] = {
     "STUDY": _studies,

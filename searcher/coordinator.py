@@ -240,6 +240,7 @@ class Coordinator:
                 record.ops,
                 self.table.trained,
                 self.planned,
+                record.latency_seconds,
             )
         )
         self.executor.submit(
@@ -285,7 +286,7 @@ class Coordinator:
         if epoch.epoch >= epoch.epochs:
             return False
         earlier = self.table.results(record.horizon)
-        rivals = comparable(earlier, record.memory_bytes, record.ops, search.objectives)
+        rivals = comparable(earlier, record, search.objectives)
         return search.pruner.stops(record.number, running.curve, epoch.epochs, rivals)
 
     def _passed_parent(self, running: _Running, phase: str) -> bool:

@@ -31,11 +31,13 @@ class DeployOptions:
 class Agreement:
     """How a file's logits of `images` images stand to PyTorch's in float64.
 
-    `same` images have the same largest class; `median` and `largest` are of the images' largest deviations of a logit.
+    `same` images have the same largest class, `equal` ones equal logits up to rounding; `median` and `largest` are of
+    the images' largest deviations of a logit.
     """
 
     images: int
     same: int
+    equal: int
     median: float
     largest: float
 

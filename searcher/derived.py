@@ -77,4 +77,4 @@ def _one_trial(space: Space) -> SearchSection:
 
 
 def _unlimited(space: Space) -> BudgetSection:
-    return BudgetSection(accounting=space.budget.accounting)
+    return BudgetSection(accounting=space.budget.accounting, device=space.device)

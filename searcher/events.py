@@ -48,6 +48,7 @@ class TrialStarted:
     ops: float
     trained: int
     planned: int
+    latency_seconds: float | None = None
 
 
 @dataclass(frozen=True)

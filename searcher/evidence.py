@@ -16,8 +16,8 @@ class TrialResult:
     """A finished trial.
 
     `accuracy` (0..1) is that of its best epoch, None where it failed; `curve` the validation accuracy after each epoch
-    of phase 2 that was trained. Costs are in the study's accounting. `peak_bytes` is what training used at its peak
-    where it ran out of memory.
+    of phase 2 that was trained. Costs are in the study's accounting; `latency_seconds` is None without a device.
+    `peak_bytes` is what training used at its peak where it ran out of memory.
     """
 
     number: int
@@ -28,3 +28,4 @@ class TrialResult:
     memory_bytes: float
     ops: float
     peak_bytes: float | None = None
+    latency_seconds: float | None = None

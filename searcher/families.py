@@ -10,7 +10,8 @@ from typing import Any
 
 from bhvit.architecture import PRESETS, ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
-from bhvit.errors import unknown_name
+from bhvit.errors import InvalidInput, unknown_name
+from bhvit.latency import DeviceProfile, LatencyFunction, SecondsOf, layer_seconds
 from bhvit.layer_terms import TermsFunction
 
 
@@ -19,8 +20,9 @@ class Family:
     """What the searcher needs to know of a model family.
 
     `config` is its frozen architecture type (`from_lists`, `scaled`, `addresses`), `layer_terms` the closed-form
-    counts that `bhvit.cost` prices (see `bhvit.layer_terms`), and `builder` the `module:function` that makes the
-    `torch.nn.Module` from (architecture, plan, norm, recu, drop_path_rate).
+    counts that `bhvit.cost` prices (see `bhvit.layer_terms`), `builder` the `module:function` that makes the
+    `torch.nn.Module` from (architecture, plan, norm, recu, drop_path_rate), and `latency` the closed-form seconds of
+    its layers on a device (see `bhvit.latency`), where the family has a packed runtime.
     """
 
     name: str
@@ -28,6 +30,19 @@ class Family:
     presets: Mapping[str, ArchitectureConfig]
     layer_terms: TermsFunction
     builder: str
+    latency: LatencyFunction | None = None
+
+    def seconds_of(self, shape: Any, profile: DeviceProfile) -> SecondsOf:
+        """Predicted seconds of the layers of an architecture, or of a grid of widths over one.
+
+        Raises `InvalidInput` for a family without a latency function.
+        """
+        if self.latency is None:
+            raise InvalidInput(
+                f"a budget in milliseconds needs a model family whose latency can be predicted, but {self.name} has "
+                "no latency function; use a budget of memory or ops."
+            )
+        return self.latency(shape, profile)
 
     def build_model(self, *args: Any, **kwargs: Any) -> Any:
         """The instantiated `torch.nn.Module`; arguments as of the family's builder. Imports torch."""
@@ -39,7 +54,9 @@ class Family:
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
-        for family in (Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model"),)
+        for family in (
+            Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model", layer_seconds),
+        )
     }
 )
 

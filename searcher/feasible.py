@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.budget import QUANTITIES
 from searcher.grid import Block, Codes, Floats, Grid
+from searcher.quantities import QUANTITIES
 from searcher.space import Space
 
 ENUMERABLE = 10**7  # configurations; a larger space is sampled
@@ -20,9 +20,9 @@ SAMPLE = 10**6
 class FeasibleSet:
     """Configurations within the budget, in the order of their index.
 
-    `codes` is `configurations x variables`; `memory_bytes` and `ops` have one entry a configuration. `examined` of the
-    space's `size` configurations were costed: all of them, or (`sampled`) distinct ones drawn at random, the enqueued
-    ones, the cheapest ones and their neighbours.
+    `codes` is `configurations x variables`; `memory_bytes`, `ops` and, where the space names a device,
+    `latency_seconds` have one entry a configuration. `examined` of the space's `size` configurations were costed: all
+    of them, or (`sampled`) distinct ones drawn at random, the enqueued ones, the cheapest ones and their neighbours.
     """
 
     codes: Codes
@@ -30,6 +30,7 @@ class FeasibleSet:
     ops: Floats
     size: int
     examined: int
+    latency_seconds: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -76,6 +77,7 @@ class SpaceProfile:
     memory_bytes: Range
     ops: Range
     shares: dict[str, float]
+    latency_seconds: Range | None = None
 
     @property
     def sampled(self) -> bool:
@@ -106,38 +108,28 @@ def feasible_set(space: Space) -> FeasibleSet:
     examined = 0
     for block in examined_blocks(space):
         examined += len(block.codes)
-        mask = within(space, block)
-        kept.append(Block(block.codes[mask], block.memory_bytes[mask], block.ops[mask]))
-    return FeasibleSet(
-        np.concatenate([b.codes for b in kept]),
-        np.concatenate([b.memory_bytes for b in kept]),
-        np.concatenate([b.ops for b in kept]),
-        space.size,
-        examined,
-    )
+        kept.append(block[within(space, block)])
+    costs = {
+        QUANTITIES[name].field: np.concatenate([QUANTITIES[name].of(b) for b in kept]) for name in space.quantities
+    }
+    return FeasibleSet(np.concatenate([b.codes for b in kept]), **costs, size=space.size, examined=examined)
 
 
 def profile(space: Space) -> SpaceProfile:
     """Sizes, shares and ranges of a space."""
     limits, alone = space.budget.limits, dict.fromkeys(space.budget.limits, 0)
-    feasible = 0
-    memory: list[Floats] = []
-    operations: list[Floats] = []
+    feasible = examined = 0
+    costs: dict[str, list[Floats]] = {name: [] for name in space.quantities}
     for block in examined_blocks(space):
-        memory.append(block.memory_bytes)
-        operations.append(block.ops)
+        examined += len(block.codes)
+        for quantity, values in costs.items():
+            values.append(QUANTITIES[quantity].of(block))
         feasible += int(within(space, block).sum())
         for quantity, used in space.budget.used(block).items():
             alone[quantity] += int((used <= limits[quantity]).sum())
-    examined = sum(map(len, memory))
-    return SpaceProfile(
-        space.size,
-        examined,
-        feasible,
-        _range(np.concatenate(memory)),
-        _range(np.concatenate(operations)),
-        {quantity: alone[quantity] / examined for quantity in QUANTITIES if quantity in alone},
-    )
+    ranges = {QUANTITIES[name].field: _range(np.concatenate(values)) for name, values in costs.items()}
+    shares = {quantity: count / examined for quantity, count in alone.items()}
+    return SpaceProfile(space.size, examined, feasible, **ranges, shares=shares)
 
 
 def examined_blocks(space: Space) -> Iterator[Block]:
@@ -159,12 +151,14 @@ def _sample(space: Space) -> Codes:
     """Distinct configurations, drawn uniformly or certain to matter; the same ones for the same seed.
 
     Under a tight budget a uniform draw can miss every feasible configuration, hence those that were asked for, the
-    cheapest in memory and in OPs, and all that differ from a cheapest one in a single variable.
+    cheapest in each quantity, and all that differ from a cheapest one in a single variable.
     """
     draw = np.random.default_rng([space.search.seed, space.size % 2**32])
     columns = [draw.integers(len(v.choices), size=SAMPLE, dtype=np.uint8) for v in space.variables]
     enqueued = np.array([space.digits_of(point) for point in space.enqueued], np.uint8).reshape(-1, len(columns))
-    codes = np.concatenate((np.stack(columns, axis=1), enqueued, *(_around_cheapest(space, q) for q in QUANTITIES)))
+    codes = np.concatenate(
+        (np.stack(columns, axis=1), enqueued, *(_around_cheapest(space, q) for q in space.quantities))
+    )
     return codes[np.unique(_keys(codes), return_index=True)[1]]
 
 
@@ -177,8 +171,7 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
     grid, digits = Grid(space), np.array([np.argmin(v.positions) for v in space.variables], np.uint8)
     while True:
         codes = np.concatenate((digits[None], neighbours(space, digits)))
-        blocks = grid.at(codes)
-        used = np.concatenate([block.memory_bytes if quantity == "memory" else block.ops for block in blocks])
+        used = np.concatenate([QUANTITIES[quantity].of(block) for block in grid.at(codes)])
         if used[0] == used.min():
             return codes
         digits = codes[used.argmin()]

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from searcher.budget import Budget
+from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import TrialRecord
-
-COSTS = ("accuracy", "memory", "ops")  # the objectives in which the front of a study with a single one is shown
 
 
 def pareto_front(records: Iterable[TrialRecord], budget: Budget, objectives: Sequence[str]) -> list[TrialRecord]:
     """Trained trials within `budget` that none other dominates, most accurate first.
 
-    `objectives` are accuracy and then quantities that are to be small (memory, ops). Of trials that are equal in every
+    `objectives` are accuracy and then quantities that are to be small. Of trials that are equal in every
     objective the earliest stands for all.
     """
     trained = [r for r in records if r.outcome.trained and not budget.violations(r)]
@@ -40,5 +39,5 @@ def not_dominated(points: Sequence[tuple[float, ...]]) -> list[int]:
 
 def _point(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, ...]:
     """The objectives of a trained trial, each to be small."""
-    values = {"accuracy": -metrics_of(record).accuracy, "memory": record.memory_bytes, "ops": record.ops}
-    return tuple(values[name] for name in objectives)
+    accuracy = metrics_of(record).accuracy
+    return tuple(-accuracy if name == "accuracy" else QUANTITIES[name].of(record) for name in objectives)

@@ -3,12 +3,14 @@
 A configuration costs the sum of its layers, and a layer depends on the widths and on its own precision alone. So each
 precision variable has a table (widths x choices), and the costs of all combinations are outer sums of those tables.
 Two things depend on the plan as a whole, and make up its `Regime`: the width in which stem and head are stored, and
-whether anything is quantized. Sums equal `Candidate.cost` exactly: every term is a whole number of 1/64.
+whether anything is quantized. Sums equal `Candidate.cost` exactly: every term is a whole number of 1/64, or of
+picoseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,8 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bhvit.cost import WidthGrid, memory_bytes, ops
-from bhvit.layer_terms import HEAD, STEM, TermsOf
+from bhvit.cost import PICOSECONDS, WidthGrid, memory_bytes, ops
+from bhvit.layer_terms import HEAD, STEM
 from bhvit.precision import PRECISIONS, Precision, precision_named
 from searcher.families import family_named
 from searcher.space import Space
@@ -26,17 +28,31 @@ from searcher.variables import Kind, Variable
 Codes: TypeAlias = NDArray[np.uint8]
 """`configurations x variables`: the index of each variable's choice."""
 Floats: TypeAlias = NDArray[np.float64]
+Price: TypeAlias = tuple[Callable[[str, Precision, bool], Any], Callable[[Any, Precision], Any]]
+"""What is counted of a layer (its address, precision, whether its plan quantizes), and what the count costs."""
+Prices: TypeAlias = Sequence[Price]
 
 BLOCK = 2**16  # configurations that are costed at once; bounds the memory
 
 
 @dataclass(frozen=True)
 class Block:
-    """Costs of some configurations: `codes`, and memory in bytes and OPs of each."""
+    """Costs of some configurations: `codes`, memory in bytes, OPs, and where a device is known seconds of each."""
 
     codes: Codes
     memory_bytes: Floats
     ops: Floats
+    latency_seconds: Floats | None = None
+
+    @classmethod
+    def of(cls, codes: Codes, costs: Sequence[Floats]) -> Block:
+        """From memory, OPs and perhaps picoseconds, whatever their shapes."""
+        memory, operations, *rest = (cost.ravel() for cost in costs)
+        return cls(codes, memory, operations, *(picoseconds / PICOSECONDS for picoseconds in rest))
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Block:
+        latency = None if self.latency_seconds is None else self.latency_seconds[rows]
+        return Block(self.codes[rows], self.memory_bytes[rows], self.ops[rows], latency)
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ class Grid:
         constant = tuple(a for a in space.base.addresses if a not in free)
         self.constant = Slot(constant, (precision_named(space.file.precision.default),)) if constant else None
         self._dims = self._dim_tables()
-        self._terms = family_named(space.family).layer_terms
+        self._family = family_named(space.family)
 
     def blocks(self) -> Iterator[Block]:
         """All configurations in the order of their index; the last variables are expanded inside a block."""
@@ -92,16 +108,14 @@ class Grid:
         tail_codes = _all_codes(self.radices[len(self.radices) - tail :])
         rows = max(1, BLOCK // len(tail_codes))
         for lead in _code_chunks(lead_radices, rows):
-            memory, operations = self._costs(lead, tail, tail_codes)
             codes = np.hstack((np.repeat(lead, len(tail_codes), axis=0), np.tile(tail_codes, (len(lead), 1))))
-            yield Block(codes, memory.ravel(), operations.ravel())
+            yield Block.of(codes, self._costs(lead, tail, tail_codes))
 
     def at(self, codes: Codes) -> Iterator[Block]:
         """The given configurations, in blocks."""
         for start in range(0, len(codes), BLOCK):
             part = codes[start : start + BLOCK]
-            memory, operations = self._costs(part, 0, _all_codes([]))
-            yield Block(part, memory.ravel(), operations.ravel())
+            yield Block.of(part, self._costs(part, 0, _all_codes([])))
 
     def _tail_length(self) -> int:
         """How many of the last variables (precisions only) have at most a block of combinations."""
@@ -113,32 +127,32 @@ class Grid:
             length += 1
         return length
 
-    def _costs(self, lead: Codes, tail: int, tail_codes: Codes) -> tuple[Floats, Floats]:
-        """Memory and OPs, `lead rows x tail combinations`."""
-        terms = self._terms(self._width_grid(lead), self.space.file.model.norm)
+    def _costs(self, lead: Codes, tail: int, tail_codes: Codes) -> list[Floats]:
+        """Memory, OPs and perhaps picoseconds, each `lead rows x tail combinations`."""
+        prices = self._prices(self._width_grid(lead))
         regimes = [r for r in (BASELINE, HALF, QUANTIZED) if self._possible(r)]
         if len(regimes) == 1:
-            return self._costs_in(regimes[0], terms, lead, tail)
+            return self._costs_in(regimes[0], prices, lead, tail)
         all_fp32, any_quantized = self._regime_flags(lead, tail_codes)
         masks = {BASELINE: all_fp32, HALF: ~all_fp32 & ~any_quantized, QUANTIZED: any_quantized}
-        memory, operations = np.zeros(all_fp32.shape), np.zeros(all_fp32.shape)
+        costs = [np.zeros(all_fp32.shape) for _ in self.space.quantities]
         for regime in regimes:
             mask = masks[regime]
             if mask.any():
-                there = self._costs_in(regime, terms, lead, tail)
-                memory[mask], operations[mask] = there[0][mask], there[1][mask]
-        return memory, operations
+                for cost, there in zip(costs, self._costs_in(regime, prices, lead, tail), strict=True):
+                    cost[mask] = there[mask]
+        return costs
 
-    def _costs_in(self, regime: Regime, terms: TermsOf, lead: Codes, tail: int) -> tuple[Floats, Floats]:
+    def _costs_in(self, regime: Regime, prices: Prices, lead: Codes, tail: int) -> list[Floats]:
         rows = len(lead)
-        sums = [np.zeros((rows, 1)), np.zeros((rows, 1))]
+        sums = [np.zeros((rows, 1)) for _ in self.space.quantities]
         stem_and_head = Slot((STEM, HEAD), (regime.real,))
         for slot in filter(None, (stem_and_head, self.constant)):
-            for total, table in zip(sums, self._tables(slot, regime, terms, rows), strict=True):
+            for total, table in zip(sums, self._tables(slot, regime, prices, rows), strict=True):
                 total += table
         first, split = len(self.widths), len(self.slots) - tail
         for i, slot in enumerate(self.slots):
-            tables = self._tables(slot, regime, terms, rows)
+            tables = self._tables(slot, regime, prices, rows)
             if i < split:
                 codes = lead[:, first + i, None].astype(np.intp)
                 sums = [total + np.take_along_axis(t, codes, 1) for total, t in zip(sums, tables, strict=True)]
@@ -146,20 +160,30 @@ class Grid:
                 sums = [
                     (total[:, :, None] + t[:, None, :]).reshape(rows, -1) for total, t in zip(sums, tables, strict=True)
                 ]
-        return sums[0], sums[1]
+        return sums
 
-    def _tables(self, slot: Slot, regime: Regime, terms: TermsOf, rows: int) -> tuple[Floats, Floats]:
-        """Memory and OPs of a slot's layers, `rows x precisions`."""
-        memory, operations = np.zeros((rows, len(slot.precisions))), np.zeros((rows, len(slot.precisions)))
-        for column, precision in enumerate(slot.precisions):
-            layers = [terms(address, precision, regime.quantizes) for address in slot.addresses]
-            copies: dict[int, int] = {}  # blocks of one stage share their terms
-            for layer in layers:
-                copies[id(layer)] = copies.get(id(layer), 0) + 1
-            for layer in {id(layer): layer for layer in layers}.values():
-                memory[:, column] += copies[id(layer)] * memory_bytes(layer, precision, self.accounting)
-                operations[:, column] += copies[id(layer)] * ops(layer, precision, self.accounting)
-        return memory, operations
+    def _prices(self, shape: WidthGrid) -> Prices:
+        """What a layer costs of each quantity at widths of which there is one a row."""
+        terms, accounting = self._family.layer_terms(shape, self.space.file.model.norm), self.accounting
+        prices: list[Price] = [
+            (terms, lambda layer, precision: memory_bytes(layer, precision, accounting)),
+            (terms, lambda layer, precision: ops(layer, precision, accounting)),
+        ]
+        if self.space.device is not None:
+            seconds = self._family.seconds_of(shape, self.space.device)
+            prices.append((seconds, lambda seconds, precision: np.rint(seconds * PICOSECONDS)))
+        return prices
+
+    def _tables(self, slot: Slot, regime: Regime, prices: Prices, rows: int) -> list[Floats]:
+        """Memory, OPs and perhaps picoseconds of a slot's layers, each `rows x precisions`."""
+        tables = [np.zeros((rows, len(slot.precisions))) for _ in prices]
+        for table, (count, price) in zip(tables, prices, strict=True):
+            for column, precision in enumerate(slot.precisions):
+                layers = [count(address, precision, regime.quantizes) for address in slot.addresses]
+                copies = Counter(map(id, layers))  # blocks of one stage share their counts
+                for layer in {id(layer): layer for layer in layers}.values():
+                    table[:, column] += copies[id(layer)] * price(layer, precision)
+        return tables
 
     def _possible(self, regime: Regime) -> bool:
         """Whether some configuration is in `regime`."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 from bhvit.errors import InvalidInput
 from bhvit.precision import PRECISIONS, precision_named
-from searcher.numbers import count_text, duration_text, size_text
-from searcher.quantities import parse_bytes, parse_ops
+from searcher.numbers import duration_text
+from searcher.quantities import QUANTITIES, Quantity
 
 Value: TypeAlias = "float | str | None"
 
@@ -73,6 +74,12 @@ def _amount(parse: Callable[[str, str], float], example: str) -> Callable[[str, 
     return parsed
 
 
+def _of_quantity(quantity: Quantity, unit: str, example: str) -> Measure:
+    return Measure(
+        quantity.label, unit, _amount(quantity.parse, example), lambda value: quantity.text(float(value or 0))
+    )
+
+
 def _seconds(text: str, where: str) -> Value:
     match = _NUMBER.fullmatch(text)
     if match is None or match[2] not in _SECONDS:
@@ -95,8 +102,12 @@ FACTOR = Measure("factor", "", _plain_number, lambda value: f"{value:g}")
 ACCURACY = Measure("accuracy", "%", _share, _percent)
 POINTS = Measure("difference", "points", _share, lambda value: f"{100 * float(value or 0):+.1f}")
 SHARE = Measure("share", "%", _share, lambda value: f"{100 * float(value or 0):.0f}")
-BYTES = Measure("memory", "bytes", _amount(parse_bytes, "0.3MiB"), lambda value: size_text(float(value or 0)))
-OPS = Measure("OPs", "OPs", _amount(parse_ops, "3M"), lambda value: count_text(float(value or 0)))
+COSTS: Mapping[str, Measure] = MappingProxyType(
+    {
+        name: _of_quantity(QUANTITIES[name], unit, example)
+        for name, unit, example in (("memory", "bytes", "0.3MiB"), ("ops", "OPs", "3M"), ("latency", "s", "30ms"))
+    }
+)
 SECONDS = Measure("time", "s", _seconds, lambda value: duration_text(float(value or 0)))
 PRECISION = Measure("precision", "", _precision, str)
 WORD = Measure("word", "", lambda text, where: text, str, ordered=False)

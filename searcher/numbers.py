@@ -18,6 +18,15 @@ def size_text(size: float) -> str:
     return _scaled(size, 1024, _BINARY)
 
 
+def latency_text(seconds: float) -> str:
+    """Seconds of one inference: `830 µs`, `8.31 ms`, `40.3 ms`, `1.25 s`."""
+    for size, unit in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
+        value = seconds / size
+        if value < 999.5 or unit == "s":
+            break
+    return f"{value:.{0 if value >= 99.95 or not value else 1 if value >= 9.995 else 2}f} {unit}"
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as `42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)

@@ -6,19 +6,23 @@ from dataclasses import asdict
 from typing import Any
 
 from searcher.budget import Budget
+from searcher.device_profiles import device_id
+from searcher.quantities import QUANTITIES
 from searcher.records import TrialRecord
 from searcher.status import WorkerStatus
 
 
 def budget_json(budget: Budget) -> dict[str, Any]:
-    """Limits in bytes and OPs, None where there is none."""
-    return {"accounting": budget.accounting, "memory_bytes": budget.memory, "ops": budget.ops}
+    """Limits in bytes, OPs and seconds, None where there is none; the device is that of the latency."""
+    limits = {quantity.field: budget.limits.get(name) for name, quantity in QUANTITIES.items()}
+    return {"accounting": budget.accounting, **limits, "device": budget.device and device_id(budget.device)}
 
 
 def costs_json(record: TrialRecord) -> dict[str, Any]:
     """The trial by its number with what it came to: accuracy (0..1, None where there is none) and costs."""
     accuracy = None if record.metrics is None else record.metrics.accuracy
-    return {"trial": record.number, "accuracy": accuracy, "memory_bytes": record.memory_bytes, "ops": record.ops}
+    costs = {quantity.field: quantity.of(record) for quantity in QUANTITIES.values()}
+    return {"trial": record.number, "accuracy": accuracy, **costs}
 
 
 def trial_json(record: TrialRecord, budget: Budget) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from searcher.device_profiles import device_id
 from searcher.evidence import Digits
 from searcher.feasible import FeasibleSet
 from searcher.proposer import Proposer
@@ -49,10 +50,19 @@ class Proposals:
 
     def _record(self, number: int, horizon: int, digits: Digits) -> TrialRecord:
         choices: dict[str, Any] = self._space.choices_of(digits)
-        candidate = self._space.candidate(choices)
-        cost = candidate.cost(self._space.budget.accounting).total
+        candidate, device = self._space.candidate(choices), self._space.device
+        cost = self._space.cost_of(candidate).total
         return TrialRecord(
-            number, candidate, choices, cost.memory_bytes, cost.ops, Outcome.WAITING, attempts=0, horizon=horizon
+            number,
+            candidate,
+            choices,
+            cost.memory_bytes,
+            cost.ops,
+            Outcome.WAITING,
+            attempts=0,
+            horizon=horizon,
+            latency_seconds=cost.latency_seconds,
+            device="" if device is None else device_id(device),
         )
 
     def _to_enqueue(self) -> Iterator[Digits]:

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.budget import QUANTITIES
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, neighbours
 from searcher.gaussian_process import GaussianProcess, Points
 from searcher.grid import Codes, Floats
 from searcher.improvement import expected_improvement
 from searcher.learning_curves import expected_accuracies
+from searcher.quantities import QUANTITIES
 from searcher.records import Outcome
 from searcher.space import Space
 from searcher.variables import Kind
 
 STARTUP = 1
+SLOPES = ("memory", "ops")  # along which accuracy is presumed to rise; the first of a space's quantities
 SLOPE = 0.5  # prior gain in accuracy with the costs: standard deviations of accuracy per one of the log costs
 TYPICAL_UNIT = 0.02  # standard deviation of accuracy while nothing is known
 AMBITION = 2.0  # accuracy (standard deviations above the mean) to improve on while nothing is known
@@ -47,11 +48,16 @@ class Proposer:
     ) -> None:
         self.space, self.feasible, self.seed, self.prior = space, feasible, seed, prior
         self.startup = STARTUP if startup is None else startup
-        logs = np.log(np.stack((feasible.memory_bytes, feasible.ops), axis=1)) if len(feasible) else np.zeros((1, 2))
-        self._mean_logs, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
-        self._logs = (logs - self._mean_logs) / self._spread
-        self._lowest, self._highest = self._logs.min(axis=0), self._logs.max(axis=0)
-        self._objectives = [i for i, name in enumerate(QUANTITIES) if name in space.search.objectives]
+        costs = [QUANTITIES[name].of(feasible) for name in space.quantities]
+        logs = np.log(np.stack(costs, axis=1)) if len(feasible) else np.zeros((1, len(costs)))
+        mean, spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
+        logs = (logs - mean) / spread
+        slopes = slice(len(SLOPES))  # of which the model knows; latency only says what is wanted
+        self._logs, self._mean_logs, self._spread = np.ascontiguousarray(logs[:, slopes]), mean[slopes], spread[slopes]
+        lowest, highest = logs.min(axis=0), logs.max(axis=0)
+        objectives = [i for i, name in enumerate(space.quantities) if name in space.search.objectives]
+        # Costs among the objectives on a logarithmic scale: 0 is the cheapest feasible, 1 the dearest.
+        self._shares: Floats = ((logs - lowest) / (highest - lowest + 1e-9))[:, objectives]
 
     def propose(self, number: int, finished: Sequence[TrialResult], pending: Sequence[Digits]) -> Digits | None:
         """The configuration of trial `number`, None where all have been tried.
@@ -71,7 +77,7 @@ class Proposer:
             row = draw.choice(rows)
         else:
             evidence = _most_telling(tried)
-            most = WORK // max(1, len(evidence)) // (1 + 3 * len(self._objectives))
+            most = WORK // max(1, len(evidence)) // (1 + 3 * self._shares.shape[1])
             if len(rows) > most:
                 rows = np.concatenate((self._around_best(evidence, untried), draw.choice(rows, most)))
             row = rows[self._scores(rows, evidence, waiting).argmax()]
@@ -114,22 +120,24 @@ class Proposer:
         """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""
         accuracies = accuracies_of(evidence)
         level, unit = (accuracies.mean(), accuracies.std() + 1e-6) if len(evidence) else (0.0, TYPICAL_UNIT)
-        logs = np.log(np.array([(r.memory_bytes, r.ops) for r in evidence]).reshape(-1, 2))
+        costs = [[QUANTITIES[name].of(r) for name in SLOPES] for r in evidence]
+        logs = np.log(np.array(costs).reshape(-1, len(SLOPES)))
         seen = Points(self._codes([r.digits for r in evidence]), (logs - self._mean_logs) / self._spread)
         values = (accuracies - level) / unit - self._foreseen(seen, unit)
         process = GaussianProcess(self.space.variables, seen, values, self._points(waiting))
 
         points = self._points(rows)
         mean, deviation = process.predict(points)
-        known = (self.feasible.rows_of(seen.codes) >= 0) & np.array([r.outcome.trained for r in evidence], bool)
+        seen_rows = self.feasible.rows_of(seen.codes)
+        known = (seen_rows >= 0) & np.array([r.outcome.trained for r in evidence], bool)
         tried = seen[known].joined(self._points(waiting))
         return expected_improvement(
             mean + self._foreseen(points, unit),
             deviation,
-            self._shares(points),
+            self._shares[rows],
             process.predict(tried)[0] + self._foreseen(tried, unit),
-            self._shares(tried),
-            FLOOR if self._objectives or known.any() else AMBITION,
+            self._shares[np.concatenate((seen_rows[known], waiting))],
+            FLOOR if self._shares.shape[1] or known.any() else AMBITION,
         )
 
     def _foreseen(self, points: Points, unit: float) -> Floats:
@@ -138,11 +146,6 @@ class Proposer:
         for column, differences in enumerate(self.prior or ()):
             expected += np.asarray(differences)[points.codes[:, column]] / unit
         return expected
-
-    def _shares(self, points: Points) -> Floats:
-        """Costs among the objectives on a logarithmic scale, `n x k`: 0 is the cheapest feasible, 1 the dearest."""
-        shares: Floats = (points.log_costs - self._lowest) / (self._highest - self._lowest + 1e-9)
-        return shares[:, self._objectives]
 
     def _points(self, rows: Rows) -> Points:
         return Points(self.feasible.codes[rows], self._logs[rows])

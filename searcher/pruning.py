@@ -19,7 +19,8 @@ import numpy as np
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.evidence import TrialResult
-from searcher.records import Outcome
+from searcher.quantities import QUANTITIES
+from searcher.records import Outcome, TrialRecord
 from searcher.schema import from_mapping
 
 WITNESSES = 500  # complete trials that are asked whether an epoch tells who ends well
@@ -175,18 +176,14 @@ PRUNERS: Mapping[str, type[Any]] = MappingProxyType(
 
 
 def comparable(
-    others: Sequence[TrialResult], memory_bytes: float, ops: float, objectives: Sequence[str]
+    others: Sequence[TrialResult], trial: TrialRecord | TrialResult, objectives: Sequence[str]
 ) -> Sequence[TrialResult]:
-    """Those of `others` that a trial of these costs is judged by: all, where accuracy is the only objective.
+    """Those of `others` that a `trial` is judged by, for its costs: all, where accuracy is the only objective.
 
     With costs among the `objectives`, a trial that is less accurate than a dearer one can be the best of its cost.
     """
-    return [
-        other
-        for other in others
-        if ("memory" not in objectives or other.memory_bytes <= memory_bytes)
-        and ("ops" not in objectives or other.ops <= ops)
-    ]
+    costs = [QUANTITIES[name] for name in objectives if name != "accuracy"]
+    return [other for other in others if all(cost.of(other) <= cost.of(trial) for cost in costs)]
 
 
 def pruning_from(value: object, where: str) -> Pruning:

@@ -122,7 +122,8 @@ class TrialRecord(Lazy):
     `choices` maps each variable of the space to its value; `memory_bytes` and `ops` are in the study's accounting;
     `attempts` counts starts; `message` explains outcomes other than complete. The trial was proposed, and its early
     stopping is judged, from the results of the trials numbered below `horizon`. `peak_bytes` is the measured peak of
-    a training that ran out of memory, `worker` who trained last.
+    a training that ran out of memory, `worker` who trained last. `latency_seconds` is what the profile `device`
+    (`device_profiles.device_id`) predicts; None and empty where the study names no device.
     """
 
     number: int
@@ -137,6 +138,8 @@ class TrialRecord(Lazy):
     horizon: int = 0
     peak_bytes: float | None = None
     worker: str = ""
+    latency_seconds: float | None = None
+    device: str = ""
     schema: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
@@ -151,6 +154,8 @@ class TrialRecord(Lazy):
     def to_json(self) -> dict[str, Any]:
         """Plain data of the record; what is large and seldom looked at stands under `details`."""
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not self.device:  # nothing is predicted: the same file as ever
+            del data["latency_seconds"], data["device"]
         details: dict[str, Any] = {"candidate": data.pop("candidate").to_json()}
         data["outcome"] = self.outcome.value
         if self.metrics is not None:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from bhvit.errors import InvalidInput, unknown_name
 
@@ -28,6 +28,12 @@ class Lazy:
             raise AttributeError(f"{type(self).__name__} has no {name}")
         value = self.__dict__[name] = build()
         return value
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other values of fields on which no others depend; what has not been built stays so."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **values)
+        return copy
 
 
 L = TypeVar("L", bound=Lazy)

@@ -7,10 +7,12 @@ from enum import StrEnum
 from functools import cached_property
 
 from bhvit.errors import InvalidInput
-from searcher.budget import QUANTITY_NAMES, Budget, BudgetSection
+from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
-from searcher.front import COSTS, pareto_front
+from searcher.front import pareto_front
 from searcher.lock import Holder, holder_of
+from searcher.pricing import priced
+from searcher.quantities import labels_of
 from searcher.ranking import ranked
 from searcher.records import Outcome, TrialRecord
 from searcher.space import Space
@@ -62,14 +64,13 @@ class StudySnapshot:
 
     @property
     def front_objectives(self) -> tuple[str, ...]:
-        """The study's objectives; where accuracy is the only one, also memory and OPs."""
-        objectives = self.space.search.objectives
-        return tuple(objectives) if len(objectives) > 1 else COSTS
+        """The study's objectives; where accuracy is the only one, also all that candidates cost."""
+        return self.space.front_objectives
 
     @property
     def front_costs(self) -> str:
         """In words what the front weighs accuracy against."""
-        return " and ".join(QUANTITY_NAMES[name] for name in self.front_objectives[1:])
+        return labels_of(self.front_objectives[1:])
 
     @cached_property
     def front(self) -> list[TrialRecord]:
@@ -135,9 +136,13 @@ class StudySnapshot:
         raise InvalidInput(f"a trial must be one of {self.folder.path}, but there is no trial {number}; {there}.")
 
     def under(self, budget: BudgetSection) -> StudySnapshot:
-        """The same trials looked at under another budget, without training any; what is feasible is not known then."""
+        """The same trials looked at under another budget, without training any; what is feasible is not known then.
+
+        Under a device that limits nothing the budget is the same one, and the trials have its latencies.
+        """
         space = Space(self.space.name, replace(self.space.file, budget=budget))
-        return replace(self, space=space, run_budget=self.run_budget or self.budget)
+        asked = self.run_budget or (None if space.budget == self.budget else self.budget)
+        return replace(self, space=space, records=tuple(priced(space, self.records)), run_budget=asked)
 
 
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:
@@ -145,7 +150,8 @@ def snapshot_of(folder: StudyFolder) -> StudySnapshot:
     holder = holder_of(folder.lock)
     records = folder.records() if holder is not None else map(left_alone, folder.records())
     status = of_holder(read_status(folder.path), holder)
-    return StudySnapshot(folder, folder.space(), tuple(records), last_start(folder.events), holder, status)
+    space = folder.space()
+    return StudySnapshot(folder, space, tuple(priced(space, records)), last_start(folder.events), holder, status)
 
 
 def state_of(holder: Holder | None, trials: int, done: int, goal: int) -> State:

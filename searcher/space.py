@@ -16,10 +16,13 @@ from typing import Any
 import yaml
 
 from bhvit.architecture import ArchitectureConfig
+from bhvit.cost import CostReport
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from bhvit.precision import PrecisionPlan, precision_named
 from searcher.budget import Budget
 from searcher.candidate import Candidate
+from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.space_file import SearchSection, SpaceFile, read_space_file, to_plain
 from searcher.variables import Choice, Kind, Variable, choices_from, precision_layers, size_of, variables_of
@@ -42,6 +45,8 @@ class Space:
     def __post_init__(self) -> None:
         if self.file.widths.any or self.file.budget.relative_to:
             self._check_unit_scale()
+        if "latency" in self.search.objectives and self.device is None:
+            raise InvalidInput("the objective latency is that of a device, but none is named; add device to budget.")
         _ = self.budget, self.enqueued, self.candidate(self.decode(0))  # every rule is checked when the file is read
 
     @property
@@ -109,10 +114,28 @@ class Space:
 
     @cached_property
     def budget(self) -> Budget:
-        """The limits in bytes and OPs."""
-        section = self.file.budget
-        reference = None if self.reference is None else self.reference.cost(section.accounting).total
-        return section.resolve(reference)
+        """The limits in bytes, OPs and seconds."""
+        return self.file.budget.resolve(None if self.reference is None else self.cost_of(self.reference).total)
+
+    @property
+    def device(self) -> DeviceProfile | None:
+        """The device that latencies are predicted for, where one is named."""
+        return self.file.budget.device
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What candidates are known to cost: latency only where there is a device."""
+        return tuple(name for name in QUANTITIES if name != "latency" or self.device is not None)
+
+    @property
+    def front_objectives(self) -> tuple[str, ...]:
+        """The search's objectives; where accuracy is the only one, also all that candidates cost."""
+        objectives = self.search.objectives
+        return objectives if len(objectives) > 1 else (*objectives, *self.quantities)
+
+    def cost_of(self, candidate: Candidate) -> CostReport:
+        """Its cost layer by layer, in the accounting and on the device of the space."""
+        return candidate.cost(self.file.budget.accounting, self.device)
 
     def candidate(self, choices: Mapping[str, Choice]) -> Candidate:
         """The candidate with these choices, one for every variable (see `complete`)."""

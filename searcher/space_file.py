@@ -10,9 +10,11 @@ from typing import Any
 
 from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
-from searcher.budget import QUANTITIES, BudgetSection
+from searcher.budget import BudgetSection
+from searcher.device_profiles import device_from, device_to_plain
 from searcher.families import family_named
 from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
+from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
 from searcher.schema import from_mapping
 from searcher.variables import PrecisionSection, WidthsSection
@@ -20,6 +22,7 @@ from searcher.variables import PrecisionSection, WidthsSection
 LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
 LARGEST = {"image_size": 4096, "classes": 10**6, "window_size": 4096}
 LARGEST_DIM, LARGEST_DEPTH = 2**16, 64
+MOST_COSTS = 2  # among the objectives
 WINDOWS = (7, 5, 3, 1)  # sides to choose from, best first: 7 is the published one
 
 
@@ -106,6 +109,11 @@ class SearchSection:
         for name in self.objectives[1:]:
             if name not in QUANTITIES:
                 raise unknown_name("objective", name, QUANTITIES)
+        if len(self.objectives) > 1 + MOST_COSTS:
+            raise InvalidInput(
+                f"objectives must be accuracy and at most {MOST_COSTS} costs, but they are {list(self.objectives)}; "
+                "leave one out, or limit it in budget."
+            )
         if self.threads is not None and self.threads < 1:
             raise InvalidInput(f"threads must be at least 1, but it is {self.threads}; leave it out for all cores.")
         if self.startup is not None and self.startup < 0:
@@ -137,12 +145,23 @@ def read_space_file(data: object) -> SpaceFile:
     search = sections.get("search")
     if isinstance(search, Mapping) and "pruner" in search:
         sections["search"] = {**search, "pruner": pruning_from(search["pruner"], "search.pruner")}
+    budget = sections.get("budget")
+    if isinstance(budget, Mapping) and "device" in budget:
+        sections["budget"] = {**budget, "device": device_from(budget["device"], "budget.device")}
     return from_mapping(SpaceFile, sections, "the space file")
 
 
 def to_plain(file: SpaceFile) -> dict[str, Any]:
-    """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(file)))
+    """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value.
+
+    A device stands in it whole, and no word of latencies where there is none.
+    """
+    device = file.budget.device
+    bare = dataclasses.replace(file, budget=dataclasses.replace(file.budget, latency=None, device=None))
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(bare)))
+    del plain["budget"]["latency"], plain["budget"]["device"]
+    if device is not None:
+        plain["budget"] |= {"latency": file.budget.latency, "device": device_to_plain(device)}
     plain["search"]["pruner"] = pruning_to_plain(file.search.pruner)
     return plain
 

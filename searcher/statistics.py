@@ -1,4 +1,4 @@
-"""Means, deviations and paired differences over seeds, with Student's t; a handful of seeds needs no more."""
+"""Means, deviations and paired differences over seeds, with Student's t, and rank correlation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
 
@@ -58,3 +61,9 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     Pairing by seed removes what a seed does to both (order of the images, augmentation) from the deviation.
     """
     return mean_of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's; equal values share their mean rank."""
+    ranks = [(x[:, None] > x).sum(axis=1) + (x[:, None] == x).sum(axis=1) / 2 for x in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])

@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Insert, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from searcher.quantities import QUANTITIES
 from searcher.records import Outcome, TrialRecord
 from searcher.repeats import candidate_id
 from searcher.space import Space
@@ -109,8 +110,9 @@ class RowsOf:
     def trial(self, record: TrialRecord) -> TrialRows:
         """The rows of a trial but its curve and times."""
         accuracy = 0.0 if record.metrics is None else record.metrics.accuracy
-        values = {"accuracy": accuracy, "memory": record.memory_bytes, "ops": record.ops}
-        user = {"candidate": candidate_id(record), "memory_bytes": record.memory_bytes, "ops": record.ops}
+        costs = [QUANTITIES[name] for name in self.space.quantities]
+        values = {"accuracy": accuracy, **{cost.name: cost.of(record) for cost in costs}}
+        user = {"candidate": candidate_id(record), **{cost.field: cost.of(record) for cost in costs}}
         if record.outcome.finished:
             user["outcome"] = record.outcome.value
         if record.outcome is Outcome.OVER_BUDGET:

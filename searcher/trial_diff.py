@@ -11,6 +11,7 @@ from bhvit.errors import InvalidInput
 from bhvit.precision import Precision
 from searcher.charts.chart import ACCURACY, Chart, Form, Role, Series
 from searcher.charts.curves import EPOCHS
+from searcher.quantities import QUANTITIES
 from searcher.records import TrialRecord
 from searcher.snapshot import StudySnapshot
 
@@ -41,10 +42,6 @@ class Side:
         """Quantity -> how much of its study's limit it uses."""
         return self.snapshot.budget.shares(self.record)
 
-    def cost(self, accounting: str) -> CostReport:
-        """Cost layer by layer in an accounting that both sides are compared in."""
-        return self.record.candidate.cost(accounting)
-
 
 @dataclass(frozen=True)
 class LayerChange:
@@ -57,7 +54,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class TrialDiff:
-    """What differs from `before` to `after`. Costs of both are in the accounting of the first one's study."""
+    """What differs from `before` to `after`. Costs are in the accounting, on the device, of the first one's study."""
 
     before: Side
     after: Side
@@ -79,10 +76,16 @@ class TrialDiff:
         """What the costs count."""
         return self.before.snapshot.budget.accounting
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What costs are known of."""
+        return self.before.snapshot.space.quantities
+
     @cached_property
     def costs(self) -> tuple[CostReport, CostReport]:
         """Costs of both, layer by layer."""
-        before, after = (side.cost(self.accounting) for side in self.sides)
+        space = self.before.snapshot.space
+        before, after = (space.cost_of(side.record.candidate) for side in self.sides)
         return before, after
 
     @property
@@ -105,7 +108,7 @@ class TrialDiff:
 
     @cached_property
     def layers(self) -> tuple[LayerChange, ...]:
-        """The layers, stem and head among them, whose precision, memory or OPs differ."""
+        """The layers, stem and head among them, whose precision or cost differs."""
         before, after = ({row.address: row for row in report.layers} for report in self.costs)
         changes = (LayerChange(a, before.get(a), after.get(a)) for a in dict.fromkeys([*before, *after]))
         return tuple(change for change in changes if _facts(change.before) != _facts(change.after))
@@ -125,4 +128,4 @@ class TrialDiff:
 
 
 def _facts(row: LayerCost | None) -> tuple[Any, ...] | None:
-    return None if row is None else (row.precision, row.memory_bytes, row.ops)
+    return None if row is None else (row.precision, *(quantity.of(row) for quantity in QUANTITIES.values()))

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from searcher.budget import QUANTITY_NAMES, Budget
+from searcher.budget import Budget
+from searcher.quantities import labels_of
 from searcher.records import Outcome, TrialRecord
 
 _FIGURES = re.compile(r"\d+(?:\.\d+)?")
@@ -52,5 +53,4 @@ def _reasons(records: list[TrialRecord], budget: Budget) -> tuple[Reason, ...]:
 
 def _text(record: TrialRecord, budget: Budget) -> str:
     exceeded = [v.quantity for v in budget.violations(record)] if record.outcome is Outcome.OVER_BUDGET else []
-    names = [QUANTITY_NAMES[quantity] for quantity in exceeded]
-    return f"more {' and '.join(names)} than the limit" if names else record.message
+    return f"more {labels_of(exceeded)} than the limit" if exceeded else record.message

@@ -7,15 +7,17 @@ stands for several values. Values are looked up in a record's choices: its candi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from bhvit.errors import unknown_name
+from bhvit.device_profile import shipped_devices
+from bhvit.errors import InvalidInput, unknown_name
 from searcher import measures
-from searcher.budget import QUANTITY_NAMES, Budget
+from searcher.budget import Budget
 from searcher.measures import Measure, Value
+from searcher.quantities import QUANTITIES
 from searcher.records import Metrics, TrialRecord
 from searcher.repeats import Repeats, candidate_id
 from searcher.space import Space
@@ -65,7 +67,7 @@ class TrialFields:
     def __init__(self, space: Space, repeats: Repeats | None = None) -> None:
         self.space = space
         seeds = () if repeats is None else _of_repeats(repeats)
-        fixed = (*_of_records(), *_of_metrics(), *seeds, *_of_budget(space.budget))
+        fixed = (*_of_records(space.quantities), *_of_metrics(), *seeds, *_of_budget(space.budget, space.quantities))
         self._fixed = {field.name: field for field in fixed}
         self._parts = {**_layer_parts(space), **_variable_parts(space)}
         self._found: dict[str, Field] = {}
@@ -84,6 +86,11 @@ class TrialFields:
     def _find(self, name: str, what: str) -> Field:
         if name in self._fixed:
             return self._fixed[name]
+        if name.removesuffix("_share") in QUANTITIES:
+            raise InvalidInput(
+                f"{what} {name} is predicted for a device, but the study names none; name one by --device "
+                f"{' or '.join(shipped_devices())}, or by the path of a profile."
+            )
         if name in self._parts:
             covered = [name]
         elif name in _WIDTHS:  # every stage its own, or not searched
@@ -142,13 +149,12 @@ def _layer_parts(space: Space) -> dict[str, Field]:
     return {address: owners.get(address, fixed) for address in space.base.addresses}
 
 
-def _of_records() -> tuple[Field, ...]:
+def _of_records(quantities: Sequence[str]) -> tuple[Field, ...]:
     read: Mapping[str, tuple[str, Measure, Callable[[TrialRecord], Value], str]] = {
         "trial": ("trial", measures.COUNT, lambda r: r.number, "number of the trial"),
         "id": ("id", measures.WORD, candidate_id, "hash of widths and precisions"),
         "outcome": ("outcome", measures.WORD, lambda r: str(r.outcome), "how the trial stands or ended"),
-        "memory": ("memory", measures.BYTES, lambda r: r.memory_bytes, "bytes, in the study's accounting"),
-        "ops": ("OPs", measures.OPS, lambda r: r.ops, "operations, in the study's accounting"),
+        **{q: (QUANTITIES[q].label, measures.COSTS[q], QUANTITIES[q].of, QUANTITIES[q].about) for q in quantities},
         "attempts": ("attempts", measures.COUNT, lambda r: r.attempts, "how often it was started"),
         "worker": ("worker", measures.WORD, lambda r: r.worker or None, "who trained it last"),
         "message": ("message", measures.WORD, lambda r: r.message or None, "why it did not complete"),
@@ -194,13 +200,13 @@ def _of_repeats(repeats: Repeats) -> tuple[Field, ...]:
     )
 
 
-def _of_budget(budget: Budget) -> tuple[Field, ...]:
-    """`memory_share` and `ops_share`: None without that limit."""
+def _of_budget(budget: Budget, quantities: Sequence[str]) -> tuple[Field, ...]:
+    """`memory_share`, `ops_share`, `latency_share`: None without that limit."""
 
     def share(quantity: str) -> Callable[[TrialRecord], tuple[Value, ...]]:
         return lambda record: (budget.shares(record).get(quantity),)
 
     return tuple(
-        Field(f"{name}_share", "share %", measures.SHARE, share(name), f"share of the budget's {heading}")
-        for name, heading in QUANTITY_NAMES.items()
+        Field(f"{q}_share", "share %", measures.SHARE, share(q), f"share of the budget's {QUANTITIES[q].label}")
+        for q in quantities
     )

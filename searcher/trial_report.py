@@ -43,7 +43,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class BudgetShare:
-    """How much of a limited quantity (memory in bytes, or ops) a trial uses."""
+    """How much of a limited quantity (memory in bytes, ops, latency in seconds) a trial uses."""
 
     quantity: str
     used: float
@@ -75,8 +75,8 @@ class TrialReport:
 
     @cached_property
     def cost(self) -> CostReport:
-        """Cost layer by layer in the study's accounting."""
-        return self.record.candidate.cost(self.snapshot.budget.accounting)
+        """Cost layer by layer in the study's accounting, on its device."""
+        return self.snapshot.space.cost_of(self.record.candidate)
 
     @property
     def shares(self) -> tuple[BudgetShare, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bhvit.errors import InvalidInput
 from searcher.evidence import Digits, TrialResult
+from searcher.pricing import priced
 from searcher.records import Outcome, TrialRecord, write_record
 from searcher.space import Space
 from searcher.study_folder import StudyFolder
@@ -27,7 +28,7 @@ class TrialTable:
         self._digits: dict[int, Digits] = {}
         self._open: set[int] = set()
         self._results: list[TrialResult] = []  # by number
-        for record in folder.records():
+        for record in priced(space, folder.records()):
             if record.number in self._records:
                 both = f"{self._records[record.number].name} and {record.name}"
                 raise InvalidInput(f"{folder.trials} must hold every trial once, but it has {both}; move one away.")
@@ -98,4 +99,5 @@ def _result(record: TrialRecord, digits: Digits) -> TrialResult:
         record.memory_bytes,
         record.ops,
         record.peak_bytes,
+        record.latency_seconds,
     )

@@ -16,7 +16,7 @@ SORTS = {NEWEST: True, "accuracy": True, "memory": False, "ops": False, "trial":
 
 
 class WatchedTrials:
-    """The numbers of all trials that have been begun and are not under way, sorted by one of `SORTS`.
+    """The numbers of all trials that have been begun and are not under way, sorted by one of `sorts`.
 
     `where` is a condition (`searcher.where`), empty for none. Sorting and filtering is done where something changed.
     """
@@ -35,9 +35,14 @@ class WatchedTrials:
         self.where = where
         self._verdicts.clear()
 
+    @property
+    def sorts(self) -> dict[str, bool]:
+        """What the trials can be sorted by, and whether the largest comes first; latency where a device is known."""
+        return SORTS if self.study.space.device is None else {**SORTS, "latency": False}
+
     def next_sort(self) -> None:
-        """Sort by the next of `SORTS`."""
-        names = list(SORTS)
+        """Sort by the next of `sorts`."""
+        names = list(self.sorts)
         self.sort = names[(names.index(self.sort) + 1) % len(names)]
 
     @property
@@ -63,7 +68,7 @@ class WatchedTrials:
             if record.outcome not in (Outcome.WAITING, Outcome.RUNNING) and self._passes(record):
                 key = self._key(record)
                 (unknown if key is None else known).append((key, number))
-        known.sort(key=lambda pair: pair[0], reverse=SORTS[self.sort] != self.reverse)
+        known.sort(key=lambda pair: pair[0], reverse=self.sorts[self.sort] != self.reverse)
         return [number for _, number in known + unknown]
 
     def _key(self, record: TrialRecord) -> Any:

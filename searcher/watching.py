@@ -11,8 +11,8 @@ from pathlib import Path
 
 from searcher.event_tail import EventTail, Timed
 from searcher.events import EpochFinished, SearchEnded, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
-from searcher.front import COSTS
 from searcher.lock import Holder, holder_of
+from searcher.pricing import priced
 from searcher.records import RECORD_FILE, Outcome, TrialRecord, read_record
 from searcher.snapshot import State, StudySnapshot, left_alone, state_of
 from searcher.standing import Standing
@@ -95,13 +95,11 @@ class WatchedStudy:
         self.ended: tuple[float, SearchEnded] | None = None
         if history.started is not None:
             self.since, self.started = history.started
-        self.records = {record.number: record for record in self.folder.records()}
+        self.records = {record.number: record for record in priced(self.space, self.folder.records())}
         self.under_way = {n for n, record in self.records.items() if record.outcome is Outcome.RUNNING}
         self.stranded: set[int] = set()
         self.failed = {n for n, record in self.records.items() if record.outcome.failed}
-        objectives = self.space.search.objectives
-        front = tuple(objectives) if len(objectives) > 1 else COSTS
-        self.standing = Standing.of(self.records.values(), self.space.budget, front)
+        self.standing = Standing.of(self.records.values(), self.space.budget, self.space.front_objectives)
         self.finished = history.finished
         self.epochs: dict[int, tuple[float, EpochFinished]] = {}
         self.losses: deque[tuple[float, WorkerLost]] = deque(maxlen=LOSSES_KEPT)
@@ -166,7 +164,7 @@ class WatchedStudy:
     def _reread(self, number: int, folders: Iterable[Path]) -> None:
         for folder in folders:
             if (folder / RECORD_FILE).exists():
-                self._put(read_record(folder))
+                self._put(*priced(self.space, [read_record(folder)]))
 
     def _put(self, record: TrialRecord) -> None:
         before = self.records.get(record.number)

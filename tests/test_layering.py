@@ -26,7 +26,7 @@ TORCH_FREE = [
 LIGHT = [
     *(
         f"searcher.commands.{name}"
-        for name in ("bench", "cost", "data", "space", "evaluate", "deploy", "teacher", "completion")
+        for name in ("bench", "calibrate", "cost", "data", "space", "evaluate", "deploy", "teacher", "completion")
     ),
     *(f"searcher.commands.{name}" for name in GROUPS["look"]),
     "searcher.preflight",

@@ -32,7 +32,7 @@ WHITE = 255  # the uint8 value that normalisation constants count as 1
 
 
 def network_of(packed: PackedModel) -> Network:
-    """The network of a packed file; its arrays are used in place, weights where they are stored as kernels read them."""
+    """The network of a packed file; arrays are used in place, weights where they are stored as kernels read them."""
     return _Assembly(packed).network()
 
 
@@ -45,9 +45,8 @@ class _Assembly:
     def network(self) -> Network:
         a = self._header.architecture
         stages = tuple(self._stage(i) for i in range(len(a.stages)))
-        return Network(
-            self._stem(), stages, Head(self._norm("head.norm"), self._product("head.linear", self._header.real))
-        )
+        head = Head(self._norm("head.norm"), self._product("head.linear", self._header.real))
+        return Network(self._stem(), stages, head)
 
     def _stem(self) -> Stem:
         h = self._header

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,8 +67,8 @@ class Model:
     `threads` may be set at any time. `classes` are the names of the classes, or None.
     """
 
-    def __init__(self, header: Header, network: Network, runtime: Runtime, threads: int = 1) -> None:
-        self.header, self.network, self.runtime = header, network, runtime
+    def __init__(self, path: Path, header: Header, network: Network, runtime: Runtime, threads: int = 1) -> None:
+        self.path, self.header, self.network, self.runtime = path, header, network, runtime
         self.threads = threads
 
     @property
@@ -146,7 +146,7 @@ def load(path: str | Path, threads: int = 1, instruction_set: str | None = None)
     """
     packed = read(path)
     network = network_of(packed)
-    return Model(packed.header, network, runtime_of(network, instruction_set), threads)
+    return Model(packed.path, packed.header, network, runtime_of(network, instruction_set), threads)
 
 
 def runtime_of(network: Network, instruction_set: str | None = None) -> Runtime:
@@ -166,12 +166,17 @@ def runtime_of(network: Network, instruction_set: str | None = None) -> Runtime:
     return native.NativeRuntime(network, library, wanted or available[0])
 
 
+@cache
 def _notice() -> None:
+    """Says once that numpy computes, and why where the build has left a note."""
     import logging  # costs a megabyte, and is needed here alone
 
+    log = native.BUILT_LIBRARY.with_suffix(".log")
+    reason = f" (see {log})" if log.exists() else ""
     logging.getLogger("bhvit").warning(
-        "bhvit: the packed runtime was not compiled on this machine, numpy computes instead: same results, slow. "
-        "`pip install .` with a C++ compiler builds it; BHVIT_RUNTIME_ISA=numpy silences this."
+        "bhvit: the packed runtime was not compiled here%s, so numpy computes: same results, slow; pip install . with a "
+        "C++ compiler builds it, and BHVIT_RUNTIME_ISA=numpy silences this.",
+        reason,
     )
 
 

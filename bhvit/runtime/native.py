@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +209,8 @@ def load_library(path: Path) -> ctypes.CDLL:
 
 def instruction_sets(library: ctypes.CDLL) -> list[str]:
     """What `library` has and this processor can run, best first."""
-    return library.bhvit_instruction_sets().decode().split()
+    names: bytes = library.bhvit_instruction_sets()
+    return names.decode().split()
 
 
 class NativeRuntime:
@@ -225,7 +225,7 @@ class NativeRuntime:
         self._workspaces: dict[int, list[NDArray[np.uint8]]] = {}  # idle ones, by number of threads
 
     def run(self, image: NDArray[Any], threads: int, seconds: NDArray[np.float64] | None = None) -> Floats:
-        """Logits (classes) of an image: uint8 (S, S, 3) or float32 (3, S, S); `seconds` gets the time of every layer."""
+        """See `model.Runtime`."""
         image = np.ascontiguousarray(image)
         logits = np.empty(self._shapes[-1], np.float32)
         timed = None if seconds is None else seconds.ctypes.data_as(POINTER(c_double))
@@ -233,7 +233,7 @@ class NativeRuntime:
         return logits
 
     def run_layer(self, layer: int, values: Floats, threads: int = 1) -> Floats:
-        """What layer number `layer` (in the order of `seconds`) makes of the map, or float image, `values`."""
+        """See `model.Runtime`."""
         values, output = np.ascontiguousarray(values, np.float32), np.empty(self._shapes[layer], np.float32)
         self._call("bhvit_run_layer", threads, c_int32(layer), _data(values), _data(output))
         return output

@@ -108,11 +108,11 @@ class Stem:
 
 @dataclass(frozen=True, eq=False)
 class Mixer:
-    """norm(sum over dilations of RPReLU(convolution)) of the normalised map, added to the map."""
+    """norm(sum over dilations of RPReLU(convolution)) of the normalised map, added to the map; a convolution each."""
 
     norm_before: Norm
-    convs: tuple[Product, Product, Product]
-    rprelus: tuple[RPReLU, RPReLU, RPReLU]
+    convs: tuple[Product, ...]
+    rprelus: tuple[RPReLU, ...]
     norm: Norm
 
 

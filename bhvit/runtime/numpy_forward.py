@@ -1,7 +1,6 @@
 """The forward pass of a packed network in numpy: the fallback where nothing was compiled, and the oracle of the core.
 
-Every function takes and gives a map (r, r, C) of one image in float32, channels last. See `bhvit.blocks` for the same in
-torch, with gradients.
+A layer takes and gives a map (r, r, C) of one image in float32, channels last. `bhvit.blocks` has the same in torch.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from bhvit.runtime.network import (
     Mlp,
     Network,
     Norm,
-    Product,
     Projection,
     Residual,
     RPReLU,
@@ -71,7 +69,7 @@ def stem(s: Stem, image: NDArray[Any]) -> Floats:
 
 
 def mixer(m: Mixer, h: Floats) -> Floats:
-    """h + norm(sum over dilations of RPReLU(3 x 3 convolution of norm_before(h)))."""
+    """Map `h` + norm(sum over dilations of RPReLU(3 x 3 convolution of norm_before(h)))."""
     u = normed(m.norm_before, h)
     total = np.zeros((h.shape[0] ** 2, h.shape[2]), np.float32)
     for conv, activation, dilation in zip(m.convs, m.rprelus, DILATIONS, strict=True):
@@ -80,7 +78,7 @@ def mixer(m: Mixer, h: Floats) -> Floats:
 
 
 def attention(a: Attention, h: Floats) -> Floats:
-    """h + the attention of norm_before(h): windows of g x g tokens that also see n summary tokens of the map."""
+    """Map `h` + the attention of norm_before(h): windows of g x g tokens that also see n summary tokens of the map."""
     u = normed(a.norm_before, h)
     windows, channels = h.shape[0] // a.window, h.shape[2]
     local = normed(a.token_norm, _split(u, a.window)).reshape(-1, channels)
@@ -95,7 +93,7 @@ def attention(a: Attention, h: Floats) -> Floats:
 
 
 def mlp(m: Mlp, h: Floats) -> Floats:
-    """h + LayerScale(project(expand(v))) + the shift branches of v = norm_after(h)."""
+    """Map `h` + LayerScale(project(expand(v))) + the shift branches of v = norm_after(h)."""
     v = normed(m.norm_after, h)
     tokens = residual_product(m.project, residual_product(m.expand, v.reshape(-1, v.shape[-1]), _tiled), _pooled)
     y = h + scaled(m.layer_scale, tokens).reshape(h.shape)
@@ -120,7 +118,8 @@ def downsample(d: Downsample, h: Floats) -> Floats:
 def head(t: Head, h: Floats) -> Floats:
     """Logits (classes) of the last map."""
     mean = normed(t.norm, h).mean(axis=(0, 1))
-    return product(t.product, mean.reshape(1, 1, -1))[0]
+    logits: Floats = product(t.product, mean.reshape(1, 1, -1))[0]
+    return logits
 
 
 def normed(n: Norm, x: Floats) -> Floats:
@@ -138,7 +137,7 @@ def rprelu(r: RPReLU, x: Floats) -> Floats:
 
 
 def scaled(s: LayerScale, x: Floats) -> Floats:
-    """x * alpha + shift."""
+    """`x` (..., C) times alpha plus shift."""
     return x * s.alpha + s.shift
 
 
@@ -160,10 +159,9 @@ def _projected(a: Attention, p: Projection, tokens: Floats, local: int) -> tuple
 def _attended(a: Attention, q: Floats, k: Floats, v: Floats) -> Floats:
     """Quantized softmax(q k^T / sqrt(C / H)) times v, (n, g^2 + n, C), from the levels of q, k and v."""
     q, k, v = (x.reshape(*x.shape[:2], a.heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))  # (n, H, tokens, C / H)
-    step_q, step_k, step_v = (_step(a.kind, p.step) for p in (a.query, a.key, a.value))
     highest = LARGEST_LEVEL.get(a.kind, 0)
     scores = exact_product(q, k.swapaxes(-1, -2), highest**2 * q.shape[-1]).astype(np.float32)
-    scores *= np.float32(step_q * step_k / math.sqrt(q.shape[-1]))
+    scores *= np.float32(a.query.step * a.key.step / math.sqrt(q.shape[-1]))
     probabilities = np.exp(scores - scores.max(axis=-1, keepdims=True))
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if not a.kind.real_valued:
@@ -173,7 +171,7 @@ def _attended(a: Attention, q: Floats, k: Floats, v: Floats) -> Floats:
     )
     if not a.kind.real_valued:
         assert a.probability_scale is not None
-        context *= a.probability_scale[:, None, None] * np.float32(step_v)
+        context *= a.probability_scale[:, None, None] * np.float32(a.value.step)
     return context.transpose(0, 2, 1, 3).reshape(*context.shape[::2], -1)  # (n, tokens, C)
 
 
@@ -189,19 +187,14 @@ def _probability_levels(a: Attention, probabilities: Floats) -> Floats:
     return np.clip(np.rint(ratio), 0, highest)
 
 
-def _step(kind: Kind, step: float) -> float:
-    return step if kind in (Kind.int4, Kind.int8) else 1.0
-
-
 def _summary(a: Attention, u: Floats) -> Floats:
-    """Summary tokens (n, C): max and mean of shifted windows, mixed; padding is -inf for one, counts as 0 in the other."""
-    g, side = a.window, u.shape[0]
-    padding = g // 2
-    inside = side - padding  # the last rows and columns are in no window
-    grown = np.pad(u[:inside, :inside], ((padding, 0), (padding, 0), (0, 0)), constant_values=-np.inf)
-    windows = _split(grown, g)
-    average = np.where(np.isinf(windows), np.float32(0), windows).sum(axis=1) / np.float32(g * g)
-    return average + a.summary_mix * (windows.max(axis=1) - average)
+    """Summary tokens (n, C): max and mean of shifted windows, mixed; padding counts as 0 in the mean."""
+    padding = a.window // 2
+    inside = u.shape[0] - padding  # the last rows and columns are in no window
+    before = ((padding, 0), (padding, 0), (0, 0))
+    average: Floats = _split(np.pad(u[:inside, :inside], before), a.window).mean(axis=1)
+    largest: Floats = _split(np.pad(u[:inside, :inside], before, constant_values=-np.inf), a.window).max(axis=1)
+    return average + a.summary_mix * (largest - average)
 
 
 def _split(x: Floats, g: int) -> Floats:
@@ -237,16 +230,17 @@ def _pooled(x: Floats, channels: int) -> Floats:
     """out[j] = mean of x[floor(j C / channels) .. ceil((j + 1) C / channels) - 1]."""
     size, at = x.shape[1], np.arange(channels)
     first, last = at * size // channels, -(-(at + 1) * size // channels)
-    if size % channels == 0:
-        return x.reshape(len(x), channels, -1).mean(axis=-1)
     bounds = np.stack((first, last), axis=1).ravel()
     grown = np.concatenate((x, np.zeros((len(x), 1), np.float32)), axis=1)  # reduceat needs a last bound inside
-    return np.add.reduceat(grown, bounds, axis=1)[:, ::2] / (last - first).astype(np.float32)
+    sums: Floats = np.add.reduceat(grown, bounds, axis=1)[:, ::2]
+    counts: Floats = (last - first).astype(np.float32)
+    return sums / counts
 
 
 def _gelu(x: Floats) -> Floats:
     points, values = _error_function()
-    return x * (np.float32(0.5) + np.float32(0.5) * np.interp(x * math.sqrt(0.5), points, values).astype(np.float32))
+    erf: Floats = np.interp(x * math.sqrt(0.5), points, values).astype(np.float32)
+    return x * (np.float32(0.5) + np.float32(0.5) * erf)
 
 
 @cache

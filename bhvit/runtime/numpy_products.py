@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ BLOCK_WORDS = 2**16  # of a temporary of the popcount: stays in the cache
 
 
 def product(p: Product, x: Floats, valid: NDArray[np.bool_] | None = None) -> Floats:
-    """scale * accumulator + bias: (tokens, groups * columns) of inputs `x` (tokens, taps, groups * channels).
+    """Products with scale and bias (tokens, groups * columns) of inputs `x` (tokens, taps, groups * channels).
 
     The shift of the product is added here; taps that `valid` (tokens, taps) denies are zero padding.
     """
@@ -49,7 +50,8 @@ def quantized(kind: Kind, step: float, x: Floats) -> Floats:
         return x
     if kind is Kind.binary:
         return np.where(x >= 0, np.float32(1), np.float32(-1))
-    return np.rint(np.clip(x / np.float32(step), *kind.activation_levels))
+    levels: Floats = np.rint(np.clip(x / np.float32(step), *kind.activation_levels))
+    return levels
 
 
 def exact_product(a: Floats, b: Floats, largest: float) -> NDArray[Any]:
@@ -58,20 +60,14 @@ def exact_product(a: Floats, b: Floats, largest: float) -> NDArray[Any]:
 
 
 def natural_weights(p: Product) -> Floats:
-    """Weights (groups, columns, taps * channels) as numbers: levels, or values where the product is real-valued."""
-    if p.kind is Kind.binary:
-        words = _columns(p).astype("<u4", copy=False)
-        bits = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., : p.channels]
-        return (2 * bits.astype(np.float32) - 1).reshape(p.groups, p.columns, -1)
+    """Weights (groups, columns, taps * channels) as numbers, of a product that is not binary."""
     if p.kind is Kind.int4:
-        pairs = np.stack((p.weight << 4, p.weight), axis=-1).view(np.int8) >> 4  # shifts of signed bytes keep the sign
+        numbers = np.stack((p.weight << 4, p.weight), axis=-1).view(np.int8) >> 4  # a signed shift keeps the sign
     else:
-        pairs = p.weight
-    if p.kind in (Kind.int4, Kind.int8):  # (groups, panels, pairs, 16, 2)
-        by_column = pairs.transpose(0, 1, 3, 2, 4)
-    else:  # (groups, panels, K, 16)
-        by_column = pairs.transpose(0, 1, 3, 2)
-    rows = by_column.reshape(p.groups, by_column.shape[1] * by_column.shape[2], -1)
+        numbers = p.weight if p.kind is Kind.int8 else p.weight[..., None]
+    by_column = numbers.transpose(0, 1, 3, 2, 4)  # from (groups, panels, inputs, 16, inputs side by side)
+    groups, panels, width, *inputs = by_column.shape
+    rows = by_column.reshape(groups, panels * width, math.prod(inputs))
     return rows[:, : p.columns, : p.taps * p.channels].astype(np.float32)
 
 
@@ -94,9 +90,9 @@ def _words(x: Floats) -> NDArray[np.uint32]:
 def _binary(
     p: Product, inputs: NDArray[np.uint32], weights: NDArray[np.uint32], valid: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
-    """Sums of one group: inputs that agree minus those that differ, from words (tokens, taps, w), (columns, taps, w)."""
-    inputs, weights = _doubled(inputs), np.ascontiguousarray(_doubled(weights).transpose(1, 2, 0))
-    tokens, (taps, words, columns) = len(inputs), weights.shape
+    """Inputs that agree minus those that differ, of one group: words (tokens, taps, w) against (columns, taps, w)."""
+    left, right = _doubled(inputs), np.ascontiguousarray(_doubled(weights).transpose(1, 2, 0))
+    tokens, (taps, words, columns) = len(left), right.shape
     sums = np.empty((tokens, columns), np.int32)
     rows = max(1, BLOCK_WORDS // columns)
     for start in range(0, tokens, rows):
@@ -104,7 +100,7 @@ def _binary(
         differing = np.zeros(sums[part].shape, np.int32)
         for tap in range(taps):
             for word in range(words):
-                count = np.bitwise_count(inputs[part, tap, word, None] ^ weights[tap, word])
+                count = np.bitwise_count(left[part, tap, word, None] ^ right[tap, word])
                 differing += count if valid is None else count * valid[part, tap, None]
         inside = taps if valid is None else valid[part].sum(axis=1, keepdims=True)
         sums[part] = p.channels * inside - 2 * differing

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def read(path: Path | str, copy: bool = False) -> PackedModel:
     Every byte is checked once, through a small buffer. The file must not change while the model is in use: one that
     another process shortens ends this one with SIGBUS when a missing page is touched, as with any mapped file. Where
     that can happen, `copy` reads the file into private memory before it is checked.
-    Raises `InvalidInput` where the file cannot be read or is not exactly what `write` would have written.
+    Raises `InvalidInput` where the file cannot be read or breaks a rule of the format.
     """
     path = Path(path)
     with _regular_file(path) as file:
@@ -133,18 +133,21 @@ def _unreadable(path: Path, error: OSError | ValueError) -> InvalidInput:
 
 
 @contextmanager
-def _regular_file(path: Path) -> Iterator[BinaryIO]:
+def _regular_file(path: Path) -> Iterator[int]:
+    """A descriptor of the file, open for reading."""
     try:
         # Not blocking: opening a pipe that nobody writes to would wait for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise _unreadable(path, error) from error
-    with open(handle, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
             raise InvalidInput(
                 f"a packed file must be a regular file, but {path} is none; name a file such as m.bhvit."
             )
         yield file
+    finally:
+        os.close(file)
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,9 @@ class _Head:
     checksum: int
 
 
-def _head(file: BinaryIO) -> _Head:
+def _head(file: int) -> _Head:
     """What the file states, consistent with its size."""
-    size = os.fstat(file.fileno()).st_size
+    size = os.fstat(file).st_size
     if not HEAD.size < size <= MAX_FILE:
         raise InvalidInput(f"it must have {HEAD.size + 1} to {MAX_FILE} bytes, but has {size}; export the model again.")
     part = _reader(file)
@@ -175,7 +178,7 @@ def _head(file: BinaryIO) -> _Head:
         raise InvalidInput(f"its header must be at most {min(MAX_HEADER, size - HEAD.size)} bytes, but is {length}.")
     text = part(HEAD.size, HEAD.size + length).tobytes()
     if zlib.crc32(text) != header_checksum:
-        raise InvalidInput("its header must have the checksum that it states, but differs; copy it again.")
+        raise InvalidInput("its header must have the checksum that it states, but has another; copy it again.")
     header = Header.from_json(text)
     sections = sections_of(header, HEAD.size + length)
     if sections[-1].stop != size:
@@ -183,7 +186,7 @@ def _head(file: BinaryIO) -> _Head:
     return _Head(header, sections, HEAD.size + length, size, checksum)
 
 
-def _reader(file: BinaryIO) -> Callable[[int, int], Bytes]:
+def _reader(file: int) -> Callable[[int, int], Bytes]:
     """A function that gives a part of the file, start to stop, in a buffer that the next call uses again."""
     buffer = np.empty(CHUNK, np.uint8)
 
@@ -195,23 +198,23 @@ def _reader(file: BinaryIO) -> Callable[[int, int], Bytes]:
     return part
 
 
-def _fill(file: BinaryIO, start: int, target: Bytes) -> None:
+def _fill(file: int, start: int, target: Bytes) -> None:
     done = 0
     while done < len(target):
-        count = os.preadv(file.fileno(), [target[done:].data], start + done)
+        count = os.preadv(file, [target[done:].data], start + done)
         if not count:
             raise InvalidInput(f"it must stay as it is while it is read, but ends at byte {start + done} now.")
         done += count
 
 
-def _mapped(file: BinaryIO, size: int) -> Bytes:
+def _mapped(file: int, size: int) -> Bytes:
     try:
-        return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+        return np.frombuffer(mmap.mmap(file, size, access=mmap.ACCESS_READ), np.uint8)
     except ValueError as error:  # shorter by now
         raise InvalidInput(f"it must stay as it is while it is read, but {error}.") from error
 
 
-def _copied(file: BinaryIO, size: int) -> Bytes:
+def _copied(file: int, size: int) -> Bytes:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     content = memory[first : first + size]
@@ -234,7 +237,7 @@ def _check_payload(head: _Head, part: Callable[[int, int], Bytes]) -> None:
                     wrong = wrong or error
         end = section.stop
     if found != head.checksum:
-        raise InvalidInput("its tensors must have the checksum that it states, but differ; copy it again.")
+        raise InvalidInput("its tensors must have the checksum that it states, but have another; copy it again.")
     if wrong is not None:
         raise wrong
 

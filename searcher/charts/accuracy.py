@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from searcher.budget import QUANTITY_NAMES
 from searcher.charts.chart import ACCURACY, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
 from searcher.charts.trials import (
     accuracy_of,
@@ -16,6 +15,7 @@ from searcher.charts.trials import (
     trial_points,
 )
 from searcher.front import pareto_front
+from searcher.quantities import QUANTITIES, labels_of
 from searcher.ranking import metrics_of
 from searcher.records import FAILURES, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -25,7 +25,7 @@ NONE_TRAINED = "no trial has been trained"
 
 
 def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
-    """Accuracy against memory, OPs or both, a panel each with the best for every cost, the limit and the FP reference.
+    """Accuracy against quantities of cost, a panel each with the best for every cost, the limit and the FP reference.
 
     The points of the Pareto front are those of the study, in all panels the same.
     """
@@ -33,8 +33,7 @@ def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
     if not trained:
         return Figure("front", "", nothing=NONE_TRAINED)
     panels = tuple(_front_chart(snapshot, trained, quantity) for quantity in quantities)
-    costs = " and ".join(QUANTITY_NAMES[q] for q in quantities)
-    return Figure("front", f"Accuracy against {costs}", panels, (), trial_points(trained))
+    return Figure("front", f"Accuracy against {labels_of(quantities)}", panels, (), trial_points(trained))
 
 
 def history_figure(snapshot: StudySnapshot) -> Figure:
@@ -59,7 +58,7 @@ def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quanti
     if front:
         end = max(*(cost(r) for r in snapshot.ranked), limit or 0)
         xs, ys = [cost(r) for r in front], [metrics_of(r).accuracy for r in front]
-        name = f"most accurate for its {QUANTITY_NAMES[quantity]}"
+        name = f"most accurate for its {QUANTITIES[quantity].label}"
         series.append(Series(name, Role.BEST_SO_FAR, (*xs, end), (*ys, ys[-1]), Form.STEPS))
         name = f"Pareto front against {snapshot.front_costs}"
         series.append(points(name, Role.FRONT, snapshot.front, cost, accuracy_of))
@@ -69,10 +68,10 @@ def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quanti
         costs, accuracy = reference
         name = f"full-precision reference {100 * accuracy:.1f} %"
         series.append(Series(name, Role.PARENT, (costs[quantity],), (accuracy,)))
-    rules = () if limit is None else (Rule(f"limit of {QUANTITY_NAMES[quantity]}", Role.LIMIT, "x", limit),)
+    rules = () if limit is None else (Rule(f"limit of {QUANTITIES[quantity].label}", Role.LIMIT, "x", limit),)
     drawn = tuple(s for s in series if s.x)
     xs = [x for s in drawn for x in s.x] + [rule.value for rule in rules]
-    return Chart(f"accuracy against {QUANTITY_NAMES[quantity]}", cost_axis(quantity, xs), ACCURACY, drawn, rules)
+    return Chart(f"accuracy against {QUANTITIES[quantity].label}", cost_axis(quantity, xs), ACCURACY, drawn, rules)
 
 
 def _best_so_far(snapshot: StudySnapshot) -> Series:
@@ -97,8 +96,8 @@ def _reference(snapshot: StudySnapshot, trained: Sequence[TrialRecord]) -> tuple
         return None
     for record in trained:
         if all(record.choices.get(name) == factor for name, factor in widths.items()):
-            cost = record.candidate.parent.cost(snapshot.budget.accounting).total
-            return {"memory": cost.memory_bytes, "ops": cost.ops}, metrics_of(record).parent_accuracy
+            cost = space.cost_of(record.candidate.parent).total
+            return {name: QUANTITIES[name].of(cost) for name in space.quantities}, metrics_of(record).parent_accuracy
     return None
 
 

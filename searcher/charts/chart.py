@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from searcher.budget import QUANTITY_NAMES
+from searcher.quantities import QUANTITIES
 from searcher.records import Outcome
 
 
@@ -18,6 +18,7 @@ class Unit(StrEnum):
     ACCURACY = "accuracy"  # 0..1
     BYTES = "bytes"
     OPS = "ops"
+    SECONDS = "seconds"
     COUNT = "count"  # of trials or epochs
 
 
@@ -57,14 +58,14 @@ class Axis:
 
 
 ACCURACY = Axis("Top-1", Unit.ACCURACY)
-COST_UNITS = {"memory": Unit.BYTES, "ops": Unit.OPS}
+COST_UNITS = {"memory": Unit.BYTES, "ops": Unit.OPS, "latency": Unit.SECONDS}
 LOG_SPAN = 20  # costs that differ by this factor are drawn on a logarithmic scale
 
 
 def cost_axis(quantity: str, values: Sequence[float]) -> Axis:
-    """The axis of memory or OPs (`quantity`), logarithmic where `values` need it and none is 0."""
+    """The axis of a `quantity` of cost, logarithmic where `values` need it and none is 0."""
     low, high = min(values, default=0), max(values, default=0)
-    return Axis(QUANTITY_NAMES[quantity], COST_UNITS[quantity], 0 < low * LOG_SPAN <= high)
+    return Axis(QUANTITIES[quantity].label, COST_UNITS[quantity], 0 < low * LOG_SPAN <= high)
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,7 @@ class TrialPoint:
     accuracy: float | None
     memory_bytes: float
     ops: float
+    latency_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
-from searcher.budget import QUANTITIES
 from searcher.charts.accuracy import front_figure, history_figure
 from searcher.charts.chart import Figure
 from searcher.charts.choices import importance_figure, map_figure, parallel_figure
@@ -18,13 +17,13 @@ from searcher.snapshot import StudySnapshot
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "front": "accuracy against memory and OPs, with the Pareto front",
+        "front": "accuracy against memory, OPs and latency where a device is known, with the Pareto front",
         "history": "accuracy by trial, with the best so far and what failed",
         "importance": "how much of the accuracy each variable explains",
         "parallel": "the choices of the best trials, variable by variable",
         "curves": "learning curves of the best trials, or of given ones",
         "map": "mean accuracy and share of the best for every layer and precision, of complete trials",
-        "budget": "memory against OPs of all that was tried, with the limits",
+        "budget": "memory (and latency) against OPs of all that was tried, with the limits",
     }
 )
 OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -61,7 +60,7 @@ def figure_of(snapshot: StudySnapshot, request: Request) -> Figure:
     best = min(count, request.top) if request.top else best_count(count)
     match request.kind:
         case "front":
-            return front_figure(snapshot, (request.x,) if request.x else QUANTITIES)
+            return front_figure(snapshot, _asked(snapshot, request))
         case "history":
             return history_figure(snapshot)
         case "importance":
@@ -75,3 +74,13 @@ def figure_of(snapshot: StudySnapshot, request: Request) -> Figure:
     if request.trial is None:
         return curves_figure(snapshot, snapshot.ranked[: request.top or TOP])
     return curves_figure(snapshot, [snapshot.trial(number) for number in dict.fromkeys(request.trial)])
+
+
+def _asked(snapshot: StudySnapshot, request: Request) -> tuple[str, ...]:
+    """The costs that accuracy is drawn against: the one asked for, or all that are known."""
+    known = snapshot.space.quantities
+    if request.x is None:
+        return known
+    if request.x not in known:
+        raise InvalidInput(f"--x {request.x} is predicted for a device, but the study names none; add --device NAME.")
+    return (request.x,)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from searcher.charts.chart import Form, Meaning, Role, Series, TrialPoint
+from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -20,8 +21,8 @@ def accuracy_of(record: TrialRecord) -> float | None:
 
 
 def cost_of(quantity: str) -> Place:
-    """What reads a trial's memory (bytes) or OPs."""
-    return (lambda r: r.memory_bytes) if quantity == "memory" else (lambda r: r.ops)
+    """What reads what a trial costs of a quantity."""
+    return QUANTITIES[quantity].of
 
 
 def beyond(snapshot: StudySnapshot) -> list[TrialRecord]:
@@ -59,4 +60,6 @@ def best_point(snapshot: StudySnapshot, x: Place, y: Value) -> Series:
 
 def trial_points(records: Iterable[TrialRecord]) -> tuple[TrialPoint, ...]:
     """What is said of each trial."""
-    return tuple(TrialPoint(r.number, r.outcome, accuracy_of(r), r.memory_bytes, r.ops) for r in records)
+    return tuple(
+        TrialPoint(r.number, r.outcome, accuracy_of(r), r.memory_bytes, r.ops, r.latency_seconds) for r in records
+    )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
+from bhvit.device_profile import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
-from searcher.budget import QUANTITIES, BudgetSection
+from searcher.budget import BudgetSection
+from searcher.device_profiles import device_from
+from searcher.quantities import QUANTITIES
 from searcher.schema import from_mapping
 from searcher.space import Space
 from searcher.yaml_file import parse_yaml
+
+DEVICE = "device"  # beside the quantities of `--budget`
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -48,16 +53,21 @@ def chosen(space: Space, settings: list[str]) -> dict[str, Any]:
 
 
 def changed_budget(section: BudgetSection, text: str) -> BudgetSection:
-    """`section` with the limits in `text`, such as `memory=0.5,ops=300M`; `memory=none` lifts one."""
-    limits: dict[str, Any] = {}
+    """`section` with the limits in `text`, such as `memory=0.5,ops=300M`; `memory=none` lifts one.
+
+    `device=avx512` names the device that latencies are predicted for.
+    """
+    given: dict[str, Any] = {}
     for part in text.split(","):
-        name, value = key_and_value(part.strip(), "--budget", "memory=LIMIT,ops=LIMIT")
-        if name not in QUANTITIES:
-            raise unknown_name("quantity in --budget", name, QUANTITIES)
-        if name in limits:
+        name, value = key_and_value(part.strip(), "--budget", "memory=LIMIT,ops=LIMIT,latency=LIMIT")
+        if name not in (*QUANTITIES, DEVICE):
+            raise unknown_name("quantity in --budget", name, (*QUANTITIES, DEVICE))
+        if name in given:
             raise InvalidInput(f"--budget takes each quantity once, but {name} is given twice; remove one.")
-        limits[name] = None if value == "none" else parse_yaml(value, f"--budget {name}")
-    return from_mapping(BudgetSection, {**asdict(section), **limits}, "--budget")
+        given[name] = None if value == "none" else parse_yaml(value, f"--budget {name}")
+    if DEVICE in given:
+        given[DEVICE] = device_from(given[DEVICE], "--budget device")
+    return from_mapping(BudgetSection, {**vars(section), **given}, "--budget")
 
 
 def within_budget(space: Space, text: str | None) -> Space:
@@ -73,7 +83,22 @@ def add_budget_argument(parser: argparse.ArgumentParser) -> None:
         "--budget",
         metavar="LIMITS",
         help="other limits than the space file's: memory=0.5,ops=300M (shares of its relative_to, or amounts); "
-        "memory=none lifts one",
+        "memory=none lifts one; latency=30ms,device=avx512 limits what is predicted for a device",
+    )
+
+
+def option_of(name: str) -> str:
+    """The option that sets argument `name`."""
+    return "--device" if name == "profile" else f"--{name}"
+
+
+def add_profile_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--device NAME` of the commands that do not train."""
+    parser.add_argument(
+        "--device",
+        dest="profile",  # elsewhere --device is where torch trains
+        metavar="NAME",
+        help=f"predict latencies for it: {', '.join(shipped_devices())}, or the path of a profile",
     )
 
 

@@ -16,8 +16,10 @@ from __future__ import annotations
 import argparse
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import add_profile_argument
+from searcher.commands.selecting import on_device
 from searcher.commands.studies import add_runs_argument, study_named
-from searcher.comparison import Comparison
+from searcher.comparison import comparison_of
 from searcher.snapshot import snapshot_of
 from searcher.views.comparison import comparison_json, comparison_view
 from searcher.views.console import console, print_json
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("studies", metavar="STUDY", nargs="+", help="two or more: folders, or names in the runs folder")
     add_runs_argument(parser)
+    add_profile_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
@@ -37,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput(
             f"compare takes up to {len(RANKS)} studies, but {len(args.studies)} are given; leave some out."
         )
-    comparison = Comparison(tuple(snapshot_of(study_named(name, args.runs)) for name in args.studies))
+    studies = (snapshot_of(study_named(name, args.runs)) for name in args.studies)
+    comparison = comparison_of([on_device(study, args.profile) for study in studies])
     if args.json:
         print_json("compare", comparison_json(comparison))
     else:

@@ -1,4 +1,4 @@
-"""Cost of one candidate, layer by layer: weights and MACs by bit width, memory, OPs, share.
+"""Cost of one candidate, layer by layer: weights and MACs by bit width, memory, OPs, latency, shares.
 
 The candidate is given by flags, or by a space file with --set for its variables.
 
@@ -6,6 +6,7 @@ Examples:
   searcher cost --hidden 3 --intermediate 3 --layers 'downsample*=fp16'
   searcher cost --preset tiny --precision fp32 --accounting complete
   searcher cost search_spaces/demo.yaml --set 'down*=fp16' --json
+  searcher cost --hidden 3 --intermediate 3 --device avx512
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import argparse
 from dataclasses import replace
 
 from bhvit.cost import ACCOUNTINGS
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import PrecisionPlan
 from searcher.candidate import Candidate
-from searcher.commands.arguments import add_settings, chosen, key_and_value, number
+from searcher.commands.arguments import add_profile_argument, add_settings, chosen, key_and_value, number
+from searcher.device_profiles import device_from, device_id
 from searcher.families import FAMILIES, family_named
 from searcher.space import load_space
 from searcher.views.console import console, print_json
@@ -51,21 +54,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--precision", metavar="NAME", help="precision of all layers (default: binary)")
     model.add_argument("--layers", action="append", metavar="GLOB=NAME", help="precision of some layers; repeatable")
     parser.add_argument("--accounting", choices=ACCOUNTINGS, default="reported", help="what is counted")
+    add_profile_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the cost of the candidate."""
-    candidate = _from_space(args) if args.file else _from_flags(args)
-    report = candidate.cost(args.accounting)
+    candidate, device = _from_space(args) if args.file else (_from_flags(args), None)
+    device = device_from(args.profile, "--device") or device
+    report = candidate.cost(args.accounting, device)
     if args.json:
-        print_json("cost", cost_json(candidate, report))
+        print_json("cost", {**cost_json(candidate, report), "device": device and device_id(device)})
     else:
-        console().print(cost_view(candidate, report))
+        console().print(cost_view(candidate, report, device))
     return 0
 
 
-def _from_space(args: argparse.Namespace) -> Candidate:
+def _from_space(args: argparse.Namespace) -> tuple[Candidate, DeviceProfile | None]:
+    """The candidate, and the device that the space names."""
     given = [name for name in MODEL_FLAGS if getattr(args, name) is not None]
     if given:
         raise InvalidInput(
@@ -73,7 +79,7 @@ def _from_space(args: argparse.Namespace) -> Candidate:
             f"--{given[0].replace('_', '-')} are given; use --set for a variable of the space."
         )
     space = load_space(args.file)
-    return space.candidate(chosen(space, args.settings))
+    return space.candidate(chosen(space, args.settings)), space.device
 
 
 def _from_flags(args: argparse.Namespace) -> Candidate:

@@ -13,16 +13,16 @@ rounded to half precision, as they are deployed.
 
 The check runs PyTorch in float64 and every file on validation images and on
 noise. Rounding alone can turn signs of a binary network, so its files must
-stand as well to float64 as PyTorch's float32 does: the largest class equal as
-often, deviations of the same order. Files of a model without quantized layers
-must differ by rounding alone. model-qdq.onnx deviates on purpose; how much is
-reported. Files that exist are replaced only with --overwrite.
+stand as well to float64 as PyTorch's float32 does: as many images with the same
+largest class, and with equal logits up to rounding. Files of a model without
+quantized layers must differ by rounding alone. model-qdq.onnx deviates on
+purpose; how much is reported. Files that exist are replaced only with
+--overwrite.
 
 Examples:
   searcher deploy demo 3 --out deployed
-  searcher deploy demo 3 --format packed --out deployed
-  searcher deploy --checkpoint runs/demo/trials/0003-1f3a9c02d4/best.safetensors --format onnx,packed --out deployed
-  searcher deploy --checkpoint best.safetensors --space one_candidate.yaml --out deployed
+  searcher deploy demo 3 --format onnx,packed --out deployed
+  searcher deploy --checkpoint kept.safetensors --space one.yaml --out deployed
 """
 
 from __future__ import annotations

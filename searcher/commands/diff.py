@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 
-from searcher.commands.arguments import trial_number
+from searcher.commands.arguments import add_profile_argument, trial_number
+from searcher.commands.selecting import on_device
 from searcher.commands.studies import add_study_arguments, study_named, study_of
 from searcher.snapshot import snapshot_of
 from searcher.trial_diff import Side, TrialDiff
@@ -27,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="TRIAL", type=trial_number, help="number of the first trial")
     parser.add_argument("after", metavar="OTHER_TRIAL", type=trial_number, help="number of the second trial")
     parser.add_argument("--with", dest="other", metavar="STUDY", help="study of the second trial (default: the same)")
+    add_profile_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what differs."""
-    snapshot = snapshot_of(study_of(args))
-    other = snapshot if args.other is None else snapshot_of(study_named(args.other, args.runs))
+    snapshot = on_device(snapshot_of(study_of(args)), args.profile)
+    other = snapshot if args.other is None else on_device(snapshot_of(study_named(args.other, args.runs)), args.profile)
     diff = TrialDiff(Side(snapshot, snapshot.trial(args.before)), Side(other, other.trial(args.after)))
     if args.json:
         print_json("diff", diff_json(diff))

@@ -18,16 +18,18 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import trial_number
+from searcher.commands.arguments import option_of, trial_number
 from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
 from searcher.files import put_out, require_writable
-from searcher.numbers import count_text, size_text
+from searcher.quantities import costs_text
 from searcher.snapshot import StudySnapshot, snapshot_of
+from searcher.space import Space
 from searcher.trial_fields import TrialFields
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import console
@@ -99,24 +101,33 @@ def _form(args: argparse.Namespace) -> str:
 
 def _refuse_rows(args: argparse.Namespace) -> None:
     """Raise `InvalidInput` for options about rows beside `--trial`."""
-    for name in ("budget", "where", "all", "front", "sort", "top", "columns"):
+    for name in ("budget", "profile", "where", "all", "front", "sort", "top", "columns"):
         if getattr(args, name):
-            raise InvalidInput(f"--trial writes a space file, for which --{name} has no meaning; leave it out.")
+            option = option_of(name)
+            raise InvalidInput(f"--trial writes a space file, for which {option} has no meaning; leave it out.")
 
 
 def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> TrialRows:
     view = view_of(snapshot, args)
     board = leaderboard(view.snapshot, view.fields, view.rows[: view.top])
-    columns = view.columns
+    columns, space = view.columns, view.snapshot.space
     if columns is None and form in FOR_PROGRAMS:
-        columns = ["trial", "id", "outcome", *(v.name for v in view.snapshot.space.variables), *RESULTS, *HISTORY]
-    return TrialRows(board, columns or PRINTED)
+        columns = ["trial", "id", "outcome", *(v.name for v in space.variables), *_with_latency(RESULTS, space)]
+        columns += HISTORY
+    return TrialRows(board, columns or _with_latency(PRINTED, space))
+
+
+def _with_latency(names: Sequence[str], space: Space) -> list[str]:
+    """The columns, with those of the latency after OPs where a device is known."""
+    known = () if space.device is None else (("ops", "latency"), ("ops_share", "latency_share"))
+    after = dict(known)
+    return [column for name in names for column in (name, after.get(name)) if column]
 
 
 def _space_file(snapshot: StudySnapshot, number: int) -> str:
     """The trial's candidate as the only one of a space, which says in comments where it comes from."""
     name, space, record = snapshot.folder.path.resolve().name, snapshot.space, snapshot.trial(number)
-    cost = f"{size_text(record.memory_bytes)}, {count_text(record.ops)} OPs ({space.budget.accounting} accounting)"
+    cost = f"{costs_text(record)} ({space.budget.accounting} accounting)"
     accuracy = (
         "" if record.metrics is None else f"; Top-1 {100 * record.metrics.accuracy:.1f} % on the validation split"
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from bhvit.errors import InvalidInput
+from searcher.commands.arguments import option_of
 from searcher.commands.studies import found_study
 from searcher.optuna_storage import names_storage, storage_named
 from searcher.optuna_studies import study_among
 from searcher.views.console import console, print_json
 from searcher.views.optuna import optuna_json, optuna_view
 
-FOR_OUR_STUDIES = ("where", "sort", "columns", "budget", "front", "all", "seeds")  # options of `show`
+FOR_OUR_STUDIES = ("where", "sort", "columns", "budget", "profile", "front", "all", "seeds")  # options of `show`
 
 
 def add_name_argument(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,8 @@ def show_optuna(args: argparse.Namespace) -> int:
     storage = storage_named(args.study)
     given = [name for name in FOR_OUR_STUDIES if getattr(args, name, None)]
     if given:
-        raise InvalidInput(f"--{given[0]} is for studies of searcher, but {storage} holds Optuna's; leave it out.")
+        option = option_of(given[0])
+        raise InvalidInput(f"{option} is for studies of searcher, but {storage} holds Optuna's; leave it out.")
     study = study_among(storage.studies(), args.study_name, str(storage))
     (study,) = storage.studies(study.name, params=True)
     if args.json:

@@ -20,12 +20,12 @@ import dataclasses
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.budget import QUANTITIES
 from searcher.charts.chart import Figure
 from searcher.charts.kinds import KINDS, Request, figure_of
-from searcher.commands.arguments import add_budget_argument, count, trial_number
+from searcher.commands.arguments import add_budget_argument, add_profile_argument, count, trial_number
 from searcher.commands.selecting import add_where_argument, sliced
 from searcher.commands.studies import add_study_arguments, study_of
+from searcher.quantities import QUANTITIES
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.trial_fields import TrialFields
 from searcher.views.chart_output import check_output, write_figure
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind", choices=tuple(KINDS), default="front", metavar="KIND", help=f"{about} (default: front)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file: .png, .svg or .html")
-    parser.add_argument("--x", choices=QUANTITIES, help="front: against this alone (default: both)")
+    parser.add_argument(
+        "--x", choices=tuple(QUANTITIES), help="front: against this alone (default: all that are known)"
+    )
     parser.add_argument(
         "--top", type=count, metavar="N", help="curves: the N best (default: 5); map, parallel: how many are the best"
     )
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trial", type=trial_number, action="append", metavar="N", help="curves: of trial N; repeatable"
     )
     add_budget_argument(parser)
+    add_profile_argument(parser)
     add_where_argument(parser)
     parser.add_argument("--json", action="store_true", help="the data of the chart as JSON")
 

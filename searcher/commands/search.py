@@ -11,6 +11,7 @@ Examples:
   searcher search search_spaces/pets_tiny.yaml --device cuda --processes 4
   searcher search search_spaces/demo.yaml --workers 2 --devices cuda:0,cuda:1
   searcher search search_spaces/demo.yaml --budget memory=0.2,ops=4M
+  searcher search search_spaces/demo.yaml --budget latency=0.3ms,device=avx512
   searcher search search_spaces/demo.yaml --executor ray --address auto
   searcher search search_spaces/demo.yaml --storage postgresql://me@host/nas
 """
@@ -26,7 +27,9 @@ from searcher.commands.executors import add_executor_arguments, check_executor
 from searcher.commands.program import program
 from searcher.commands.running import add_run_arguments, exit_code, places, run_study
 from searcher.coordinator import Ended
+from searcher.device_profiles import device_id
 from searcher.feasible import profile
+from searcher.pricing import priced
 from searcher.snapshot import StudySnapshot
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
@@ -95,12 +98,16 @@ def _asked_for(space: Space, args: argparse.Namespace) -> Space:
 
 def _answer_first(folder: StudyFolder, space: Space) -> None:
     """Where a finished study is asked again under another budget, show what it knows before training more."""
-    stored = folder.stored_space()
-    if stored is None or stored.budget == space.budget:
+    stored, out = folder.stored_space(), console()
+    if stored is None:
         return
-    known = StudySnapshot(folder, space, tuple(folder.records()))
+    if space.device is not None and stored.device != space.device:
+        before = "by none" if stored.device is None else f"by profile {device_id(stored.device)}"
+        out.print(f"Latencies of all trials are predicted by profile {device_id(space.device)}; before {before}.\n")
+    if stored.budget == space.budget:
+        return
+    known = StudySnapshot(folder, space, tuple(priced(space, folder.records())))
     if known.ranked:
-        out = console()
         out.print("The best of the finished trials within this budget, before any training for it:", style="bold")
         out.print(leaderboard(known, TrialFields(space), known.ranked[:ANSWERS]))
         out.print()

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import replace
 
 from bhvit.errors import InvalidInput
-from searcher.commands.arguments import add_budget_argument, changed_budget, count
+from searcher.commands.arguments import add_budget_argument, add_profile_argument, changed_budget, count
+from searcher.device_profiles import device_from
 from searcher.feasible import profile
 from searcher.repeats import Repeats
 from searcher.snapshot import StudySnapshot
@@ -24,6 +25,7 @@ def add_where_argument(parser: argparse.ArgumentParser) -> None:
 def add_row_arguments(parser: argparse.ArgumentParser, top: int | None) -> None:
     """Declare which trials are the rows of a table, in which order, and its columns."""
     add_budget_argument(parser)
+    add_profile_argument(parser)
     add_where_argument(parser)
     parser.add_argument("--all", action="store_true", help="also failed, waiting and over-budget trials")
     parser.add_argument("--front", action="store_true", help="only the Pareto front")
@@ -42,8 +44,15 @@ def lists_columns(args: argparse.Namespace, for_programs: bool) -> bool:
 
 
 def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
-    """The study under the budget that `--budget` asks for."""
-    return snapshot if args.budget is None else snapshot.under(changed_budget(snapshot.space.file.budget, args.budget))
+    """The study under the budget that `--budget` asks for, seen by the device of `--device`."""
+    seen = on_device(snapshot, args.profile)
+    return seen if args.budget is None else seen.under(changed_budget(seen.space.file.budget, args.budget))
+
+
+def on_device(snapshot: StudySnapshot, name: str | None) -> StudySnapshot:
+    """The study with latencies predicted for the device called `name`; as it is for None."""
+    device = device_from(name, "--device")
+    return snapshot if device is None else snapshot.under(replace(snapshot.space.file.budget, device=device))
 
 
 def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:

@@ -10,6 +10,7 @@ Examples:
   searcher show runs/demo
   searcher show demo --top 3 --sort ops,-accuracy
   searcher show demo --budget memory=0.5,ops=300M
+  searcher show demo --device rpi5 --sort latency
   searcher show demo --where 'hidden>=2 and downsample*==fp16'
   searcher show demo --where 'memory<=0.2MiB and not stage3.*.mlp==binary'
   searcher show demo --all --where 'outcome==diverged' --columns trial,message

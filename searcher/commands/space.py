@@ -1,7 +1,7 @@
 """Profile of a search space before any training.
 
-Number of configurations, share within the budget, smallest, median and largest memory and OPs, and which single limit
-binds. Exit code 2 where nothing is within the budget.
+Number of configurations, share within the budget, smallest, median and largest memory, OPs and latency, and which
+single limit binds. Exit code 2 where nothing is within the budget.
 
 Examples:
   searcher space search_spaces/demo.yaml

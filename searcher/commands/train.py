@@ -50,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _announce(space: Space) -> None:
     candidate = space.candidate(space.enqueued[0])
-    report = candidate.cost(space.budget.accounting)
-    lines = (widths_text(candidate), precision_text(candidate.layers), *footer(candidate, report), "")
+    report = space.cost_of(candidate)
+    lines = (widths_text(candidate), precision_text(candidate.layers), *footer(candidate, report, space.device), "")
     console().print(*lines, sep="\n")

@@ -6,6 +6,7 @@ only, also while the search runs.
 Examples:
   searcher trial runs/demo 3
   searcher trial demo 3 --budget memory=0.2
+  searcher trial demo 3 --device avx512
   searcher trial demo 3 --json
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from searcher.commands.arguments import add_budget_argument, trial_number
+from searcher.commands.arguments import add_budget_argument, add_profile_argument, trial_number
 from searcher.commands.program import program
 from searcher.commands.selecting import sliced
 from searcher.commands.studies import add_study_arguments, study_of
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_arguments(parser)
     parser.add_argument("trial", metavar="TRIAL", type=trial_number, help="number of the trial")
     add_budget_argument(parser)
+    add_profile_argument(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 

@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _chosen(study: WatchedStudy, args: argparse.Namespace) -> WatchUI:
     """The keys' state, with what the options choose."""
-    if args.sort not in SORTS:
-        raise unknown_name("field in --sort", args.sort, SORTS)
     ui = WatchUI(study)
+    if args.sort not in ui.trials.sorts:
+        raise unknown_name("field in --sort", args.sort, ui.trials.sorts)
     ui.trials.sort = args.sort
     ui.trials.filter(args.where or "")
     return ui

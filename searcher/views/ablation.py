@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 
 from searcher.derived import ABLATION_STEPS
-from searcher.numbers import count_text, size_text
+from searcher.quantities import QUANTITIES
 from searcher.records import TrialRecord
 from searcher.space import Space
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
+from searcher.views.layout import ColumnsThatFit
 
 
 def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
@@ -21,7 +24,7 @@ def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str
     done = {r.candidate.id: r for r in records if r.outcome.trained and r.metrics is not None}
     for step, choices in zip(ABLATION_STEPS, space.enqueued, strict=True):
         candidate = space.candidate(choices)
-        cost = candidate.cost(space.budget.accounting)
+        cost = space.cost_of(candidate)
         metrics = done[candidate.id].metrics if candidate.id in done else None
         rows.append(
             {
@@ -29,8 +32,7 @@ def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str
                 "choices": choices,
                 "widths": widths_text(candidate),
                 "precision": precision_text(candidate.layers),
-                "memory_bytes": cost.memory_bytes,
-                "ops": cost.ops,
+                **{quantity.field: quantity.of(cost) for quantity in QUANTITIES.values()},
                 "accuracy": None if metrics is None else metrics.accuracy,
                 "parent_accuracy": None if metrics is None else metrics.parent_accuracy,
             }
@@ -41,25 +43,28 @@ def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str
 def ablation_view(space: Space, records: Sequence[TrialRecord]) -> RenderableType:
     """The table: cost columns from the start, accuracies as the runs finish, each with its gain over the row above."""
     rows = ablation_rows(space, records)
-    names = ("hidden", "MLP", "memory", "x base", "OPs", "x base", "Top-1 %", "gain", "FP %")
-    result = table("model", *((name, "right") for name in names))
-    for row, above in zip(rows, [None, *rows], strict=False):
-        result.add_row(
-            row["step"],
-            *(f"{row['choices'][name]:g}" for name in ("hidden", "intermediate")),
-            size_text(row["memory_bytes"]),
-            f"{row['memory_bytes'] / rows[0]['memory_bytes']:.2f}",
-            count_text(row["ops"]),
-            f"{row['ops'] / rows[0]['ops']:.2f}",
-            _percent(row["accuracy"]),
-            _gain(row["accuracy"], None if above is None else above["accuracy"]),
-            _percent(row["parent_accuracy"]),
-        )
     note = (
         f"All layers {space.file.precision.default}; {space.budget.accounting} accounting; one seed; Top-1 on the "
         "validation split; FP: the full-precision parent of the same widths."
     )
-    return Group(result, "", note)
+    return Group(ColumnsThatFit(lambda names: _table(rows, names), space.quantities, "latency"), "", note)
+
+
+def _table(rows: Sequence[dict[str, Any]], quantities: Sequence[str]) -> Table:
+    """The costs in these quantities; accuracies stand in the table that has the memory."""
+    costs, trained = [QUANTITIES[name] for name in quantities], "memory" in quantities
+    figures = [name for cost in costs for name in (cost.label, "x base")]
+    names = ("hidden", "MLP", *figures, *(("Top-1 %", "gain", "FP %") if trained else ()))
+    result = table("model", *((name, "right") for name in names))
+    for row, above in zip(rows, [None, *rows], strict=False):
+        gain = _gain(row["accuracy"], None if above is None else above["accuracy"])
+        result.add_row(
+            row["step"],
+            *(f"{row['choices'][name]:g}" for name in ("hidden", "intermediate")),
+            *chain(*((c.text(row[c.field]), f"{row[c.field] / rows[0][c.field]:.2f}") for c in costs)),
+            *((_percent(row["accuracy"]), gain, _percent(row["parent_accuracy"])) if trained else ()),
+        )
+    return result
 
 
 def _percent(accuracy: float | None) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint
 from searcher.files import put_out, require_writable
-from searcher.numbers import count_text, size_text
+from searcher.quantities import QUANTITIES, Quantity
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_file import as_png, as_svg
 from searcher.views.choices_file import parallel_note
@@ -91,14 +91,16 @@ def data_table(figure: Figure) -> Rows:
             for v in panel.variables:
                 rows += [(v.name, c, str(n), str(m)) for c, n, m in zip(v.choices, v.best, v.all, strict=True)]
         case Chart():
-            rows.append(("trial", "outcome", "Top-1 (%)", "memory", "OPs"))
-            rows += map(_trial_row, sorted(figure.trials, key=lambda t: (-(t.accuracy or 0), t.number)))
+            trials = sorted(figure.trials, key=lambda t: (-(t.accuracy or 0), t.number))
+            known = [q for q in QUANTITIES.values() if all(q.of(trial) is not None for trial in trials)]
+            rows.append(("trial", "outcome", "Top-1 (%)", *(q.label for q in known)))
+            rows += (_trial_row(trial, known) for trial in trials)
     return rows
 
 
-def _trial_row(trial: TrialPoint) -> tuple[str, ...]:
+def _trial_row(trial: TrialPoint, costs: Sequence[Quantity]) -> tuple[str, ...]:
     accuracy = "" if trial.accuracy is None else f"{100 * trial.accuracy:.1f}"
-    return str(trial.number), str(trial.outcome), accuracy, size_text(trial.memory_bytes), count_text(trial.ops)
+    return str(trial.number), str(trial.outcome), accuracy, *(cost.text(cost.of(trial)) for cost in costs)
 
 
 def _heatmap_rows(heats: list[HeatMap]) -> Rows:

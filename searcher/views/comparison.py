@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from searcher.comparison import Comparison
-from searcher.numbers import count_text, duration_text, percent_text, size_text
+from searcher.numbers import duration_text, percent_text
 from searcher.plain import budget_json, costs_json
+from searcher.quantities import QUANTITIES, labels_of
 from searcher.ranking import metrics_of, outcome_counts, training_seconds
 from searcher.records import Outcome, TrialRecord
 from searcher.trial_fields import NOTHING
@@ -93,23 +94,28 @@ def _result_rows(comparison: Comparison) -> Iterator[tuple[str, list[Text | str]
         if any(outcome in found for found in counts):
             yield OUTCOMES[outcome].text(outcome.value).plain, [f"{found.get(outcome, 0):,}" for found in counts]
     yield "training took", [duration_text(training_seconds(study.records)) for study in studies]
-    yield from _best_rows("best", [study.ranked for study in studies])
+    devices = {study.space.device for study in studies}
+    known = tuple(QUANTITIES) if devices != {None} else comparison.quantities
+    yield from _best_rows("best", [study.ranked for study in studies], known)
     if comparison.common_budget is not None and any(study.budget != comparison.common_budget for study in studies):
         yield "", ["" for _ in studies]
-        yield from _best_rows("within the common budget", common)
+        yield from _best_rows("within the common budget", common, known)
     if comparison.fronts is not None:
         total = comparison.front_size
         yield FRONT.text("on the joint front").plain, [f"{len(front)}/{total}" for front in comparison.fronts]
 
 
-def _best_rows(heading: str, rankings: Sequence[Sequence[TrialRecord]]) -> Iterator[tuple[str, list[Text | str]]]:
+def _best_rows(
+    heading: str, rankings: Sequence[Sequence[TrialRecord]], quantities: Sequence[str]
+) -> Iterator[tuple[str, list[Text | str]]]:
     """The best trial of each study: its number, accuracy and cost; the most accurate of them is marked."""
     bests = [ranking[0] if ranking else None for ranking in rankings]
     accuracies = [None if best is None else metrics_of(best).accuracy for best in bests]
     yield f"{heading}: Top-1", _marked(accuracies, [NOTHING if a is None else percent_text(a) for a in accuracies])
     yield "  trial", [NOTHING if best is None else str(best.number) for best in bests]
-    yield "  memory", [NOTHING if best is None else size_text(best.memory_bytes) for best in bests]
-    yield "  OPs", [NOTHING if best is None else count_text(best.ops) for best in bests]
+    for quantity in (QUANTITIES[name] for name in quantities):
+        values = [None if best is None else quantity.of(best) for best in bests]
+        yield f"  {quantity.label}", [NOTHING if value is None else quantity.text(value) for value in values]
 
 
 def _progress(comparison: Comparison) -> RenderableType:
@@ -148,18 +154,24 @@ def _notes(comparison: Comparison) -> Iterator[Text]:
         text = f"Common budget, the tightest of each limit: {common}."
     yield Text(text, style="dim")
     yield Text(
-        "Front: of accuracy against memory and OPs, of all studies together; equal points count for each.", style="dim"
+        f"Front: of accuracy against {labels_of(comparison.quantities)}, of all studies together; equal points count "
+        "for each.",
+        style="dim",
     )
+    if len({study.space.device for study in comparison.studies} - {None}) > 1:
+        yield Text(
+            "Latencies are predicted for different devices: they limit no other study; --device NAME compares them.",
+            style="dim",
+        )
     yield Text(f"{BEST.character} the best of a row. Top-1 on the validation split.", style="dim")
 
 
 def _value_text(key: str, value: Any) -> str:
     if value is None:
         return NOTHING
-    if key == "budget.memory":
-        return size_text(value)
-    if key == "budget.ops":
-        return f"{count_text(value)} OPs"
+    quantity = QUANTITIES.get(key.removeprefix("budget."))
+    if quantity is not None and key.startswith("budget."):
+        return quantity.amount(value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,14 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import Cost, CostReport, LayerCost
+from bhvit.device_profile import DeviceProfile
 from bhvit.precision import PRECISIONS
+from searcher.budget import device_words
 from searcher.candidate import Candidate
-from searcher.numbers import count_text, size_text
+from searcher.numbers import count_text, latency_text, size_text
+from searcher.quantities import QUANTITIES, Quantity
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
+from searcher.views.layout import ColumnsThatFit
 
 
-def cost_view(candidate: Candidate, report: CostReport) -> RenderableType:
+def cost_view(candidate: Candidate, report: CostReport, device: DeviceProfile | None = None) -> RenderableType:
     """Layer table, totals by bit width, and the footer that binary-network people expect."""
     return Group(
         Text.assemble((widths_text(candidate), "bold"), f"  {precision_text(candidate.layers)}"),
@@ -26,7 +30,7 @@ def cost_view(candidate: Candidate, report: CostReport) -> RenderableType:
         "",
         _by_precision(report.total),
         "",
-        *footer(candidate, report),
+        *footer(candidate, report, device),
     )
 
 
@@ -38,6 +42,7 @@ def cost_json(candidate: Candidate, report: CostReport) -> dict[str, Any]:
         "accounting": report.accounting,
         "memory_bytes": total.memory_bytes,
         "ops": total.ops,
+        "latency_seconds": total.latency_seconds,
         "weight_bytes": total.weight_bytes,
         "complete_bytes": total.complete_bytes,
         "parameters": total.parameters,
@@ -53,37 +58,40 @@ def cost_json(candidate: Candidate, report: CostReport) -> dict[str, Any]:
                 "macs": row.macs,
                 "memory_bytes": row.memory_bytes,
                 "ops": row.ops,
+                "latency_seconds": row.latency_seconds,
             }
             for row in report.layers
         ],
     }
 
 
-def layer_table(report: CostReport) -> Table:
-    """A row a layer: weights, MACs, memory, OPs and their share; and the total."""
-    right = [(name, "right") for name in ("weights", "MACs", "memory", "OPs", "OPs %")]
-    result = table("layer", "precision", *right)
-    for row in report.layers:
-        result.add_row(row.address, row.precision.name, *_figures(row, report.total))
-    result.add_section()
+def layer_table(report: CostReport) -> RenderableType:
+    """A row a layer: weights, MACs, memory, OPs and, on a device, latency, the last two with shares; and the total."""
+    quantities = ("memory", "ops") if report.latency_seconds is None else ("memory", "ops", "latency")
+    return ColumnsThatFit(lambda names: _layer_table(report, names), quantities, "latency")
+
+
+def _layer_table(report: CostReport, names: Sequence[str]) -> Table:
+    """The quantities of these `names`; weights and MACs stand beside the memory."""
+    counted, quantities = "memory" in names, [QUANTITIES[name] for name in names]
+    headings = ["weights", "MACs"] if counted else []
+    headings += [name for q in quantities for name in (q.label, f"{q.label} %") if name != "memory %"]
+    result = table("layer", "precision", *((name, "right") for name in headings))
     total = report.total
-    result.add_row("total", "", *_total_figures(total), style="bold")
+    for row in report.layers:
+        counts = (count_text(row.terms.weights), count_text(row.macs)) if counted else ()
+        result.add_row(row.address, row.precision.name, *counts, *_cost_texts(row, total, quantities))
+    result.add_section()
+    counts = (count_text(sum(total.weights)), count_text(sum(total.macs))) if counted else ()
+    result.add_row("total", "", *counts, *_cost_texts(total, total, quantities), style="bold")
     return result
 
 
-def _figures(row: LayerCost, total: Cost) -> tuple[str, ...]:
-    return (
-        count_text(row.terms.weights),
-        count_text(row.macs),
-        size_text(row.memory_bytes),
-        count_text(row.ops),
-        f"{row.ops / total.ops:.1%}",
-    )
-
-
-def _total_figures(total: Cost) -> tuple[str, ...]:
-    weights, macs = count_text(sum(total.weights)), count_text(sum(total.macs))
-    return weights, macs, size_text(total.memory_bytes), count_text(total.ops), "100.0%"
+def _cost_texts(cost: LayerCost | Cost, total: Cost, quantities: Sequence[Quantity]) -> Iterator[str]:
+    for quantity in quantities:
+        yield quantity.text(quantity.of(cost))
+        if quantity.name != "memory":
+            yield f"{quantity.of(cost) / quantity.of(total):.1%}"
 
 
 def _by_precision(total: Cost) -> Table:
@@ -101,14 +109,18 @@ def _by_precision(total: Cost) -> Table:
     return result
 
 
-def footer(candidate: Candidate, report: CostReport) -> Iterator[str]:
-    """Totals in words: memory against the same network in fp32, OPs, what the accounting leaves out."""
-    total, fp32 = report.total, candidate.parent.cost(report.accounting).total
+def footer(candidate: Candidate, report: CostReport, device: DeviceProfile | None = None) -> Iterator[str]:
+    """Totals in words: memory against the same network in fp32, OPs, latency, what the accounting leaves out."""
+    total, fp32 = report.total, candidate.parent.cost(report.accounting, device).total
     yield (
         f"memory {size_text(total.memory_bytes)}, in fp32 {size_text(fp32.memory_bytes)}: "
         f"{fp32.memory_bytes / total.memory_bytes:.1f}x smaller"
     )
     yield f"OPs    {count_text(total.ops)}, in fp32 {count_text(fp32.ops)}: {fp32.ops / total.ops:.1f}x fewer"
+    if device is not None and total.latency_seconds is not None and fp32.latency_seconds is not None:
+        faster = f"{fp32.latency_seconds / total.latency_seconds:.1f}x faster"
+        texts = latency_text(total.latency_seconds), latency_text(fp32.latency_seconds)
+        yield f"time   {texts[0]} predicted for {device_words(device)}, in fp32 {texts[1]}: {faster}"
     if report.accounting == "reported":
         yield (
             f"Not counted (accounting: reported): {size_text(total.complete_bytes - total.weight_bytes)} of other "

@@ -22,9 +22,8 @@ PACKED = ".bhvit"
 def deployment_view(deployment: Deployment, program: str) -> RenderableType:
     """The files as a table, notes, and the next commands."""
     candidate, f = deployment.candidate, deployment.float32
-    rows = table(
-        "file", ("size", "right"), "is", ("same class", "right"), ("median", "right"), ("largest", "right"), ""
-    )
+    figures = [(heading, "right") for heading in ("same class", "equal", "largest")]
+    rows = table("file", ("size", "right"), "is", *figures, "")
     for file in deployment.files:
         rows.add_row(str(file.path), size_text(file.size), file.about, *_figures(file.agreement), _verdict(file))
     rows.add_row(Text("PyTorch float32", style="dim"), "", "", *_figures(f), "")
@@ -35,8 +34,8 @@ def deployment_view(deployment: Deployment, program: str) -> RenderableType:
         rows,
         "",
         Text(
-            f"Largest class and deviation of logits against PyTorch in float64, on {deployment.real} validation images "
-            f"and {noise} of noise.",
+            f"Against PyTorch in float64, on {deployment.real} validation images and {noise} of noise: images with the "
+            "same largest class, with equal logits up to rounding, and the largest deviation of a logit.",
             style="dim",
         ),
         *(Text(f"Note: {note}.", style="yellow") for note in deployment.notes),
@@ -66,7 +65,8 @@ def deployment_json(deployment: Deployment) -> dict[str, Any]:
 
 
 def _figures(agreement: Agreement) -> tuple[str, str, str]:
-    return f"{agreement.same}/{agreement.images}", f"{agreement.median:.1e}", f"{agreement.largest:.1e}"
+    a = agreement
+    return f"{a.same}/{a.images}", f"{a.equal}/{a.images}", f"{a.largest:.1e}"
 
 
 def _verdict(file: Deployed) -> Text:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bhvit.cost import LayerCost
-from searcher.numbers import count_text, duration_text, percent_text, size_text
+from bhvit.cost import Cost, LayerCost
+from searcher.numbers import duration_text, percent_text
 from searcher.plain import trial_json
 from searcher.precision_groups import uniform_groups
+from searcher.quantities import QUANTITIES, Quantity
 from searcher.records import Metrics
 from searcher.trial_diff import LayerChange, Side, TrialDiff
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
-from searcher.views.layout import Beside, section
+from searcher.views.layout import Beside, ColumnsThatFit, section
 from searcher.views.marks import OUTCOMES
 from searcher.views.precision_map import change_map, precision_legend
 
@@ -55,6 +57,7 @@ def diff_json(diff: TrialDiff) -> dict[str, Any]:
         "accuracy_difference": accuracies and accuracies[1] - accuracies[0],
         "memory_bytes_difference": totals[1].memory_bytes - totals[0].memory_bytes,
         "ops_difference": totals[1].ops - totals[0].ops,
+        "latency_seconds_difference": _latency_difference(diff),
         "shapes": [{"name": name, "before": before, "after": after} for name, before, after in diff.shapes],
         "precisions": [
             {"address": address, "before": before and before.name, "after": after and after.name}
@@ -72,7 +75,14 @@ def _side_json(side: Side) -> dict[str, Any]:
 
 
 def _layer_json(row: LayerCost | None) -> dict[str, Any] | None:
-    return None if row is None else {"precision": row.precision.name, "memory_bytes": row.memory_bytes, "ops": row.ops}
+    if row is None:
+        return None
+    return {"precision": row.precision.name, **{q.field: q.of(row) for q in QUANTITIES.values()}}
+
+
+def _latency_difference(diff: TrialDiff) -> float | None:
+    before, after = (report.latency_seconds for report in diff.costs)
+    return None if before is None or after is None else after - before
 
 
 def _title(diff: TrialDiff) -> Text:
@@ -93,15 +103,15 @@ def _figures(diff: TrialDiff) -> Table:
     for row in _metric_rows(diff):
         result.add_row(*row)
     before, after = (report.total for report in diff.costs)
-    for name, text, values in (
-        ("memory", size_text, (before.memory_bytes, after.memory_bytes)),
-        ("OPs", count_text, (before.ops, after.ops)),
-    ):
+    quantities = [QUANTITIES[name] for name in diff.quantities]
+    for quantity in quantities:
+        values, text = (quantity.of(before), quantity.of(after)), quantity.text
         ratio = f"x {values[1] / values[0]:.2f}"
-        result.add_row(name, *map(text, values), _signed(text, values[1] - values[0]), ratio)
-    for quantity, name in (("memory", "of its budget: memory"), ("ops", "of its budget: OPs")):
-        shares = [side.shares.get(quantity) for side in diff.sides]
+        result.add_row(quantity.label, *map(text, values), _signed(text, values[1] - values[0]), ratio)
+    for quantity in quantities:
+        shares = [side.shares.get(quantity.name) for side in diff.sides]
         if any(share is not None for share in shares):
+            name = f"of its budget: {quantity.label}"
             result.add_row(name, *("no limit" if share is None else percent_text(share) for share in shares), "", "")
     return result
 
@@ -168,29 +178,30 @@ def _map(diff: TrialDiff) -> Iterator[RenderableType]:
 def _layers(diff: TrialDiff) -> RenderableType:
     if not diff.layers:
         return "none"
-    right = [(name, "right") for name in ("memory", "change", "OPs", "change")]
+    return ColumnsThatFit(lambda names: _layer_table(diff, names), diff.quantities, "latency")
+
+
+def _layer_table(diff: TrialDiff, names: Sequence[str]) -> Table:
+    """What each layer costs after, and the differences, of the quantities of these `names`."""
+    quantities = [QUANTITIES[name] for name in names]
+    right = [(name, "right") for quantity in quantities for name in (quantity.label, "change")]
     result = table("layer", "precision", *right)
     for change in diff.layers:
-        result.add_row(change.address, _precisions_text(change), *_cost_figures(change))
+        figures = (_change_texts(quantity, change.before, change.after) for quantity in quantities)
+        result.add_row(change.address, _precisions_text(change), *chain(*figures))
     totals = [report.total for report in diff.costs]
-    memory = size_text(totals[1].memory_bytes), _signed(size_text, totals[1].memory_bytes - totals[0].memory_bytes)
-    ops = count_text(totals[1].ops), _signed(count_text, totals[1].ops - totals[0].ops)
     result.add_section()
-    result.add_row("whole network", "", *memory, *ops, style="bold")
+    figures = (_change_texts(quantity, *totals) for quantity in quantities)
+    result.add_row("whole network", "", *chain(*figures), style="bold")
     return result
 
 
-def _cost_figures(change: LayerChange) -> tuple[str, str, str, str]:
-    """What the layer costs after, and the differences."""
-    before, after = (
-        (0.0, 0.0) if row is None else (row.memory_bytes, row.ops) for row in (change.before, change.after)
-    )
-    return (
-        size_text(after[0]),
-        _signed(size_text, after[0] - before[0]),
-        count_text(after[1]),
-        _signed(count_text, after[1] - before[1]),
-    )
+def _change_texts(
+    quantity: Quantity, before: LayerCost | Cost | None, after: LayerCost | Cost | None
+) -> tuple[str, str]:
+    """The cost after, and the difference; a layer that is absent costs nothing."""
+    first, second = (0.0 if cost is None else quantity.of(cost) for cost in (before, after))
+    return quantity.text(second), _signed(quantity.text, second - first)
 
 
 def _precisions_text(change: LayerChange) -> str:

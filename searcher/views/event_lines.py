@@ -13,7 +13,8 @@ from searcher.events import (
     Trouble,
     WorkerLost,
 )
-from searcher.numbers import count_text, duration_text, percent_text, size_text
+from searcher.numbers import duration_text, percent_text
+from searcher.quantities import costs_text
 from searcher.space import Space
 from searcher.status import WorkerStatus
 from searcher.views.candidate import choices_text
@@ -27,8 +28,7 @@ def event_line(event: Event, space: Space) -> Text:
         return Text(f"search started: {event.trained} of {event.planned} trials, {event.feasible:,} within the budget")
     if isinstance(event, TrialStarted):
         again = f" (start {event.attempt})" if event.attempt > 1 else ""
-        cost = f"{size_text(event.memory_bytes)}, {count_text(event.ops)} OPs"
-        return Text(f"trial {event.number}{again}: {choices_text(space, event.choices)}; {cost}")
+        return Text(f"trial {event.number}{again}: {choices_text(space, event.choices)}; {costs_text(event)}")
     if isinstance(event, EpochFinished):
         return _epoch_line(event)
     if isinstance(event, TrialFinished):

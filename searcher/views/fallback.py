@@ -14,7 +14,7 @@ FRAME = str.maketrans({"│": "|", "┤": "+", "└": "+", "─": "-", "┬": "+
 ASCII: Mapping[int, str] = FRAME | str.maketrans(
     {
         **dict(zip("·▶●~↑∞!×‖◆★✓□†▲░▒▓█▸…±", ".>o~^8!x=D*+FLA.o%#>.+", strict=True)),
-        **{"≥": ">=", "≤": "<=", "²": "2"},
+        **{"≥": ">=", "≤": "<=", "²": "2", "µ": "u"},
         **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
     }
 )

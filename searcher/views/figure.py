@@ -12,6 +12,7 @@ from rich.text import Text
 
 from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Panel, Parallel
 from searcher.plain import budget_json
+from searcher.quantities import QUANTITIES
 from searcher.snapshot import StudySnapshot
 from searcher.views.chart_text import chart_lines, flowing, for_console
 from searcher.views.choices_text import bars_lines, heatmap_lines, heatmap_width, parallel_lines, parallel_note
@@ -42,8 +43,7 @@ def figure_json(snapshot: StudySnapshot, figure: Figure) -> dict[str, Any]:
                 "trial": t.number,
                 "outcome": t.outcome.value,
                 "accuracy": t.accuracy,
-                "memory_bytes": t.memory_bytes,
-                "ops": t.ops,
+                **{quantity.field: quantity.of(t) for quantity in QUANTITIES.values()},
             }
             for t in figure.trials
         ],
@@ -86,7 +86,7 @@ def _panels(panels: Sequence[Panel], width: int) -> list[Text]:
     if all(isinstance(p, HeatMap) for p in panels):
         wide = sum(heatmap_width(p) for p in panels if isinstance(p, HeatMap)) + GAP * (len(panels) - 1) <= width
     else:
-        wide = width >= WIDE
+        wide = width >= WIDE // 2 * len(panels)
     if wide:
         share = (width - GAP * (len(panels) - 1)) // len(panels)
         return _beside([_lines(panel, share, HIGH) for panel in panels])

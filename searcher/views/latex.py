@@ -11,6 +11,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "µ": r"$\mu$",
     "†": r"$^\dagger$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+UNLIMITED = 10**4  # columns
 WIDE = 170  # columns of a terminal from which on two parts stand side by side
 
 
@@ -30,6 +32,26 @@ class Beside:
         grid.add_column(ratio=1)
         grid.add_row(Group(*self.left), Group(*self.right))
         yield grid
+
+
+@dataclass(frozen=True)
+class ColumnsThatFit:
+    """The table of the columns `names`; where that is too wide for the terminal, `apart` has a table of its own."""
+
+    table: Callable[[Sequence[str]], Table]
+    names: Sequence[str]
+    apart: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """One or two tables."""
+        whole = self.table(self.names)
+        fits = Measurement.get(console, options.update(width=UNLIMITED), whole).maximum <= options.max_width
+        if fits or not console.is_terminal or self.apart not in self.names:
+            yield whole
+            return
+        yield self.table([name for name in self.names if name != self.apart])
+        yield ""
+        yield self.table([self.apart])
 
 
 @dataclass(frozen=True)

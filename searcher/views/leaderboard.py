@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.measures import WORD, Measure
+from searcher.quantities import QUANTITIES
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.trial_fields import NOTHING, TrialFields
@@ -31,11 +32,12 @@ SPECIAL = {
 }
 _ORDER = (
     *("mark", "place", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
-    *("memory", "memory_share", "ops", "ops_share", "precision"),
+    *("memory", "memory_share", "ops", "ops_share", "latency", "latency_share", "precision"),
 )
+WIDTH = "width"  # both width factors in one column
 _GIVEN_UP = (  # in turn, where there is no room
-    *("precision", "place", "ops_share", "memory_share", "parent_accuracy", "intermediate", "hidden"),
-    *("ops", "memory", "bits"),
+    *("precision", "place", "latency_share", "ops_share", "memory_share", "parent_accuracy"),
+    *("intermediate", "hidden", WIDTH, "ops", "memory", "latency", "bits"),
 )
 
 
@@ -114,7 +116,8 @@ class Leaderboard:
             unasked.add("bits")
         if plain or width < ROOMY:
             unasked.add("precision")
-        unasked |= {f"{q}_share" for q in ("memory", "ops") if q not in self.fields.space.budget.limits}
+        unasked |= {f"{q}_share" for q in QUANTITIES if q not in self.fields.space.budget.limits}
+        unasked |= QUANTITIES.keys() - set(self.fields.space.quantities)
         unasked |= {"mean", "sd", "seeds"} - set(self.fields.names)
         return [name for name in _ORDER if name not in unasked]
 
@@ -133,6 +136,7 @@ class Leaderboard:
             "accuracy": "Top-1 on the validation split",
             "parent_accuracy": "FP: full-precision parent of equal widths",
             "memory_share": "share of the limit",
+            WIDTH: "width: hidden × MLP",
         }
         if parts := [text for name, text in told.items() if name in shown]:
             yield f"{'; '.join(parts)}."
@@ -176,6 +180,8 @@ def column_names(text: str, fields: TrialFields) -> list[str]:
             try:
                 fields.named(name, "column")
             except InvalidInput as error:
+                if name.removesuffix("_share") in QUANTITIES:
+                    raise
                 raise unknown_name("column", name, [*SPECIAL, *fields.names]) from error
     return names
 
@@ -199,6 +205,8 @@ def _one_word(text: str, measure: Measure) -> str:
 
 def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """Those that fit: some are given up; where the strip was, costs may have room again."""
+    if any(column.name == "latency" for column in columns):
+        columns = _with_latency(columns, width)
     left = {column.name: column for column in columns}
     given_up = []
     for name in _GIVEN_UP:
@@ -207,9 +215,37 @@ def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
         if name in left:
             given_up.append(left.pop(name))
     for column in given_up:
-        if column.name in ("memory", "ops") and _width([*left.values(), column]) <= width:
+        if column.name in QUANTITIES and _width([*left.values(), column]) <= width:
             left[column.name] = column
     return [column for column in columns if column.name in left]
+
+
+def _with_latency(columns: Sequence[Column], width: int) -> Sequence[Column]:
+    """The columns; pairs of them as one where otherwise a latency would drive out the widths."""
+    early = _GIVEN_UP[: _GIVEN_UP.index("intermediate")]
+    if _width([column for column in columns if column.name not in early]) <= width:
+        return columns
+    columns = _together(columns, "hidden", "intermediate", WIDTH, "×")
+    return _together(columns, "mark", "trial", "trial", " ")
+
+
+def _together(columns: Sequence[Column], first: str, second: str, heading: str, between: str) -> Sequence[Column]:
+    """The columns with two of them as one where both are there."""
+    pair = [column for column in columns if column.name in (first, second)]
+    if len(pair) < 2:
+        return columns
+    cells = (Text(between).join(row) for row in zip(*map(_padded, pair), strict=True))
+    both = Column(first if heading == second else heading, heading, True, tuple(cells))
+    return [both if column is pair[0] else column for column in columns if column is not pair[1]]
+
+
+def _padded(column: Column) -> Iterator[Text]:
+    """Cells that are all as wide as the widest."""
+    widest = max((cell.cell_len for cell in column.cells), default=0)
+    for cell in column.cells:
+        padded, missing = cell.copy(), widest - cell.cell_len
+        (padded.pad_left if column.figures else padded.pad_right)(missing)
+        yield padded
 
 
 def _width(columns: Sequence[Column]) -> int:

@@ -11,6 +11,7 @@ from rich.text import Text
 from bhvit.cost import CostReport
 from bhvit.precision import PRECISIONS, Precision
 from searcher.candidate import Candidate
+from searcher.quantities import QUANTITIES
 from searcher.views.marks import precision_cell
 
 GAP = 2  # columns between two fields of a line
@@ -51,14 +52,14 @@ def precision_map(candidate: Candidate, report: CostReport) -> RenderableType:
     layers = {row.address: row for row in report.layers}
     lines = map_lines(layers)
     shapes, total = _shapes(candidate, lines), report.total
+    known = [quantity for quantity in QUANTITIES.values() if quantity.of(report) is not None]
     rows = []
     for line, shape, stage in zip(lines, shapes, _stage_names(lines), strict=True):
         its = [layers[address] for address in line.addresses if address is not None]
-        memory, ops = sum(row.memory_bytes for row in its), sum(row.ops for row in its)
-        shares = (f"{memory / total.memory_bytes:.1%}", f"{ops / total.ops:.1%}")
+        shares = tuple(f"{sum(map(quantity.of, its)) / quantity.of(total):.1%}" for quantity in known)
         cells = [None if a is None else precision_cell(layers[a].precision) for a in line.addresses]
         rows.append(_Row((stage, *shape, line.kind), cells, shares))
-    return _Map(("layer", "side", "width", "kind"), ("memory", "OPs"), rows, cell_width=2)
+    return _Map(("layer", "side", "width", "kind"), tuple(q.label for q in known), rows, cell_width=2)
 
 
 def change_map(before: Mapping[str, Precision], after: Mapping[str, Precision]) -> RenderableType:

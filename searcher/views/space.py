@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from searcher.feasible import SpaceProfile
-from searcher.numbers import count_text, share_text, size_text
+from searcher.numbers import share_text
 from searcher.plain import budget_json
+from searcher.quantities import QUANTITIES
 from searcher.space import Space
 from searcher.views.console import table
+from searcher.views.study_header import device_line
 
 FEW = 200  # feasible configurations below which searching all of them is better
 
@@ -46,6 +48,8 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
         scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
     yield f"within the budget: {scope}"
     yield f"budget: {space.budget}"
+    if space.device is not None:
+        yield f"device: {device_line(space.device)}"
 
 
 def _variables(space: Space) -> Table:
@@ -60,17 +64,13 @@ def _variables(space: Space) -> Table:
 def _ranges(space: Space, profile: SpaceProfile) -> Table:
     columns = ("smallest", "median", "largest", "limit", "feasible alone")
     result = table("cost of all", *((name, "right") for name in columns))
-    rows: list[tuple[str, Any, Callable[[float], str]]] = [
-        ("memory", profile.memory_bytes, size_text),
-        ("ops", profile.ops, count_text),
-    ]
-    for name, values, text in rows:
-        limit = space.budget.limits.get(name)
+    for quantity in (QUANTITIES[name] for name in space.quantities):
+        limit, values = space.budget.limits.get(quantity.name), quantity.of(profile)
         result.add_row(
-            "OPs" if name == "ops" else name,
-            *(text(value) for value in (values.minimum, values.median, values.maximum)),
-            "none" if limit is None else text(limit),
-            "" if limit is None else share_text(profile.shares[name]),
+            quantity.label,
+            *(quantity.text(value) for value in (values.minimum, values.median, values.maximum)),
+            "none" if limit is None else quantity.text(limit),
+            "" if limit is None else share_text(profile.shares[quantity.name]),
         )
     return result
 
@@ -84,7 +84,7 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         yield "No limit excludes anything."
     else:
         excluded = share_text(1 - profile.shares[profile.binds])
-        yield f"The {'OPs' if profile.binds == 'ops' else profile.binds} limit binds: alone it excludes {excluded}."
+        yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:
@@ -96,8 +96,9 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
 
 def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
     """That no examined configuration is within the budget; that none can be, only where this is certain."""
-    smallest = {"memory": profile.memory_bytes.minimum, "ops": profile.ops.minimum}
-    exceeded = {name: limit for name, limit in space.budget.limits.items() if smallest[name] > limit}
+    limits = space.budget.limits
+    smallest = {QUANTITIES[name]: QUANTITIES[name].of(profile).minimum for name in limits}
+    exceeded = {quantity: least for quantity, least in smallest.items() if least > limits[quantity.name]}
     if profile.sampled and not exceeded:
         yield (
             f"None of {profile.examined:,} sampled configurations is within the budget; the space may hold one "
@@ -105,6 +106,6 @@ def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
         )
         return
     yield "The budget cannot be met: no configuration is within it."
-    for name, limit in exceeded.items():
-        text = size_text if name == "memory" else count_text
-        yield f"{name}: even the smallest candidate needs {text(smallest[name])}, the limit is {text(limit)}."
+    for quantity, least in exceeded.items():
+        limit = quantity.text(limits[quantity.name])
+        yield f"{quantity.name}: even the smallest candidate needs {quantity.text(least)}, the limit is {limit}."

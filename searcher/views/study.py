@@ -171,7 +171,7 @@ def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[Renderable
     rows = [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
     more = f"... and {len(front) - count:,} more between them: --front" if count < len(front) else ""
     yield Text(_front_words(view.snapshot, front), style="bold")
-    names = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", "memory", "ops")
+    names = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", *view.snapshot.space.quantities)
     yield leaderboard(view.snapshot, view.fields, rows, None, more, noted=False, among=names)
 
 

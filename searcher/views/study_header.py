@@ -10,7 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bhvit.device_profile import DeviceProfile
 from bhvit.precision import PRECISIONS
+from searcher.device_profiles import device_id
 from searcher.feasible import ENUMERABLE, SAMPLE
 from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
@@ -86,6 +88,15 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
         text += f", {share_text(feasible / SAMPLE)} of a sample within the budget"
     yield "space", text
     yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
+    if snapshot.space.device is not None:
+        yield "device", device_line(snapshot.space.device)
+
+
+def device_line(device: DeviceProfile) -> str:
+    """The device that latencies are predicted for, and by which profile."""
+    estimated = "estimated, not measured" if device.estimated else f"measured {device.date}"
+    threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
+    return f"{device.description}, {threads}: latency by profile {device_id(device)} ({estimated})"
 
 
 def _at_work(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:

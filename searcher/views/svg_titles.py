@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from searcher.charts.chart import Chart, Figure, TrialPoint
-from searcher.numbers import count_text, size_text
+from searcher.quantities import costs_text
 
 
 def with_titles(svg: str, figure: Figure) -> str:
@@ -37,5 +37,4 @@ def with_titles(svg: str, figure: Figure) -> str:
 
 def _point_text(trial: TrialPoint) -> str:
     accuracy = "" if trial.accuracy is None else f"Top-1 {100 * trial.accuracy:.1f} %, "
-    costs = f"{size_text(trial.memory_bytes)}, {count_text(trial.ops)} OPs"
-    return f"trial {trial.number}: {accuracy}{costs}, {trial.outcome}"
+    return f"trial {trial.number}: {accuracy}{costs_text(trial)}, {trial.outcome}"

@@ -14,9 +14,16 @@ _UNITS = {
     Unit.ACCURACY: ((0.01, "%"),),
     Unit.BYTES: ((1, "B"), (2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB")),
     Unit.OPS: ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"), (10**12, "T")),
+    Unit.SECONDS: ((1e-6, "µs"), (1e-3, "ms"), (1, "s")),
     Unit.COUNT: ((1, ""),),
 }
-_SMALLEST = {Unit.ACCURACY: 0.01, Unit.BYTES: 1.0, Unit.OPS: 1.0, Unit.COUNT: 2.0}  # span of an axis
+_SMALLEST = {  # span of an axis
+    Unit.ACCURACY: 0.01,
+    Unit.BYTES: 1.0,
+    Unit.OPS: 1.0,
+    Unit.SECONDS: 1e-6,
+    Unit.COUNT: 2.0,
+}
 _ROUND = (1, 2, 2.5, 5, 10)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from searcher.budget import QUANTITY_NAMES
-from searcher.numbers import count_text, duration_text, percent_text, size_text
+from searcher.numbers import duration_text, percent_text, size_text
 from searcher.plain import costs_json, trial_json, worker_json
+from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
@@ -25,6 +25,7 @@ from searcher.views.event_lines import position_text
 from searcher.views.layout import Beside, facts, section, suggestions
 from searcher.views.marks import BAR, BEST, BEYOND, FRONT, OUTCOMES, WITHIN
 from searcher.views.precision_map import precision_legend, precision_map
+from searcher.views.study_header import device_line
 
 BAR_WIDTH = 16
 CRASH_LINES = 25  # of a crash's text, the last ones
@@ -41,7 +42,7 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
     chart = "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
     curves = section("Learning curves", chart)
     heading = f"Cost by layer ({cost.accounting} accounting)"
-    layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost))
+    layers = section(heading, layer_table(cost), "", *footer(record.candidate, cost, report.snapshot.space.device))
     history = (*section("Starts", _attempts(report)), *section("Files", _files(report)))
     return Group(
         *head,
@@ -73,11 +74,6 @@ def report_json(report: TrialReport) -> dict[str, Any]:
         "crash": report.crash,
         "again": report.again,
     }
-
-
-def _amount_text(quantity: str, value: float) -> str:
-    """Memory in bytes or OPs, with their unit."""
-    return size_text(value) if quantity == "memory" else f"{count_text(value)} OPs"
 
 
 def _title(report: TrialReport) -> Text:
@@ -112,6 +108,8 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
     yield "widths", ", ".join(widths) or "those of the base model"
     yield "precision", precision_text(record.candidate.layers)
     yield "candidate", record.candidate.id
+    if (device := report.snapshot.space.device) is not None:
+        yield "device", device_line(device)
     if metrics is not None and metrics.restarts:
         times = "once" if metrics.restarts == 1 else f"{metrics.restarts} times"
         yield "restarts", f"its loss became NaN or infinite {times}; it went on from its last good epoch"
@@ -176,13 +174,14 @@ def _budget(report: TrialReport) -> RenderableType:
     result = table("quantity", *right, "", "left")
     for share in report.shares:
         over = share.used > share.limit
-        left = _amount_text(share.quantity, abs(share.left))
+        quantity = QUANTITIES[share.quantity]
+        left = quantity.amount(abs(share.left))
         mark = BEYOND.text(f"{left} over") if over else WITHIN.text(f"{left} left")
-        used, limit = (_amount_text(share.quantity, value) for value in (share.used, share.limit))
+        used, limit = (quantity.amount(value) for value in (share.used, share.limit))
         filled = min(BAR_WIDTH, round(BAR_WIDTH * share.share))
         style = (BEYOND if over else WITHIN).style
         bar = Text.assemble((BAR * filled, style), ("·" * (BAR_WIDTH - filled), "dim"))
-        result.add_row(QUANTITY_NAMES[share.quantity], used, limit, f"{share.share:.1%}", bar, mark)
+        result.add_row(quantity.label, used, limit, f"{share.share:.1%}", bar, mark)
     return result
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from searcher.measures import Value
+from searcher.quantities import QUANTITIES
 from searcher.views.console import json_text
 from searcher.views.latex import PACKAGES, escaped, tabular
 from searcher.views.leaderboard import SPECIAL, Column, Leaderboard
@@ -25,7 +26,7 @@ class TrialRows:
         return FORMATS[name](self)
 
     def to_plain(self) -> list[dict[str, Value]]:
-        """A row a trial of plain values, keys with `_bytes` where that is the unit; accuracies and shares in 0..1."""
+        """A row a trial of plain values, costs by the keys of their quantities; accuracies and shares in 0..1."""
         columns = [self._values(name) for name in self.names]
         keys = [self._key(name) for name in self.names]
         return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -66,8 +67,7 @@ class TrialRows:
         return [self.board.fields.named(name, "column").value(record) for record in self.board.records]
 
     def _key(self, name: str) -> str:
-        in_bytes = name not in SPECIAL and self.board.fields.named(name, "column").unit == "bytes"
-        return f"{name}_bytes" if in_bytes else name
+        return QUANTITIES[name].field if name in QUANTITIES else name
 
 
 FORMATS = {

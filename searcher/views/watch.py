@@ -16,7 +16,7 @@ from searcher.views.trial import trial_view
 from searcher.views.watch_head import UNLIMITED, alert_lines, head_lines, title
 from searcher.views.watch_rows import WorkerTable, plain_trials, plain_workers, trial_lines
 from searcher.views.watch_ui import KEYS, WatchUI
-from searcher.watched_trials import NEWEST, SORTS
+from searcher.watched_trials import NEWEST
 from searcher.watching import WatchedStudy
 
 LOW, HIGH = 20, 40  # screens of so many lines show less, or more, beside the list
@@ -133,7 +133,7 @@ class WatchView:
 
     def _order(self) -> str:
         trials = self.ui.trials
-        largest_first = SORTS[trials.sort] != trials.reverse
+        largest_first = trials.sorts[trials.sort] != trials.reverse
         if trials.sort == NEWEST:
             return "newest first" if largest_first else "oldest first"
         return f"by {trials.sort}, {'largest' if largest_first else 'smallest'} first"

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from searcher.alerts import Alert, alerts
-from searcher.numbers import age_text, count_text, duration_text, percent_text, size_text
+from searcher.numbers import age_text, duration_text, percent_text
+from searcher.quantities import costs_text
 from searcher.records import Outcome
 from searcher.snapshot import State
 from searcher.views.marks import ALERT, BAR, BEST, FRONT, LOST, OUTCOMES, STATES, UNFILLED
@@ -69,7 +70,7 @@ def best_parts(study: WatchedStudy) -> list[Text]:
     best, front = study.standing.best, study.standing.front
     if best is None or best.metrics is None:
         return [Text("no trained trial is within the budget yet", style="dim")]
-    cost = f"trial {best.number}, {size_text(best.memory_bytes)}, {count_text(best.ops)} OPs"
+    cost = f"trial {best.number}, {costs_text(best)}"
     line = Text.assemble(BEST.text(percent_text(best.metrics.accuracy)), f" best Top-1: {cost}")
     return [line, FRONT.text(f"{len(front)} on the Pareto front")]
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from searcher.numbers import age_text, count_text, size_text
+from searcher.numbers import age_text, size_text
+from searcher.quantities import QUANTITIES
 from searcher.records import TrialRecord
 from searcher.status import QUIET_SECONDS, SILENT_SECONDS, WorkerStatus
 from searcher.views.candidate import factor_text, precision_text
@@ -30,12 +31,15 @@ WORKER_COLUMNS = (
     Column("memory", right=True, least=8, rank=3),
     Column("heard", right=True, least=5),
 )
+ROOMY = 92  # columns from which there is room for a latency beside both width factors
 WIDTHS = Column("hidden  MLP", right=True, rank=7)
+LATENCY = Column("latency", right=True)  # where a device is known
 TRIAL_COLUMNS = (
     Column("Top-1 %", right=True),
     Column("FP %", right=True, rank=4),
     Column("memory", right=True, least=9),
     Column("OPs", right=True, least=6),
+    LATENCY,
     Column("hidden", right=True),
     Column("MLP", right=True),
 )
@@ -81,8 +85,12 @@ def plain_workers(workers: Sequence[WorkerStatus], now: float) -> Text:
 def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a trial."""
     strip = Column(strip_heading(study.space.base.addresses))
-    rows = [_trial_row(study, study.records[number], chosen, now) for number in numbers]
-    columns = (Column("    trial"), *TRIAL_COLUMNS, strip, *MORE_TRIAL_COLUMNS)
+    latency, tight = study.space.device is not None, width < ROOMY
+    figures = [c for c in TRIAL_COLUMNS if latency or c is not LATENCY]
+    if latency and tight:  # both width factors in one column
+        figures[-2:] = [Column("width", right=True)]
+    rows = [_trial_row(study, study.records[number], chosen, now, latency and tight) for number in numbers]
+    columns = (Column("    trial"), *figures, strip, *MORE_TRIAL_COLUMNS)
     return _marked(grid(columns, rows, width), numbers, chosen, width)
 
 
@@ -95,7 +103,10 @@ def plain_trials(study: WatchedStudy, numbers: Sequence[int], now: float) -> Tex
         bits, words = strip_text(record.candidate.layers, plain=True).plain, precision_text(record.candidate.layers)
         ends = [one_word(_ended(study, record, now)), record.outcome.value, record.worker]
         rows.append([_marks(study, record).plain, str(number), *figures, bits, *ends, words])
-    return plain_rows(PLAIN_TRIALS, rows, range(1, 8))
+    if study.space.device is None:
+        return plain_rows(PLAIN_TRIALS, rows, range(1, 8))
+    place = PLAIN_TRIALS.index("OPs") + 1
+    return plain_rows((*PLAIN_TRIALS[:place], "latency", *PLAIN_TRIALS[place:]), rows, range(1, 9))
 
 
 def percent(accuracy: float | None) -> str:
@@ -149,14 +160,14 @@ def _heard(worker: WorkerStatus, now: float) -> Text:
     return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
 
 
-def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float) -> list[Cell]:
+def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float, together: bool) -> list[Cell]:
     layers = record.candidate.layers
     marks = Text(_sign(record.number, chosen)).append_text(_marks(study, record))
     marks.pad_right(4 - marks.cell_len)
     return [
         marks.append(f"{record.number:>5}"),
         *_figures(record),
-        *_widths(record),
+        *(["×".join(_widths(record))] if together else _widths(record)),
         strip_text(layers),
         _ended(study, record, now),
         Text(record.outcome, style=OUTCOMES[record.outcome].style),
@@ -171,8 +182,7 @@ def _figures(record: TrialRecord) -> list[str]:
     return [
         percent(None if metrics is None else metrics.accuracy),
         percent(None if metrics is None else metrics.parent_accuracy),
-        size_text(record.memory_bytes),
-        count_text(record.ops),
+        *(cost.text(cost.of(record)) for cost in QUANTITIES.values() if cost.of(record) is not None),
     ]
 
 

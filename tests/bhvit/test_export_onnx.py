@@ -19,7 +19,7 @@ from bhvit.checkpoint import round_to_stored_precision
 from bhvit.errors import InvalidInput
 from bhvit.export import onnx as export
 from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq
-from bhvit.export.onnx_check import onnx_logits, reference
+from bhvit.export.onnx_check import Reference, onnx_logits, reference
 from bhvit.export.onnx_layers import Layers, Value
 from bhvit.export.onnx_nodes import Nodes, float_info
 from bhvit.model import BHViT, build_model
@@ -286,3 +286,22 @@ def test_the_check_finds_a_wrong_graph_and_forgives_what_float32_does_itself(pre
     turned[3] += 0.3  # as a sign that rounding turned in one image
     assert (judged.problem(turned) is None) == (precision == "binary")
     assert judged.problem(right * np.nan) is not None
+
+
+def test_the_check_allows_for_chance_where_float32_itself_is_often_wrong() -> None:
+    random = np.random.default_rng(0)
+    judge = random.standard_normal((40, 5))
+
+    def disturbed(images: int, seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed)
+        chosen = noise.permutation(40)[:images]
+        logits = judge + 1e-7
+        logits[chosen] += noise.standard_normal((images, 5))
+        return logits
+
+    def passes(float32: int, runtime: int) -> bool:
+        found = Reference(torch.empty(40, 1), judge, disturbed(float32, 1), quantized=True)
+        return found.problem(disturbed(runtime, 2)) is None
+
+    assert all(passes(a, b) for a, b in ((0, 0), (0, 1), (20, 24), (24, 20), (40, 40), (38, 40), (3, 6)))
+    assert not any(passes(a, b) for a, b in ((0, 4), (0, 40), (3, 20), (20, 40)))

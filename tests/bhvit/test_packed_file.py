@@ -1,5 +1,6 @@
 """Packed files of honest models: what is written is what is read, cheaply."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 from bhvit import PRECISIONS, PRESETS, InvalidInput, PrecisionPlan
-from bhvit.layers.norm import NORMS
 from bhvit.layer_terms import NORM_KINDS
+from bhvit.layers.norm import NORMS
 from bhvit.runtime.packed_file import read, write
 from bhvit.runtime.schema import Header, Tensor, random_arrays, tensors_of
+from tests.bhvit.second_reader import read_packed
 from tests.bhvit.small import SMALLEST
 from tests.bhvit.test_cost_against_model import drawn
 
@@ -43,6 +45,20 @@ def test_any_model_comes_back_as_it_was_written(seed: int, copy: bool, tmp_path:
     for name, array in arrays.items():
         np.testing.assert_array_equal(model.natural(name), array)
         assert not model.tensors[name].flags.writeable
+
+
+@pytest.mark.parametrize("seed", [*range(12), "tiny"])
+def test_a_reader_written_from_the_documentation_reads_the_same(seed: int | str, tmp_path: Path) -> None:
+    architecture, plan = drawn(seed) if isinstance(seed, int) else (PRESETS["tiny"], BINARY)
+    for norm in ("batch", "layer"):
+        header = Header.of_plan(architecture, plan, norm=norm)
+        arrays = random_arrays(header)
+        write(tmp_path / "m.bhvit", header, arrays)
+        fields, found = read_packed((tmp_path / "m.bhvit").read_bytes())
+        assert fields["layers"] == json.loads(header.to_json())["layers"]
+        assert set(found) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
 
 
 def test_the_same_model_is_always_the_same_bytes(tmp_path: Path) -> None:

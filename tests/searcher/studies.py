@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from searcher.device_profiles import device_id
 from searcher.events import EpochFinished, Event, SearchEnded, SearchStarted, TrialFinished, TrialStarted, WorkerLost
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.files import write_json, write_text
@@ -65,7 +66,7 @@ class StudyWriter:
         if outcome is Outcome.OVER_BUDGET:
             choices = {v.name: v.choices[-1] for v in space.variables}  # the widest and most precise of all
         candidate = space.candidate(choices)
-        cost = candidate.cost(space.budget.accounting).total
+        cost = space.cost_of(candidate).total
         self.number += 1
         begun = outcome not in (Outcome.WAITING, Outcome.OVER_BUDGET)
         epochs = (
@@ -87,6 +88,8 @@ class StudyWriter:
             max(0, number - 3),
             10.4 * 2**30 if outcome is Outcome.OUT_OF_MEMORY else None,
             worker if begun and outcome is not Outcome.RUNNING else "",
+            cost.latency_seconds,
+            "" if space.device is None else device_id(space.device),
         )
         write_record(self.folder.trial(record), record)
         self.trained += outcome.finished and begun
@@ -100,7 +103,7 @@ class StudyWriter:
     ) -> tuple[EpochRecord, ...]:
         """Epochs of both phases, logged at their times; a second start lost its worker in the middle."""
         candidate = self.space.candidate(choices)
-        cost = candidate.cost(self.space.budget.accounting).total
+        cost = self.space.cost_of(candidate).total
         goal = (
             0.5
             + 0.04 * float(choices["hidden"])
@@ -108,7 +111,17 @@ class StudyWriter:
             + self.random.gauss(0, 0.02)
         )
         self.log(
-            TrialStarted(number, 1, candidate.id, choices, cost.memory_bytes, cost.ops, self.trained, self.planned)
+            TrialStarted(
+                number,
+                1,
+                candidate.id,
+                choices,
+                cost.memory_bytes,
+                cost.ops,
+                self.trained,
+                self.planned,
+                cost.latency_seconds,
+            )
         )
         epochs = []
         for phase, count, last in (("fp", FP_EPOCHS, FP_EPOCHS), ("qat", QAT_EPOCHS, qat)):
@@ -124,7 +137,15 @@ class StudyWriter:
                 self.log(WorkerLost(number, worker, "was killed by signal 9"))
                 self.log(
                     TrialStarted(
-                        number, 2, candidate.id, choices, cost.memory_bytes, cost.ops, self.trained, self.planned
+                        number,
+                        2,
+                        candidate.id,
+                        choices,
+                        cost.memory_bytes,
+                        cost.ops,
+                        self.trained,
+                        self.planned,
+                        cost.latency_seconds,
                     )
                 )
         return tuple(epochs)

@@ -176,7 +176,7 @@ def test_costs_far_apart_are_drawn_on_a_logarithmic_scale_but_never_with_a_zero(
     assert not cost_axis("memory", []).log
 
 
-LARGEST = {Unit.ACCURACY: 1.0, Unit.BYTES: 1e12, Unit.OPS: 1e15, Unit.COUNT: 1e6}
+LARGEST = {Unit.ACCURACY: 1.0, Unit.BYTES: 1e12, Unit.OPS: 1e15, Unit.SECONDS: 1e4, Unit.COUNT: 1e6}
 
 
 @given(st.data(), st.sampled_from(Unit), st.booleans(), st.integers(2, 15))

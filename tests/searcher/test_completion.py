@@ -84,7 +84,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("searcher plot one --trial ", ["0"]),
         ("searcher search ", ["mine.yaml", "other/", "runs/"]),
         ("searcher search mine.yaml --executor ", ["processes", "ray"]),
-        ("searcher search mine.yaml --budget ", ["memory=", "ops="]),
+        ("searcher search mine.yaml --budget ", ["memory=", "ops=", "latency=", "device="]),
         ("searcher ls ", ["other/", "runs/", "studies.db"]),
         ("searcher ls --st", ["--state"]),
         ("searcher ls --sort ", ["age", "name", "best", "state"]),

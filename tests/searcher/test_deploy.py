@@ -1,4 +1,4 @@
-"""`searcher deploy` on a really trained (small) study: what it writes, what it refuses, and that nothing is half done."""
+"""`searcher deploy` on a really trained (small) study: what it writes, what it refuses, and nothing half done."""
 
 import json
 import shutil
@@ -80,6 +80,7 @@ def test_json_has_every_file_with_its_check(root, deployed, capsys) -> None:
         assert row["bytes"] == (deployed / Path(row["file"]).name).stat().st_size
         assert row["images"] == (14 if row["exact"] else 6)
         assert 0 <= row["median"] <= row["largest"]
+        assert 0 <= row["equal"] <= row["images"]
         assert row["exact"] == ("qdq" not in row["file"])
 
 

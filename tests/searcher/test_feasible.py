@@ -65,6 +65,15 @@ def test_per_stage_widths_are_costed_like_candidates() -> None:
     assert list(zip(block.memory_bytes, block.ops, strict=True)) == [(t.memory_bytes, t.ops) for t in totals]
 
 
+def test_grids_know_that_layer_norms_take_in_no_weight_scales() -> None:
+    complete = {"precision": {}, "budget": {"accounting": "complete"}}
+    batch, layer = (small_space(model={"preset": "tiny", "norm": norm}, **complete) for norm in ("batch", "layer"))
+    (block,), (less,) = Grid(layer).blocks(), Grid(batch).blocks()
+    totals = [layer.candidate(layer.decode(i)).cost("complete").total for i in range(layer.size)]
+    assert list(block.memory_bytes) == [t.memory_bytes for t in totals]
+    assert all(block.memory_bytes > less.memory_bytes)
+
+
 def _half_budget(family: str) -> dict[str, Any]:
     totals = [small_space(family).candidate(small_space(family).decode(i)).cost().total for i in range(36)]
     memory, operations = sorted(t.memory_bytes for t in totals), sorted(t.ops for t in totals)

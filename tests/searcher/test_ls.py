@@ -104,6 +104,7 @@ def test_json_says_what_the_records_say(place: Path, capsys: pytest.CaptureFixtu
         "accuracy": best.metrics.accuracy,
         "memory_bytes": best.memory_bytes,
         "ops": best.ops,
+        "latency_seconds": None,
     }
     assert sum(many["outcomes"].values()) == 500
     assert many["outcomes"]["over budget"] == sum(r.outcome is Outcome.OVER_BUDGET for r in records)

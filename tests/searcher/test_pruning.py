@@ -108,11 +108,13 @@ def test_no_pruning_stops_nothing() -> None:
 
 def test_trial_is_compared_with_cheaper_ones_alone_where_costs_are_objectives() -> None:
     cheap, dear = result(0, (0.5,), memory=1, ops=9), result(1, (0.6,), memory=9, ops=1)
-    assert comparable([cheap, dear], 5, 5, ("accuracy",)) == [cheap, dear]
-    assert comparable([cheap, dear], 5, 5, ("accuracy", "memory")) == [cheap]
-    assert comparable([cheap, dear], 5, 5, ("accuracy", "ops")) == [dear]
-    assert comparable([cheap, dear], 5, 5, ("accuracy", "memory", "ops")) == []
-    assert comparable([cheap, dear], 1, 9, ("accuracy", "memory", "ops")) == [cheap]  # equal costs are comparable
+    assert comparable([cheap, dear], result(2, (), memory=5, ops=5), ("accuracy",)) == [cheap, dear]
+    assert comparable([cheap, dear], result(2, (), memory=5, ops=5), ("accuracy", "memory")) == [cheap]
+    assert comparable([cheap, dear], result(2, (), memory=5, ops=5), ("accuracy", "ops")) == [dear]
+    assert comparable([cheap, dear], result(2, (), memory=5, ops=5), ("accuracy", "memory", "ops")) == []
+    assert comparable([cheap, dear], result(2, (), memory=1, ops=9), ("accuracy", "memory", "ops")) == [
+        cheap
+    ]  # equal costs are comparable
 
 
 @pytest.mark.parametrize(

@@ -221,9 +221,9 @@ def test_order_columns_and_front_are_as_asked(here: Path, capsys) -> None:
         (["--columns", "mean"], "unknown column 'mean'"),
         (
             ["--budget", "flops=3"],
-            "unknown quantity in --budget 'flops' (did you mean 'ops'?); use one of: memory,",
+            "unknown quantity in --budget 'flops' (did you mean 'ops'?); use one of: device, latency, memory,",
         ),
-        (["--budget", "memory"], "--budget takes memory=LIMIT,ops=LIMIT, but it is 'memory'"),
+        (["--budget", "memory"], "--budget takes memory=LIMIT,ops=LIMIT,latency=LIMIT, but it is 'memory'"),
         (["--budget", "memory=-1"], "memory must be a positive share of the reference, but it is -1"),
     ],
     ids=lambda value: "",

@@ -14,7 +14,7 @@ from searcher import watching
 from searcher.alerts import alerts
 from searcher.budget import Budget
 from searcher.events import EpochFinished, EventLog, SearchStarted, TrialFinished, TrialStarted, Trouble, WorkerLost
-from searcher.front import COSTS, pareto_front
+from searcher.front import pareto_front
 from searcher.lock import hold
 from searcher.ranking import ranked
 from searcher.records import EpochRecord, Outcome, TrialRecord, write_record
@@ -169,14 +169,14 @@ def test_a_standing_does_not_depend_on_the_order_of_its_trials(many: StudyFolder
     draw = random.Random(0)
     for _ in range(5):
         draw.shuffle(records)
-        standing = Standing(budget, COSTS)
+        standing = Standing(budget, ("accuracy", "memory", "ops"))
         for record in records:
             running = replace(record, outcome=Outcome.RUNNING, metrics=None)
             standing.put(running, None)
             standing.put(record, running)
         assert standing.best is ranked(records, budget)[0]
         assert standing.within == len(ranked(records, budget))
-        assert standing.front == pareto_front(records, budget, COSTS)
+        assert standing.front == pareto_front(records, budget, ("accuracy", "memory", "ops"))
         assert sum(standing.outcomes.values()) == len(records)
 
 
@@ -230,8 +230,8 @@ def test_a_worker_that_ends_a_trial_leaves_its_row_to_its_next_one(tmp_path: Pat
 
 def test_points_that_were_never_trained_do_not_count_when_the_budget_is_raised(many: StudyFolder) -> None:
     refused = replace(many.records()[0], outcome=Outcome.OVER_BUDGET, metrics=None, attempts=0)
-    assert Standing.of([refused], Budget(), COSTS).done == 0
-    assert Standing.of([replace(refused, attempts=1)], Budget(), COSTS).done == 1
+    assert Standing.of([refused], Budget(), ("accuracy", "memory", "ops")).done == 0
+    assert Standing.of([replace(refused, attempts=1)], Budget(), ("accuracy", "memory", "ops")).done == 1
 
 
 def test_a_coordinator_that_died_is_noticed(tmp_path: Path) -> None:

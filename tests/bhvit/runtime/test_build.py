@@ -77,7 +77,8 @@ def test_required_core_that_does_not_compile_is_an_error(sources: Path) -> None:
 
 
 def test_errors_of_the_compiler_are_in_the_log(sources: Path) -> None:
-    (sources / NATIVE / "core.cpp").write_text("this is no C++")
+    for unit in (sources / NATIVE).glob("*.cpp"):
+        unit.write_text("this is no C++")
     built(sources, "editable")
     assert "the compiler reports errors" in (log := (sources / "bhvit/runtime/_core.log").read_text()).splitlines()[0]
     assert "core.cpp" in log

@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bhvit.runtime.layouts import in_kernel_layout, stored_bytes, stored_dtype, stored_shape, to_kernel, to_natural
-from bhvit.runtime.layouts import to_stored
+from bhvit.runtime.layouts import (
+    in_kernel_layout,
+    stored_bytes,
+    stored_dtype,
+    stored_shape,
+    to_kernel,
+    to_natural,
+    to_stored,
+)
 from bhvit.runtime.schema import ITEMS, Tensor
 
 WEIGHTS = st.builds(

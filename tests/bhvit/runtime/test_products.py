@@ -14,7 +14,7 @@ from bhvit.runtime.layouts import to_kernel, to_stored
 from bhvit.runtime.network import Kind, Product
 from bhvit.runtime.numpy_products import accumulators, product
 from bhvit.runtime.schema import ITEM_OF, Tensor
-from tests.bhvit.packed_models import core, runtimes
+from tests.bhvit.runtime.networks import core, runtimes
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""Torch models with nothing left at 0 or 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bhvit import PrecisionPlan
+from bhvit.blocks.attention import Attention
+from bhvit.blocks.summary_tokens import SummaryTokens
+from bhvit.checkpoint import round_to_stored_precision
+from bhvit.layers import LayerScale, RPReLU
+from bhvit.layers.norm import TokenBatchNorm
+from bhvit.model import BHViT, build_model
+from bhvit.quantizers.probability import ProbabilityDecomposition
+from bhvit.runtime.schema import Header
+
+BATCH = 4
+
+
+def randomised(header: Header, seed: int = 0) -> BHViT:
+    """A model of `header` in evaluation mode: random constants everywhere, and the statistics of a training batch."""
+    torch.manual_seed(seed)
+    model = build_model(header.architecture, PrecisionPlan.of_layers(header.layers), header.norm)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.rpartition(".")[2] in ("shift", "shift_in", "shift_out", "bias", "position"):
+                parameter.normal_(0, 0.3)
+        for module in model.modules():
+            match module:
+                case nn.LayerNorm() | nn.BatchNorm2d():
+                    module.weight.normal_(1, 0.3).mul_(torch.where(torch.rand_like(module.weight) < 0.1, -1, 1))
+                case RPReLU():
+                    module.slope.normal_(0.25, 0.2)
+                case LayerScale():
+                    module.alpha.normal_(0.2, 0.2)
+                case SummaryTokens() | Attention():
+                    module.mix.normal_(0.5, 0.3)
+        _see_a_batch(model)
+    round_to_stored_precision(model)
+    return model.eval()
+
+
+def _see_a_batch(model: BHViT) -> None:
+    norms = [module for module in model.modules() if isinstance(module, TokenBatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of this batch alone
+    side = model.architecture.image_size
+    model.train()(torch.randn(BATCH, 3, side, side))
+    for norm in norms:
+        norm.running_mean.add_(torch.randn_like(norm.running_mean) * norm.running_var.sqrt() * 0.1)
+        norm.running_var.mul_(torch.rand_like(norm.running_var) * 0.5 + 0.75)
+    for module in model.modules():
+        if isinstance(module, ProbabilityDecomposition):
+            module.zero_point.normal_(0, 0.3)

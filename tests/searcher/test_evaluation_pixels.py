@@ -1,0 +1,52 @@
+"""The pixels that a packed model is given are those on which the trained one was evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bhvit.export.packed import header_of, pack
+from bhvit.pixels import evaluation_crop
+from bhvit.runtime import load
+from bhvit.runtime.__main__ import read_image
+from searcher.datasets.batches import EvaluationImages
+from searcher.datasets.images import ImageStore
+from searcher.datasets.transforms import evaluation_transform
+from tests.bhvit.small import small_model
+
+SIZES = [(96, 96), (500, 375), (375, 500), (109, 109), (110, 96), (97, 300), (31, 17), (1, 400), (251, 250)]
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("side", [96, 160, 224])
+def test_resizing_and_cropping_are_those_of_the_evaluation_transform(size: tuple[int, int], side: int) -> None:
+    header, image = header_of(small_model("fp32")), photograph(*size)
+    found = np.asarray(evaluation_crop(image, side, header.crop_pct, header.interpolation))
+    np.testing.assert_array_equal(found, evaluation_transform(side)(image).permute(1, 2, 0).numpy())
+
+
+def test_an_image_file_becomes_what_the_network_was_trained_on(tmp_path: Path) -> None:
+    """Also with an orientation in its EXIF data and an alpha channel."""
+    turned, transparent = tmp_path / "turned.jpg", tmp_path / "transparent.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photograph(200, 150).save(turned, exif=exif)
+    photograph(200, 150).convert("RGBA").save(transparent)
+    pack(small_model("fp32"), tmp_path / "m.bhvit")
+    model = load(tmp_path / "m.bhvit", instruction_set="numpy")
+    images = EvaluationImages(ImageStore([turned, transparent], cache=False), [0, 0], model.image_size, keep=False)
+    ((expected, _),) = images.batches(torch.device("cpu"))
+    stem = model.network.stem
+    for path, floats in zip((turned, transparent), expected, strict=True):
+        pixels = read_image(path, model)
+        normalised = (pixels * stem.image_scale + stem.image_shift).transpose(2, 0, 1)
+        np.testing.assert_allclose(normalised, floats.numpy(), rtol=1e-5, atol=1e-6)
