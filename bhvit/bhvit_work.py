@@ -112,9 +112,9 @@ class _Work:
         self.add("far_weight_byte_ps", self.tiles(tokens) * (weight_bytes - CACHE) * (weight_bytes > CACHE))
 
     def operands(self, count: Count) -> None:
-        """Activations that are made what a product takes."""
-        name = "sign_ns" if self._binary else "value_ns" if self.precision.real_valued else "level_ns"
-        self.add(name, count)
+        """Activations that become what a product takes; signs come with the output or element that they are of."""
+        if not self._binary:
+            self.add("value_ns" if self.precision.real_valued else "level_ns", count)
 
     @property
     def _binary(self) -> bool:
@@ -178,7 +178,7 @@ def _attention(work: _Work, s: Shape, stage: int) -> None:
         depth = _up(keys, tile.columns) * _up(head, WORD) + _up(head, tile.columns) * 2 * _up(keys, WORD)
         work.add("binary_mac_ps", tasks * tile.tokens * heads * depth)
     else:
-        work.add("attention_mac_ps", windows * keys * heads * (_up(keys, PANEL) * head + _up(head, PANEL) * keys))
+        work.add("fp32_mac_ps", windows * keys * heads * (_up(keys, PANEL) * head + _up(head, PANEL) * keys))
         work.add("gather_ns", 2 * tasks * keys * c)
 
 
@@ -190,6 +190,5 @@ def _mlp(work: _Work, s: Shape, stage: int) -> None:
     work.operands(outputs)
     work.add("output_ns", outputs)
     work.add("uneven_ns", work.padded(tokens) * i * (i % c != 0))
-    work.add("element_ns", 3 * tokens * c)
     reach = max((SHIFT_RADII[name] for name in s.shifts), default=0)
-    work.add("tap_ns", tokens * c * 2 * (2 * reach + 1) if reach else 0)
+    work.add("element_ns", (3 + reach) * tokens * c)
