@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard bhvit/runtime/native/*)
-CORE_TESTS := tests/bhvit/runtime
+# Without the tests of the build, and of how much memory a process takes: neither is for sanitizers and emulators.
+CORE_TESTS := tests/bhvit/runtime $(patsubst %,--ignore tests/bhvit/runtime/test_%.py,build process)
 
 .PHONY: search test test-slow test-sanitized test-arm64 check lint format core bench screens clean
 

@@ -1,6 +1,7 @@
 """What `pip install` makes of the core: with a compiler, without one, in place, and for which processors."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.bhvit.runtime.networks import core, layers_of_widths, written
+
 ROOT = Path(__file__).parents[3]
 NATIVE = "bhvit/runtime/native"
 SOURCES = {
     f"{NATIVE}/{name}" for name in ("CMakeLists.txt", "core.h", "core.cpp", "scalar.cpp", "avx2.cpp", "neon.cpp")
 }
+# Prints what ran, and from where.
+RUN = """
+import sys
+import numpy as np
+from bhvit.runtime import load, model as module
+model = load(sys.argv[1], instruction_set=sys.argv[2] if sys.argv[2:] else None)
+assert np.isfinite(model(np.zeros((1, model.image_size, model.image_size, 3), np.uint8))).all()
+print(model.instruction_set, module.__file__)
+"""
 
 pytest.importorskip("setuptools", minversion="77")
 
@@ -68,6 +80,17 @@ def test_without_a_compiler_the_wheel_is_whole_but_for_the_core(sources: Path, t
     log = (site / "bhvit/runtime/_core.log").read_text()
     assert notice.startswith(log.splitlines()[0])
     assert "/bin/false" in log
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, written(tmp_path / "m.bhvit", layers_of_widths("binary"))],
+        cwd=tmp_path, env=without_other_libraries() | {"PYTHONPATH": str(site)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.stdout.split() == ["numpy", str(site / "bhvit/runtime/model.py")]
+    assert "numpy computes instead" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def without_other_libraries() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("BHVIT_", "OPENBLAS_"))}
 
 
 def test_required_core_that_does_not_compile_is_an_error(sources: Path) -> None:
@@ -106,3 +129,20 @@ def test_source_distribution_holds_what_the_core_is_compiled_from(sources: Path)
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= SOURCES | {"setup.py"}
     assert not [name for name in names if name.endswith(".so")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(core() is None or platform.machine() != "x86_64", reason="needs the compiled core on x86-64")
+@pytest.mark.skipif(not shutil.which("qemu-x86_64") and "CI" not in os.environ, reason="needs qemu-user")
+@pytest.mark.parametrize(("processor", "instruction_sets"), [("Nehalem", ["scalar"]), ("Haswell", ["avx2", "scalar"])])
+def test_older_processor_gets_no_instruction_that_it_lacks(
+    processor: str, instruction_sets: list[str], tmp_path: Path
+) -> None:
+    """An emulated one, which ends the process at such an instruction."""
+    path = written(tmp_path / "m.bhvit", layers_of_widths("binary"))
+    emulated = ["qemu-x86_64", "-cpu", processor, sys.executable, "-c", RUN, str(path)]
+    for chosen, wanted in ((instruction_sets[0], []), *((name, [name]) for name in instruction_sets)):
+        done = subprocess.run(
+            [*emulated, *wanted], cwd=ROOT, env=without_other_libraries(), capture_output=True, text=True
+        )
+        assert done.stdout.split()[:1] == [chosen], done.stderr
