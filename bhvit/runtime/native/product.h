@@ -105,15 +105,13 @@ static void pair_panel(const uint32_t *x, const uint32_t *w, int pairs, int colu
   }
 }
 
-INLINE uint32_t int16_pair(int low, int high) { return (uint32_t(low) & 0xffff) | uint32_t(high) << 16; }
-
 // `count` pairs of a panel's levels from pair `first` on, widened to int16.
 static void widen_levels(const bhvit_product &p, const uint8_t *w, int first, int count, uint32_t *out) {
-  for (int i = 0; i < count * PANEL; ++i) {
-    const int64_t at = int64_t(first) * PANEL + i;
-    if (p.kind == BHVIT_INT8) out[i] = int16_pair(int8_t(w[2 * at]), int8_t(w[2 * at + 1]));
-    else out[i] = int16_pair(int8_t(uint8_t(w[at] << 4)) >> 4, int8_t(w[at]) >> 4);
-  }
+  const int64_t at = int64_t(first) * PANEL;
+  if (p.kind == BHVIT_INT8)
+    for (int i = 0; i < count * PANEL; i += LANES) store_words(out + i, widen_int8(w + 2 * (at + i)));
+  else
+    for (int i = 0; i < count * PANEL; i += LANES) store_words(out + i, widen_int4(w + at + i));
 }
 
 // Weight panels that panel_product takes at once, and tokens that it likes best.

@@ -43,6 +43,11 @@ INLINE I add_words(I a, I b) { return _mm512_add_epi32(a, b); }
 INLINE F to_float(I x) { return _mm512_cvtepi32_ps(x); }
 INLINE I to_int(F x) { return _mm512_cvtps_epi32(x); }
 INLINE I pair(I low, I high) { return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16)); }
+INLINE I widen_int8(const uint8_t *p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE I widen_int4(const uint8_t *p) {
+  const I x = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+  return pair(_mm512_srai_epi32(_mm512_slli_epi32(x, 28), 28), _mm512_srai_epi32(x, 4));
+}
 INLINE I multiply_pairs(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 
 using Count = I;

@@ -43,6 +43,13 @@ INLINE I add_words(I a, I b) { return vaddq_u32(a, b); }
 INLINE F to_float(I x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
 INLINE I to_int(F x) { return vreinterpretq_u32_s32(vcvtnq_s32_f32(x)); }
 INLINE I pair(I low, I high) { return vsliq_n_u32(low, high, 16); }
+INLINE I widen_int8(const uint8_t *p) { return vreinterpretq_u32_s16(vmovl_s8(vld1_s8((const int8_t *)p))); }
+INLINE I widen_int4(const uint8_t *p) {
+  int8_t bytes[8] = {};
+  memcpy(bytes, p, 4);
+  const int32x4_t x = vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes))));
+  return pair(vreinterpretq_u32_s32(vshrq_n_s32(vshlq_n_s32(x, 28), 28)), vreinterpretq_u32_s32(vshrq_n_s32(x, 4)));
+}
 INLINE I multiply_pairs(I acc, I a, I b) {
   const int16x8_t x = vreinterpretq_s16_u32(a), y = vreinterpretq_s16_u32(b);
   const int32x4_t low = vmull_s16(vget_low_s16(x), vget_low_s16(y)), high = vmull_high_s16(x, y);

@@ -45,6 +45,9 @@ INLINE I add_words(I a, I b) { EACH a.v[i] += b.v[i]; return a; }
 INLINE F to_float(I x) { F r; EACH r.v[i] = float(int32_t(x.v[i])); return r; }
 INLINE I to_int(F x) { I r; EACH r.v[i] = uint32_t(int32_t(nearbyintf(x.v[i]))); return r; }
 INLINE I pair(I low, I high) { EACH low.v[i] = (low.v[i] & 0xffff) | (high.v[i] << 16); return low; } // two int16
+INLINE uint32_t int16_pair(int low, int high) { return (uint32_t(low) & 0xffff) | uint32_t(high) << 16; }
+INLINE I widen_int8(const uint8_t *p) { I r; EACH r.v[i] = int16_pair(int8_t(p[2 * i]), int8_t(p[2 * i + 1])); return r; } // two bytes a pair
+INLINE I widen_int4(const uint8_t *p) { I r; EACH r.v[i] = int16_pair(int8_t(uint8_t(p[i] << 4)) >> 4, int8_t(p[i]) >> 4); return r; } // one byte
 INLINE I multiply_pairs(I acc, I a, I b) { // acc + the sum of the products of both int16
   EACH acc.v[i] += uint32_t(int32_t(int16_t(a.v[i])) * int16_t(b.v[i]) + int32_t(int16_t(a.v[i] >> 16)) * int16_t(b.v[i] >> 16));
   return acc;
