@@ -31,7 +31,7 @@ from searcher.commands.testing import WEIGHTS
 from searcher.datasets.config import DataConfig
 from searcher.study_folder import StudyFolder
 
-MOVED = 1e-3  # logits that are farther apart: a sign was flipped
+MOVED = 1e-3  # logits farther apart than rounding alone makes them: a sign was flipped
 Logits = Callable[[Tensor], Tensor]
 
 
@@ -92,7 +92,7 @@ def show(result: dict[str, Any]) -> None:
     images = result["images"]
     print(f"\n{result['trial']}: {images} test images")
     print(
-        f"{'':16} {'Top-1 %':>8} {'arg max as float64':>22} {'signs flipped in':>17} "
+        f"{'':16} {'Top-1 %':>8} {'arg max as float64':>22} {'moved > 1e-3':>17} "
         f"{'logits apart: median':>22} {'largest':>9}"
     )
     for name, row in result["runtimes"].items():

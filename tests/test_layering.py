@@ -9,6 +9,8 @@ from searcher.cli import GROUPS
 
 TORCH_FREE = [
     "bhvit",
+    "bhvit.pixels",
+    "bhvit.runtime",
     "searcher.cli",
     "searcher.candidate",
     "searcher.space",

@@ -58,7 +58,10 @@ def test_classes_without_a_name_are_numbered(tmp_path: Path, image: Path, capsys
     assert "%  class " in capsys.readouterr().out
 
 
-def test_a_profile_shows_where_the_time_goes(model: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_shows_where_the_time_goes(
+    model: Path, image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bhvit.runtime.__main__.PROFILE_RUNS", 3)
     assert main([str(model), str(image), "--profile", "--threads", "2"]) == 0
     out = capsys.readouterr().out
     assert "2 threads, median of" in out
