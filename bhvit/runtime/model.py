@@ -176,8 +176,8 @@ def _notice() -> None:
     log = native.BUILT_LIBRARY.with_suffix(".log")
     reason = f" (see {log})" if log.exists() else ""
     logging.getLogger("bhvit").warning(
-        "bhvit: the packed runtime was not compiled here%s, so numpy computes: same results, slow; pip install . with a "
-        "C++ compiler builds it, and BHVIT_RUNTIME_ISA=numpy silences this.",
+        "bhvit: the packed runtime was not compiled here%s, so numpy computes: same results, slow; pip install . with "
+        "a C++ compiler builds it, and BHVIT_RUNTIME_ISA=numpy silences this.",
         reason,
     )
 
