@@ -193,7 +193,7 @@ def _in_threads(threads: int, count: int, task: Callable[[int], None]) -> None:
 
     def work() -> None:
         try:
-            while (i := _next(todo, lock)) is not None:
+            while not failures and (i := _next(todo, lock)) is not None:
                 task(i)
         except BaseException as error:
             failures.append(error)
