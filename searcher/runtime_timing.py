@@ -24,8 +24,7 @@ LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run no more than 
 
 
 class LayerTimes:
-    """Measures candidates; other programs disturb little, since each layer's time is the lower quartile of several
-    runs.
+    """Measures candidates; a layer takes the lower quartile of several runs, so that other programs disturb little.
 
     `others` is the share of the time so far in which other programs had the core, 0 where that cannot be told.
     """
