@@ -159,7 +159,7 @@ def _mixer(work: _Work, s: Shape, stage: int) -> None:
         work.product(tokens, c // MIXER_GROUPS, c // MIXER_GROUPS, MIXER_TAPS, MIXER_GROUPS)
     work.operands(side**2 * c if binary else padded * MIXER_BRANCHES * MIXER_TAPS * c)
     work.add("output_ns", padded * MIXER_BRANCHES * c)
-    work.add("element_ns", 2 * side**2 * c)
+    work.add("element_ns", 4 * side**2 * c)
 
 
 def _attention(work: _Work, s: Shape, stage: int) -> None:
@@ -173,7 +173,7 @@ def _attention(work: _Work, s: Shape, stage: int) -> None:
     work.operands(6 * rows * c + work.padded(tokens) * c)
     work.add("output_ns", (3 * rows + work.padded(tokens) + tasks * tile.tokens) * c)
     work.add("score_ns", tasks * tile.tokens * keys * heads)
-    work.add("element_ns", 8 * tokens * c)
+    work.add("element_ns", 11 * tokens * c)
     if work.precision.name == "binary":  # scores of signs, and two planes of probabilities times signs
         depth = _up(keys, tile.columns) * _up(head, WORD) + _up(head, tile.columns) * 2 * _up(keys, WORD)
         work.add("binary_mac_ps", tasks * tile.tokens * heads * depth)

@@ -19,12 +19,12 @@ from bhvit.precision import Precision, PrecisionPlan
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, random_arrays
 
-LEAST_RUNS, MOST_RUNS = 5, 25
+LEAST_RUNS, MOST_RUNS, QUARTILE = 5, 25, 0.25
 LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run no more than LEAST_RUNS times
 
 
 class LayerTimes:
-    """Measures candidates; other programs disturb little, since each layer's time is its shortest in several runs.
+    """Measures candidates; a layer takes the lower quartile of several runs, so that other programs disturb little.
 
     `others` is the share of the time so far in which other programs had the core, 0 where that cannot be told.
     """
@@ -42,7 +42,7 @@ class LayerTimes:
                 runs.append(model.profile(image))
             self._wall += time.perf_counter() - start
             self._cpu += time.thread_time() - cpu
-        return {address: min(run[address] for run in runs) for address in runs[0]}
+        return {address: float(np.quantile([run[address] for run in runs], QUARTILE)) for address in runs[0]}
 
     @property
     def others(self) -> float:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from bhvit.architecture import TINY
+from bhvit.bhvit_work import bhvit_work
 from bhvit.cost import WidthGrid
+from bhvit.device_profile import COEFFICIENTS, INSTRUCTION_SETS
 from bhvit.errors import InvalidInput
 from bhvit.latency import layer_seconds, load_device, seconds_by_layer
 from bhvit.precision import PRECISIONS, PrecisionPlan
@@ -54,3 +56,33 @@ def test_a_family_without_latency_says_so() -> None:
     plain = Family("plain", bhvit.config, bhvit.presets, bhvit.layer_terms, bhvit.builder)
     with pytest.raises(InvalidInput, match="but plain has no latency function; use a budget of memory or ops"):
         plain.seconds_of(TINY, load_device("avx512"))
+
+
+def test_work_is_counted_in_whole_tiles_and_real_products_in_tokens() -> None:
+    """BHViT-Tiny's last MLP on AVX512: 49 tokens (2 tiles of 32), C = 512, I = 2048, shifts of radius 2."""
+    binary = bhvit_work(TINY, "avx512")("stage3.block0.mlp", PRECISIONS["binary"], True)
+    assert {name: count for name, count in binary.items() if count} == {
+        "layer_us": 1,
+        "binary_mac_ps": 2 * 64 * 512 * 2048,
+        "weight_byte_ps": 2 * 512 * 2048 / 8,
+        "output_ns": 64 * (512 + 2048),
+        "element_ns": (3 + 2) * 49 * 512,
+    }
+    real = bhvit_work(TINY, "avx512")("stage3.block0.mlp", PRECISIONS["fp16"], True)
+    assert real["fp16_mac_ps"] == 2 * 49 * 512 * 2048
+    assert real["far_weight_byte_ps"] == 2 * 2 * (2 * 512 * 2048 - 2**20)  # both products, in 2 tiles of 28 tokens
+
+
+def test_odd_widths_are_rounded_up_to_words_and_columns() -> None:
+    """Hidden 1.25: C = 80, so convolutions of 20 channels a group, which take a word of 32 and 24 columns each."""
+    work = bhvit_work(TINY.scaled(hidden=1.25), "avx512")("stage0.block0.mixer", PRECISIONS["binary"], True)
+    tokens = 56 * 64  # rows of 56 in segments of 16
+    assert work["binary_mac_ps"] == 3 * tokens * 4 * 24 * 9 * 32
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_every_instruction_set_has_its_tiles_and_every_count_a_coefficient(instruction_set: str) -> None:
+    of = bhvit_work(TINY, instruction_set)
+    works = [of(address, precision, True) for address in ADDRESSES for precision in PRECISIONS.values()]
+    assert {name for work in works for name in work} <= set(COEFFICIENTS)
+    assert all(count >= 0 for work in works for count in work.values())

@@ -140,3 +140,19 @@ def test_the_json_has_what_the_table_has(fake_machine: Path, capsys: pytest.Capt
 )
 def test_wrong_arguments_are_one_line(fake_machine: Path, argv: list[str], message: str) -> None:
     assert screen("calibrate", *argv) == f"searcher: {message}\n"
+
+
+def test_a_candidate_is_timed_layer_by_layer_with_the_real_runtime() -> None:
+    architecture = replace(TINY.scaled(1 / 16, 1 / 16), image_size=32, window_size=1)
+    layers = PrecisionPlan.uniform("int4").with_layers("*.mlp", "binary").resolve(architecture.addresses)
+    measure = runtime_timing.LayerTimes(instruction_set="numpy")
+    seconds = measure(architecture, layers)
+    assert tuple(seconds) == ("stem", *architecture.addresses, "head")
+    assert min(seconds.values()) > 0
+    assert 0 <= measure.others < 1
+
+
+def test_an_instruction_set_that_this_machine_lacks_is_one_line() -> None:
+    text = screen("calibrate", "--isa", "avx1024")
+    assert text.startswith("searcher: unknown instruction set ")
+    assert text.count("\n") == 1
