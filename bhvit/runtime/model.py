@@ -188,7 +188,8 @@ def _run_into(runtime: Runtime, batch: NDArray[Any], logits: Floats, i: int, thr
 
 def _in_threads(threads: int, count: int, task: Callable[[int], None]) -> None:
     """`task(i)` for every i below `count` in this many threads; an exception of any is raised here."""
-    todo, failures = iter(range(count)), []
+    todo = iter(range(count))
+    failures: list[BaseException] = []
     lock = threading.Lock()
 
     def work() -> None:
