@@ -138,6 +138,7 @@ def next_commands(
     rows: list[tuple[str, Sequence[str]]] = [("this table", ["show", str(folder)])]
     if best:
         rows.append(("the test accuracy of the best, once", ["evaluate", str(folder), str(best[0].number)]))
+        rows.append(("its files for other programs", ["deploy", str(folder), str(best[0].number), "--out", "deployed"]))
     rows.append(("go on", search))
     if any(v.kind is Kind.INTERMEDIATE for v in space.variables):
         rows.append(("hidden against MLP", ablation))
