@@ -45,6 +45,11 @@ class BenchReport:
     reference: int
     rows: tuple[Measurement, ...]
 
+    @property
+    def noisy(self) -> bool:
+        """Whether the times of some file are."""
+        return any(row.timing.noisy for row in self.rows)
+
 
 def steps_of(contestants: Sequence[Contestant], rounds: int, images: TestImages | None) -> int:
     """How often `bench` says that it has come further."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Seconds = NDArray[np.float64]
+NOISY = 2.0  # a 95th percentile beyond this many medians: something else ran on the machine
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Timing:
     median: float
     p95: float
     speed: float
+
+    @property
+    def noisy(self) -> bool:
+        """Whether some runs were so much slower than most that the machine was not at rest."""
+        return self.p95 > NOISY * self.median
 
 
 def timed_rounds(

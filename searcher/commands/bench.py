@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
-from searcher.views.bench import bench_json, bench_view
+from searcher.views.bench import bench_json, bench_view, noise_warning
 from searcher.views.console import console, print_json
 from searcher.views.training import LiveTraining
 
@@ -61,4 +62,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         out = console()
         out.print(bench_view(report, out.width))
+        if report.noisy and not sys.stdout.isatty():
+            print(noise_warning(report), file=sys.stderr)  # a pipe has rows alone
     return 0

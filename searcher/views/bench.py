@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from searcher.benching.report import BenchReport, Measurement
+from searcher.benching.rounds import NOISY
 from searcher.views.console import plain_rows
 from searcher.views.grid import Column, grid
 
@@ -39,7 +40,8 @@ def bench_view(report: BenchReport, width: int) -> RenderableType:
     rows = [row[: len(columns)] for row in rows]
     threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
     head = Text.assemble((report.processor, "bold"), f", {threads} of {report.cores}, batch 1")
-    return Group(head, "", *grid(columns, rows, width), "", Text(_legend(report), style="dim"))
+    noisy = [Text(noise_warning(report), style="yellow")] if report.noisy else []
+    return Group(head, "", *grid(columns, rows, width), "", Text(_legend(report), style="dim"), *noisy)
 
 
 def bench_json(report: BenchReport) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def bench_json(report: BenchReport) -> dict[str, Any]:
         "rounds": report.rounds,
         "images": report.images and {"folder": str(report.images.folder), "count": len(report.images.images)},
         "reference": report.rows[report.reference].name,
+        "noisy": report.noisy,
         "models": [_row_json(report, row) for row in report.rows],
     }
 
@@ -67,6 +70,7 @@ def _row_json(report: BenchReport, row: Measurement) -> dict[str, Any]:
         "p95_ms": 1000 * row.timing.p95,
         "images_per_second": 1 / row.timing.median,
         "speed_ratio": row.timing.speed,
+        "noisy": row.timing.noisy,
         "peak_memory_bytes": row.peak_bytes,
         "peak_memory_ratio": row.peak_bytes / reference.peak_bytes,
         "file_bytes": row.file_bytes,
@@ -97,6 +101,12 @@ def _figure(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def noise_warning(report: BenchReport) -> str:
+    """Whose times are noisy, and what to do."""
+    names = ", ".join(row.name for row in report.rows if row.timing.noisy)
+    return f"Noisy: p95 is beyond {NOISY:g} medians for {names}; let the machine rest, or give more --repeats."
+
+
 def _legend(report: BenchReport) -> str:
     reference = report.rows[report.reference].name
     lines = [
@@ -104,6 +114,8 @@ def _legend(report: BenchReport) -> str:
         f"speed, ratio: against {reference}; speed is the median over the rounds.",
         "RAM: peak of a fresh process that loads the file and runs it once.",
     ]
+    if len(report.rows) > 1:
+        lines.append("In turns each file finds the caches cold: one that runs alone is faster.")
     if report.images is not None:
         lines.append(f"Top-1 on the {len(report.images.images):,} images of {report.images.folder}.")
     return "\n".join(lines)
