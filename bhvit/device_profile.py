@@ -111,6 +111,11 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
     path = Path(name_or_path)
     data = _read(path)
     fields = {f.name: f for f in dataclasses.fields(DeviceProfile)}
+    if not {"coefficients", "instruction_set"} & data.keys():
+        raise InvalidInput(
+            f"{path} must be a device profile, but it has neither coefficients nor an instruction_set; `searcher "
+            "calibrate` writes one."
+        )
     for key in data:
         if key not in fields:
             raise unknown_name(f"key in {path}:", key, fields)
@@ -164,7 +169,8 @@ def _read(path: Path) -> dict[str, Any]:
         node = yaml.compose(text, yaml.SafeLoader)
         data = yaml.safe_load(text)
     except OSError as error:
-        raise InvalidInput(f"{path} must be a readable file, but {error.strerror}; check the path.") from error
+        start = "" if path.is_absolute() else f", which is relative to the current folder, {Path.cwd()}"
+        raise InvalidInput(f"{path} must be a readable file, but {error.strerror}; check the path{start}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} must be valid YAML, but {' '.join(str(error).split())}; correct it.") from error
     if not isinstance(data, dict):

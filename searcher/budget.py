@@ -138,11 +138,13 @@ def _limit(quantity: Quantity, value: float | str | None, reference: Any) -> flo
         return None
     name, fraction = quantity.name, parse_percent(value) if isinstance(value, str) else value
     if fraction is None or (reference is None and not isinstance(value, str)):
-        amount = quantity.parse(value, name)
-        if reference is None and amount < quantity.least:
+        bare = not isinstance(value, str) and not quantity.least  # which unit is meant?
+        amount = 0.0 if bare else quantity.parse(value, name)
+        if reference is None and (bare or amount < quantity.least):
+            rule = "an amount with its unit" if bare else f"at least {quantity.least:g}"
             raise InvalidInput(
-                f"{name} must be at least {quantity.least:g} without relative_to, but it is {value!r}; add "
-                f"relative_to, or give an amount such as {quantity.example!r}."
+                f"{name} must be {rule} without relative_to, but it is {value!r}; add relative_to, or give an amount "
+                f"such as {quantity.example!r}."
             )
         return amount
     if reference is None:

@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from bhvit.device_profile import DeviceProfile, load_device
+from bhvit.device_profile import DeviceProfile, load_device, shipped_devices
 from bhvit.errors import InvalidInput
 from searcher.schema import from_mapping
 
@@ -17,6 +18,11 @@ def device_from(value: object, where: str) -> DeviceProfile | None:
     """A profile from the name of a shipped one, the path of a file, or its plain data; None is none."""
     if value is None or isinstance(value, DeviceProfile):
         return value
+    if not isinstance(value, str | Mapping):
+        raise InvalidInput(
+            f"{where} must be a device's name ({', '.join(shipped_devices())}), the path of a profile or a whole "
+            f"profile, but it is {value!r}."
+        )
     if not isinstance(value, str):
         return from_mapping(DeviceProfile, value, where)
     try:

@@ -58,7 +58,8 @@ class Quantity:
     """Something that a candidate costs and that a budget limits.
 
     `name` is its key in space files, `label` its name in views, `field` the one in costs, records and JSON. `parse`
-    reads an amount (with its place, for messages), as in `example`; without a unit it is at least `least`. Limits are
+    reads an amount (with its place, for messages), as in `example`; without a unit it is at least `least`, and
+    where that is 0 it must have one. Limits are
     printed by `exact`, values by `text` (three digits), in sentences with `suffix`; `about` is what a value means.
     """
 

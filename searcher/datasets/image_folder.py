@@ -36,6 +36,8 @@ def _listing(name: str, root: Path) -> Listing:
             "images there (and into val and test), or correct data.root."
         )
     classes = tuple(sorted(d.name for d in (root / "train").iterdir() if d.is_dir()))
+    if not classes:
+        _refuse_loose_images(root / "train")
     if len(classes) < 2:
         raise InvalidInput(f"{root / 'train'} must hold a folder for each of two or more classes, but has {classes}.")
     train = images_of_classes(root / "train", classes)
@@ -61,5 +63,16 @@ def images_of_classes(folder: Path, classes: tuple[str, ...]) -> ImageList:
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
     if not pairs:
+        _refuse_loose_images(folder)
         raise InvalidInput(f"{folder} must hold images ({', '.join(sorted(IMAGE_SUFFIXES))}), but there are none.")
     return image_list(pairs)
+
+
+def _refuse_loose_images(folder: Path) -> None:
+    """Raise `InvalidInput` where images lie in `folder` itself, so that nothing says of which class they are."""
+    loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    if loose:
+        raise InvalidInput(
+            f"{folder} must hold one folder of images a class, {folder}/<class>/<image>, but {loose} images lie "
+            "directly in it; move them into the folders of their classes."
+        )

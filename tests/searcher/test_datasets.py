@@ -151,6 +151,18 @@ def test_folder_without_images_is_refused(tmp_path: Path) -> None:
         DataConfig("image_folder", str(tmp_path)).list_images()
 
 
+def test_images_that_lie_in_no_class_are_told_from_none(tmp_path: Path) -> None:
+    image_folder(tmp_path)
+    for split, root in (("train", tmp_path), ("test", tmp_path)):
+        for place in list((root / split).glob("*/*")):
+            place.rename(root / split / f"{place.parent.name}{place.name}")
+        for folder in [p for p in (root / split).iterdir() if p.is_dir()]:
+            folder.rmdir()
+        with pytest.raises(InvalidInput, match=rf"{split} must hold one folder of images a class.*images lie directly"):
+            DataConfig("image_folder", str(root)).list_images()
+        image_folder(root)
+
+
 def test_fingerprint_sees_changed_images_but_not_moved_ones(tmp_path: Path) -> None:
     def fingerprint(root: Path) -> str:
         return DataConfig("image_folder", str(root)).list_images().fingerprint

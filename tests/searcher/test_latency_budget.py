@@ -92,7 +92,9 @@ def test_wrong_units_of_time_are_explained(text: str, remedy: str) -> None:
 
 
 def test_a_number_without_unit_is_a_share_with_a_reference_and_refused_without() -> None:
-    with pytest.raises(InvalidInput, match=r"such as '40 ms', but it is '0.5'"):
+    with pytest.raises(
+        InvalidInput, match=r"with its unit without relative_to, but it is 0\.5; add relative_to.*such as '40 ms'"
+    ):
         predicted(latency=0.5)
     space = predicted(latency=0.5, relative_to={"precision": "fp32"})
     assert space.reference is not None
@@ -106,6 +108,20 @@ def test_latency_without_a_device_names_the_shipped_ones() -> None:
         small_space(search={"objectives": ["accuracy", "latency"]})
     with pytest.raises(InvalidInput, match=r"budget.device: unknown device 'avx51' \(did you mean 'avx512'\?\)"):
         small_space(budget={"device": "avx51"})
+
+
+@pytest.mark.parametrize("value", [["avx512"], 7])
+def test_a_device_is_a_name_a_path_or_a_profile(value: object) -> None:
+    with pytest.raises(InvalidInput, match=r"budget.device must be a device's name \(avx2.*the path of a profile or a"):
+        small_space(budget={"device": value})
+
+
+def test_a_file_that_is_no_profile_or_not_there_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(small_space().to_yaml())
+    with pytest.raises(InvalidInput, match=r"space.yaml must be a device profile, but it has neither"):
+        small_space(budget={"device": str(tmp_path / "space.yaml")})
+    with pytest.raises(InvalidInput, match=r"mine.yaml .* relative to the current folder, "):
+        small_space(budget={"device": "mine.yaml"})
 
 
 def test_limits_and_violations_of_latency_read_as_one_line() -> None:
