@@ -20,12 +20,15 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "not long"
 
-# The core's tests with every access to memory and every overflow watched. libstdc++ is preloaded too since the
-# sanitizer must find the functions that it replaces when it starts.
-test-sanitized: $(VENV)/.installed-dev build/sanitized/_core.so
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+# The core's tests with every access to memory, every overflow and every race of its threads watched. libstdc++ is
+# preloaded too since a sanitizer must find the functions that it replaces when it starts.
+sanitized = LD_PRELOAD="$$($(CXX) -print-file-name=$(2)) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	BHVIT_RUNTIME_LIBRARY=$(CURDIR)/build/sanitized/_core.so $(BIN)/pytest $(CORE_TESTS) -m "not long"
+	BHVIT_RUNTIME_LIBRARY=$(CURDIR)/build/$(1)/_core.so $(BIN)/pytest $(CORE_TESTS)
+
+test-sanitized: $(VENV)/.installed-dev build/address/_core.so build/thread/_core.so
+	$(call sanitized,address,libasan.so) -m "not long"
+	$(call sanitized,thread,libtsan.so) -k thread
 
 # The core's tests on an emulated ARM processor.
 test-arm64: $(VENV)/.installed-dev
@@ -50,9 +53,11 @@ bench: $(VENV)/.installed-dev
 core: $(VENV)/.installed
 	BHVIT_REQUIRE_CORE=1 $(BIN)/pip install --quiet --no-deps --editable .
 
-build/sanitized/_core.so: $(NATIVE) | $(VENV)/.installed-dev
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S bhvit/runtime/native -B build/sanitized -DBHVIT_SANITIZE=address,undefined -DBHVIT_WERROR=ON
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitized --parallel
+build/address/_core.so: SANITIZE := address,undefined
+build/thread/_core.so: SANITIZE := thread
+build/%/_core.so: $(NATIVE) | $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S bhvit/runtime/native -B $(@D) -DBHVIT_SANITIZE=$(SANITIZE) -DBHVIT_WERROR=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build $(@D) --parallel
 
 # The versions are locked in constraints.txt; pyproject.toml asks for ranges.
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable

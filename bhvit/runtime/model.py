@@ -188,12 +188,13 @@ def _run_into(runtime: Runtime, batch: NDArray[Any], logits: Floats, i: int, thr
 
 def _in_threads(threads: int, count: int, task: Callable[[int], None]) -> None:
     """`task(i)` for every i below `count` in this many threads; an exception of any is raised here."""
-    todo, failures = iter(range(count)), []
+    todo = iter(range(count))
+    failures: list[BaseException] = []
     lock = threading.Lock()
 
     def work() -> None:
         try:
-            while (i := _next(todo, lock)) is not None:
+            while not failures and (i := _next(todo, lock)) is not None:
                 task(i)
         except BaseException as error:
             failures.append(error)

@@ -6,9 +6,9 @@ namespace bhvit::ISA {
 
 constexpr float NORM_EPS = 1e-5f;
 
-// e^x for x <= 0, relative error 2e-7; 0 below -87.
+// e^x for x <= 0, relative error 2e-7; 0 below -87. Positive only beside infinities, where it must not overflow.
 INLINE F exp_negative(F x) {
-  x = max(x, set(-87.0f));
+  x = max(min(x, set(0.0f)), set(-87.0f));
   const F n = round(mul(x, set(1.44269504f)));
   F r = fma(n, set(-0.693359375f), x);
   r = fma(n, set(2.12194440e-4f), r);

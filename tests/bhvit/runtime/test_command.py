@@ -78,7 +78,7 @@ def test_a_profile_shows_where_the_time_goes(
         (["{model}", "absent.jpg"], "absent.jpg must be a readable image"),
         (["{model}", "{model}"], "must be a readable image, but Pillow does not know its format"),
         (["{model}", "{image}", "--top", "0"], "--top must be at least 1, but it is 0."),
-        (["{model}", "{image}", "--threads", "0"], "threads must be a whole number of 1 to 1024, but it is 0."),
+        (["{model}", "{image}", "--threads", "0"], "threads must be a whole number of 1 to 256, but it is 0."),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

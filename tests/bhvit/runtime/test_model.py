@@ -107,10 +107,18 @@ def test_images_of_another_shape_or_type_are_refused(model: Model, images: np.nd
         model.profile(images)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 10**9])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 257])
 def test_threads_must_be_a_sensible_number(path: Path, threads: int) -> None:
     with pytest.raises(InvalidInput, match="threads must be a whole number of 1 to 256, but it is"):
         load(path, threads=threads)
+
+
+@pytest.mark.skipif(core() is None, reason="the core is not compiled")
+def test_as_many_threads_as_are_allowed_can_run(path: Path) -> None:
+    model, image = load(path), photographs(96, 1)
+    expected = model(image)
+    model.threads = model_module.MAX_THREADS
+    np.testing.assert_array_equal(model(image), expected)
 
 
 def test_the_environment_chooses_the_instruction_set(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
