@@ -9,7 +9,7 @@ The profile is a YAML file that can be read and edited. Those that come with sea
 Examples:
   searcher calibrate
   searcher calibrate --out devices/laptop.yaml --threads 2
-  searcher calibrate --isa avx2 --quick
+  searcher calibrate --isa avx2 --quick --overwrite
 
 Then, in a space file:
   budget: {latency: "40 ms", device: devices/mine.yaml}
@@ -18,16 +18,17 @@ Then, in a space file:
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from bhvit.device_profile import DeviceProfile, device_yaml, load_device, shipped_devices
+from bhvit.device_profile import SHIPPED, DeviceProfile, device_yaml, load_device, shipped_devices
 from bhvit.errors import InvalidInput
 from searcher import __version__
 from searcher.calibration import LEAST_CANDIDATES, Timed, calibrated, timed_candidates
-from searcher.files import write_text
+from searcher.files import require_writable, write_text
 from searcher.views.calibration import calibration_json, calibration_view
 from searcher.views.console import console, print_json
 from searcher.views.training import LiveTraining
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="FILE.yaml", help=f"the profile (default: {DEFAULT_OUT})"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a profile that FILE.yaml holds")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
     parser.add_argument(
         "--isa", metavar="NAME", help="instruction set: avx512, avx2, neon, scalar (default: the best of this machine)"
@@ -56,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads < 1:
         raise InvalidInput(f"--threads must be at least 1, but it is {args.threads}.")
-    if args.out.suffix not in (".yaml", ".yml"):
-        raise InvalidInput(f"--out must be a YAML file, but it is {args.out}; use {args.out.with_suffix('.yaml')}.")
+    require_place(args.out, args.overwrite)
     instruction_set = resolved_instruction_set(args.isa)
     shipped = shipped_profile(instruction_set)
     template = replace(
@@ -86,6 +87,30 @@ def run(args: argparse.Namespace) -> int:
     else:
         console().print(calibration_view(result, shipped, args.out))
     return 0
+
+
+def require_place(out: Path, overwrite: bool) -> None:
+    """Raise `InvalidInput` where no profile can be written to `out`, or something else would be lost."""
+    if out.suffix not in (".yaml", ".yml"):
+        raise InvalidInput(f"--out must be a YAML file, but it is {out}; let its name end in .yaml.")
+    made = out == DEFAULT_OUT and not out.parent.exists()  # that folder is made when the profile is written
+    folder = out.parent.parent if made else out.parent
+    require_writable(folder / out.name)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{out.name}.{'-' * 32}"):  # as long as `write_text`'s
+            pass
+    except OSError as error:
+        raise InvalidInput(f"--out must be a file that you can write, but {out}: {error.strerror}.") from error
+    if not out.exists():
+        return
+    if out.resolve().parent == SHIPPED.resolve():
+        raise InvalidInput(f"--out must be a file of your own, but {out} comes with searcher; name another one.")
+    try:
+        load_device(out.absolute())
+    except InvalidInput as error:
+        raise InvalidInput(f"--out must be a new file or a device profile, but {error} Name another one.") from error
+    if not overwrite:
+        raise InvalidInput(f"--out must be a new file, but {out} exists; add --overwrite, or name another one.")
 
 
 def shipped_profile(instruction_set: str) -> DeviceProfile:

@@ -10,6 +10,7 @@ import pytest
 
 from bhvit.architecture import TINY, ArchitectureConfig
 from bhvit.device_profile import COEFFICIENTS, load_device
+from bhvit.device_profile import SHIPPED as SHIPPED_FOLDER
 from bhvit.latency import layer_seconds, seconds_by_layer
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 from searcher import runtime_timing
@@ -135,11 +136,52 @@ def test_the_json_has_what_the_table_has(fake_machine: Path, capsys: pytest.Capt
     ("argv", "message"),
     [
         (["--threads", "0"], "--threads must be at least 1, but it is 0."),
-        (["--out", "mine.json"], "--out must be a YAML file, but it is mine.json; use mine.yaml."),
+        (["--out", "mine.json"], "--out must be a YAML file, but it is mine.json; let its name end in .yaml."),
+        (["--out", ""], "--out must be a YAML file, but it is .; let its name end in .yaml."),
+        (
+            ["--out", "absent/mine.yaml"],
+            "--out must be in a folder that exists, but absent is none; create it first.",
+        ),
+        (["--out", f"{'n' * 230}.yaml"], f"--out must be a file that you can write, but {'n' * 230}.yaml: "),
+        (["--out", "/proc/mine.yaml"], "--out must be a file that you can write, but /proc/mine.yaml: "),
     ],
 )
 def test_wrong_arguments_are_one_line(fake_machine: Path, argv: list[str], message: str) -> None:
-    assert screen("calibrate", *argv) == f"searcher: {message}\n"
+    text = screen("calibrate", *argv, width=1000)
+    assert text.startswith(f"searcher: {message}")
+    assert text.count("\n") == 1
+    assert not list(fake_machine.iterdir())
+
+
+def nothing_is_measured(*_: object) -> None:
+    raise AssertionError("measured before the path was looked at")
+
+
+def test_only_a_device_profile_of_the_user_is_replaced_and_only_when_told(
+    fake_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = fake_machine / "space.yaml"
+    space.write_text("name: pets\n")
+    screen("calibrate", "--quick", tty=False)
+    mine = fake_machine / "devices" / "mine.yaml"
+    before = mine.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime_timing, "LayerTimes", nothing_is_measured)
+        text = screen("calibrate", width=1000)
+        assert "devices/mine.yaml exists; add --overwrite" in text
+        text = screen("calibrate", "--overwrite", "--out", "space.yaml", width=1000)
+        assert "--out must be a new file or a device profile, but " in text
+        shipped = SHIPPED_FOLDER / "rpi5.yaml"
+        content = shipped.read_bytes()
+        link = fake_machine / "link.yaml"
+        link.symlink_to(shipped)
+        for out in (shipped, link):
+            text = screen("calibrate", "--overwrite", "--out", str(out), width=1000)
+            assert "comes with searcher; name another one." in text
+        assert shipped.read_bytes() == content
+    assert (space.read_text(), mine.read_text()) == ("name: pets\n", before)
+    screen("calibrate", "--quick", "--overwrite", "--threads", "2", tty=False)
+    assert load_device(mine).threads == 2
 
 
 def test_a_candidate_is_timed_layer_by_layer_with_the_real_runtime() -> None:
