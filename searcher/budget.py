@@ -62,10 +62,15 @@ class Budget:
         used, limits = self.used(cost), self.limits
         return tuple(Violation(q, float(used[q]), limits[q]) for q in limits if used[q] > limits[q])
 
-    def __str__(self) -> str:
+    @property
+    def limits_text(self) -> str:
+        """The limits in words: `memory <= 1.37 MiB, latency <= 40 ms on avx512`."""
         parts = [f"{name} <= {QUANTITIES[name].exact(limit)}" for name, limit in self.limits.items()]
         on = f" on {device_words(self.device)}" if self.device else ""  # latency is the last limit
-        return f"{', '.join(parts) or 'no limit'}{on} ({self.accounting} accounting)"
+        return f"{', '.join(parts) or 'no limit'}{on}"
+
+    def __str__(self) -> str:
+        return f"{self.limits_text} ({self.accounting} accounting)"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,11 @@ FORMATS = {
     "onnx-int8": "ONNX with binary weights as INT8, and quantized to INT8 (QDQ)",
     "packed": "binary layers at one bit, for bhvit.runtime",
 }
+FILES = {
+    "onnx": ("model.onnx",),
+    "onnx-int8": ("model-int8-weights.onnx", "model-qdq.onnx"),
+    "packed": ("model.bhvit",),
+}
 CALIBRATION, CHECKED = 64, 32  # images
 
 
@@ -67,7 +72,22 @@ class Deployment:
     real: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def packed(self) -> Deployed | None:
+        """The packed file, where there is one."""
+        return next((file for file in self.files if file.path.name in FILES["packed"]), None)
+
+    @property
+    def complete_bytes(self) -> float:
+        """What the model weighs by its complete cost."""
+        return self.candidate.cost("complete").total.complete_bytes
+
+    @property
+    def packed_excess(self) -> float | None:
+        """By which share the packed file is larger than the complete cost; None without one."""
+        return None if self.packed is None else self.packed.size / self.complete_bytes - 1
+
 
 def steps_of(formats: tuple[str, ...]) -> int:
     """At most how many pieces of work `deploy` has."""
-    return 1 + 2 * sum(2 if name == "onnx-int8" else 1 for name in formats)
+    return 1 + 2 * sum(len(FILES[name]) for name in formats)

@@ -25,7 +25,7 @@ from searcher import __version__
 from searcher.candidate import Candidate
 from searcher.candidate_training import build_candidate, evaluation_images
 from searcher.datasets.listing import ImageList, Listing
-from searcher.deployed_files import FORMATS, Agreement, Deployed, Deployment, DeployOptions
+from searcher.deployed_files import FILES, FORMATS, Agreement, Deployed, Deployment, DeployOptions
 from searcher.recipe import DataConfig, TrainingRecipe
 
 CALIBRATION_BATCH = 8
@@ -86,7 +86,7 @@ def deploy(source: Source, options: DeployOptions, progress: Progress) -> Deploy
         for file in files:
             if file.state != "unchanged":
                 _put(staged / file.path.name, file.path)
-    notes = _notes(source, candidate, model, options)
+    notes = (*_notes(source, candidate, model, options), *_left_there(options, {file.path.name for file in files}))
     return Deployment(candidate, tuple(files), _plain(judge, judge.float32), real, notes)
 
 
@@ -190,6 +190,17 @@ def _notes(source: Source, candidate: Candidate, model: BHViT, options: DeployOp
     if "onnx-int8" in options.formats and not has_binary_layers(model):
         notes.append("no layer is binary, so there is no file with binary weights as INT8")
     return tuple(notes)
+
+
+def _left_there(options: DeployOptions, written: set[str]) -> Iterator[str]:
+    """What to know of deployed files that an earlier call left in the folder."""
+    others = [name for names in FILES.values() for name in names if name not in written]
+    there = [name for name in others if (options.folder / name).exists()]
+    if there:
+        lies = (
+            "was there already and is left as it is; it" if len(there) == 1 else "were there already and are left; they"
+        )
+        yield f"{' and '.join(there)} {lies} may be of another model"
 
 
 def _state(staged: Path, options: DeployOptions) -> str:

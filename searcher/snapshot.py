@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
@@ -34,8 +35,8 @@ class StudySnapshot:
     """A study's space and its trials by number, what the last run was asked for, and who is at work on it.
 
     `status` is what is being trained, None where nobody is at work. Where the trials are looked at under another
-    budget than they were run with (`under`), that one is `run_budget`, and `counted` the configurations within the
-    other, where somebody counted them.
+    budget or by another device than they were run with (`under`), `as_run` is the study as it was, and `counted` the
+    configurations within the other budget, where somebody counted them.
     """
 
     folder: StudyFolder
@@ -44,7 +45,7 @@ class StudySnapshot:
     started: SearchStarted | None = None
     holder: Holder | None = None
     status: SearchStatus | None = None
-    run_budget: Budget | None = None
+    as_run: StudySnapshot | None = None
     counted: int | None = None
 
     @property
@@ -55,7 +56,16 @@ class StudySnapshot:
     @property
     def resliced(self) -> bool:
         """Whether the budget is another one than the study was run with."""
-        return self.run_budget is not None
+        return self.as_run is not None and self.as_run.budget != self.budget
+
+    @property
+    def lifted(self) -> str:
+        """The limit of latency that holds on another device than the trials are seen by, in words; empty for none."""
+        if self.as_run is None or self.as_run.budget.device is None or self.budget.latency is not None:
+            return ""
+        if self.space.device is None or self.space.device.name == self.as_run.budget.device.name:
+            return ""
+        return replace(self.as_run.budget, memory=None, ops=None).limits_text
 
     @cached_property
     def ranked(self) -> list[TrialRecord]:
@@ -85,8 +95,9 @@ class StudySnapshot:
     @cached_property
     def done(self) -> int:
         """Trials that count against `planned`: trained within the budget of the run, whatever came of it."""
-        budget = self.run_budget or self.budget
-        return sum(r.outcome.finished and r.attempts > 0 and not budget.violations(r) for r in self.records)
+        if self.as_run is not None:
+            return self.as_run.done  # by the latencies that the run knew
+        return sum(r.outcome.finished and r.attempts > 0 and not self.budget.violations(r) for r in self.records)
 
     @cached_property
     def parents_saved(self) -> tuple[int, int]:
@@ -141,8 +152,13 @@ class StudySnapshot:
         Under a device that limits nothing the budget is the same one, and the trials have its latencies.
         """
         space = Space(self.space.name, replace(self.space.file, budget=budget))
-        asked = self.run_budget or (None if space.budget == self.budget else self.budget)
-        return replace(self, space=space, records=tuple(priced(space, self.records)), run_budget=asked)
+        return replace(self, space=space, records=tuple(priced(space, self.records)), as_run=self.as_run or self)
+
+    def on_device(self, device: DeviceProfile) -> StudySnapshot:
+        """The same trials with latencies predicted for `device`; a limit of latency on another one is lifted."""
+        budget = self.space.file.budget
+        same = budget.device is not None and budget.device.name == device.name
+        return self.under(replace(budget, device=device, latency=budget.latency if same else None))
 
 
 def snapshot_of(folder: StudyFolder) -> StudySnapshot:

@@ -31,6 +31,7 @@ from searcher.trial_fields import TrialFields
 from searcher.views.chart_output import check_output, write_figure
 from searcher.views.console import console, print_json
 from searcher.views.figure import figure_json, figure_view
+from searcher.views.study import lifted_view
 from searcher.where import condition
 
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     elif written:
         print(written)
     else:
-        console().print(figure_view(snapshot, figure))
+        console().print(figure_view(snapshot, figure), *lifted_view(snapshot), sep="\n")
     return 1 if figure.nothing else 0
 
 

@@ -46,13 +46,21 @@ def lists_columns(args: argparse.Namespace, for_programs: bool) -> bool:
 def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
     """The study under the budget that `--budget` asks for, seen by the device of `--device`."""
     seen = on_device(snapshot, args.profile)
-    return seen if args.budget is None else seen.under(changed_budget(seen.space.file.budget, args.budget))
+    if args.budget is None:
+        return seen
+    budget = changed_budget(seen.space.file.budget, args.budget)
+    if args.profile is not None and budget.device != seen.space.device:
+        raise InvalidInput(
+            f"--budget and --device must name one device, but they are {args.budget} and {args.profile}; "
+            "leave one of the two devices out."
+        )
+    return seen.under(budget)
 
 
 def on_device(snapshot: StudySnapshot, name: str | None) -> StudySnapshot:
     """The study with latencies predicted for the device called `name`; as it is for None."""
     device = device_from(name, "--device")
-    return snapshot if device is None else snapshot.under(replace(snapshot.space.file.budget, device=device))
+    return snapshot if device is None else snapshot.on_device(device)
 
 
 def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats | None = None) -> StudyView:

@@ -18,7 +18,7 @@ from searcher.numbers import count_text, latency_text, size_text
 from searcher.quantities import QUANTITIES, Quantity
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
-from searcher.views.layout import ColumnsThatFit
+from searcher.views.layout import WidestThatFits
 
 
 def cost_view(candidate: Candidate, report: CostReport, device: DeviceProfile | None = None) -> RenderableType:
@@ -66,31 +66,45 @@ def cost_json(candidate: Candidate, report: CostReport) -> dict[str, Any]:
 
 
 def layer_table(report: CostReport) -> RenderableType:
-    """A row a layer: weights, MACs, memory, OPs and, on a device, latency, the last two with shares; and the total."""
-    quantities = ("memory", "ops") if report.latency_seconds is None else ("memory", "ops", "latency")
-    return ColumnsThatFit(lambda names: _layer_table(report, names), quantities, "latency")
+    """A row a layer: weights, MACs, memory, OPs and, on a device, latency, the last two with shares; and the total.
+
+    Where they do not fit, weights and MACs give way first, then shares, that of the last at the end, then the memory.
+    """
+    known = ("memory", "ops") if report.latency_seconds is None else ("memory", "ops", "latency")
+    return WidestThatFits(
+        [
+            lambda: _layer_table(report, known, known[1:], counted=True),
+            lambda: _layer_table(report, known, known[1:]),
+            lambda: _layer_table(report, known, known[-1:]),
+            lambda: _layer_table(report, known),
+            lambda: _layer_table(report, known[1:]),
+        ]
+    )
 
 
-def _layer_table(report: CostReport, names: Sequence[str]) -> Table:
-    """The quantities of these `names`; weights and MACs stand beside the memory."""
-    counted, quantities = "memory" in names, [QUANTITIES[name] for name in names]
+def _layer_table(report: CostReport, names: Sequence[str], shares: Sequence[str] = (), counted: bool = False) -> Table:
+    """The quantities of these `names`, those in `shares` with them; `counted` has weights and MACs before them."""
+    quantities = [QUANTITIES[name] for name in names]
     headings = ["weights", "MACs"] if counted else []
-    headings += [name for q in quantities for name in (q.label, f"{q.label} %") if name != "memory %"]
+    for quantity in quantities:
+        headings += [quantity.label, *([f"{quantity.label} %"] if quantity.name in shares else [])]
     result = table("layer", "precision", *((name, "right") for name in headings))
     total = report.total
     for row in report.layers:
         counts = (count_text(row.terms.weights), count_text(row.macs)) if counted else ()
-        result.add_row(row.address, row.precision.name, *counts, *_cost_texts(row, total, quantities))
+        result.add_row(row.address, row.precision.name, *counts, *_cost_texts(row, total, quantities, shares))
     result.add_section()
     counts = (count_text(sum(total.weights)), count_text(sum(total.macs))) if counted else ()
-    result.add_row("total", "", *counts, *_cost_texts(total, total, quantities), style="bold")
+    result.add_row("total", "", *counts, *_cost_texts(total, total, quantities, shares), style="bold")
     return result
 
 
-def _cost_texts(cost: LayerCost | Cost, total: Cost, quantities: Sequence[Quantity]) -> Iterator[str]:
+def _cost_texts(
+    cost: LayerCost | Cost, total: Cost, quantities: Sequence[Quantity], shares: Sequence[str]
+) -> Iterator[str]:
     for quantity in quantities:
         yield quantity.text(quantity.of(cost))
-        if quantity.name != "memory":
+        if quantity.name in shares:
             yield f"{quantity.of(cost) / quantity.of(total):.1%}"
 
 

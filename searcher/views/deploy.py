@@ -8,31 +8,27 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from searcher.deployed_files import Agreement, Deployed, Deployment
 from searcher.numbers import size_text
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
-from searcher.views.layout import Command, suggestions
-
-PACKED = ".bhvit"
+from searcher.views.layout import Command, WidestThatFits, suggestions
 
 
 def deployment_view(deployment: Deployment, program: str) -> RenderableType:
     """The files as a table, notes, and the next commands."""
-    candidate, f = deployment.candidate, deployment.float32
-    figures = [(heading, "right") for heading in ("same class", "equal", "largest")]
-    rows = table("file", ("size", "right"), "is", *figures, "")
-    for file in deployment.files:
-        rows.add_row(str(file.path), size_text(file.size), file.about, *_figures(file.agreement), _verdict(file))
-    rows.add_row(Text("PyTorch float32", style="dim"), "", "", *_figures(f), "")
-    noise = f.images - deployment.real
+    candidate = deployment.candidate
+    noise = deployment.float32.images - deployment.real
     return Group(
         Text.assemble((widths_text(candidate), "bold"), f"  {precision_text(candidate.layers)}"),
+        Text(f"in {deployment.files[0].path.parent}:", no_wrap=True, overflow="ignore"),
         "",
-        rows,
+        WidestThatFits([lambda: _table(deployment), lambda: _table(deployment, about=False)]),
         "",
+        *_packed_size(deployment),
         Text(
             f"Against PyTorch in float64, on {deployment.real} validation images and {noise} of noise: images with the "
             "same largest class, with equal logits up to rounding, and the largest deviation of a logit.",
@@ -47,6 +43,8 @@ def deployment_json(deployment: Deployment) -> dict[str, Any]:
     """The same as plain data."""
     return {
         "candidate": deployment.candidate.to_json(),
+        "complete_bytes": deployment.complete_bytes,
+        "packed_excess": deployment.packed_excess,
         "real_images": deployment.real,
         "float32": asdict(deployment.float32),
         "files": [
@@ -64,6 +62,25 @@ def deployment_json(deployment: Deployment) -> dict[str, Any]:
     }
 
 
+def _table(deployment: Deployment, about: bool = True) -> Table:
+    """A row a file, with what it is where there is room for `about`."""
+    figures = [(heading, "right") for heading in ("same class", "equal", "largest")]
+    rows = table("file", ("size", "right"), *(["is"] if about else []), *figures, "")
+    rows.columns[0].no_wrap = True
+    for file in deployment.files:
+        words = [file.about] if about else []
+        rows.add_row(file.path.name, size_text(file.size), *words, *_figures(file.agreement), _verdict(file))
+    words = [""] if about else []
+    rows.add_row(Text("PyTorch float32", style="dim"), "", *words, *_figures(deployment.float32), "")
+    return rows
+
+
+def _packed_size(deployment: Deployment) -> Iterator[str]:
+    if deployment.packed is not None and deployment.packed_excess is not None:
+        cost, excess = size_text(deployment.complete_bytes), f"{100 * deployment.packed_excess:+.1f} %"
+        yield f"{deployment.packed.path.name}: complete cost {cost}, file {excess}."
+
+
 def _figures(agreement: Agreement) -> tuple[str, str, str]:
     a = agreement
     return f"{a.same}/{a.images}", f"{a.equal}/{a.images}", f"{a.largest:.1e}"
@@ -76,10 +93,9 @@ def _verdict(file: Deployed) -> Text:
 
 def _next(deployment: Deployment, program: str) -> Iterator[RenderableType]:
     yield ""
-    for file in deployment.files:
-        if file.path.suffix == PACKED:
-            yield Text("classify an image:", style="dim")
-            yield Command(["python", "-m", "bhvit.runtime", shlex.quote(str(file.path)), "image.jpg"])
+    if deployment.packed is not None:
+        yield Text("classify an image:", style="dim")
+        yield Command(["python", "-m", "bhvit.runtime", shlex.quote(str(deployment.packed.path)), "image.jpg"])
     yield from suggestions(
         program, [("time them on this machine", ["bench", *(str(f.path) for f in deployment.files)])]
     )

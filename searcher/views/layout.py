@@ -55,6 +55,22 @@ class ColumnsThatFit:
 
 
 @dataclass(frozen=True)
+class WidestThatFits:
+    """The first of these tables, which become narrower, that the terminal has room for; in a pipe the first."""
+
+    tables: Sequence[Callable[[], Table]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """One table."""
+        for make in self.tables:
+            table = make()
+            width = Measurement.get(console, options.update(width=UNLIMITED), table).maximum
+            if width <= options.max_width or not console.is_terminal:
+                break
+        yield table
+
+
+@dataclass(frozen=True)
 class Command:
     """A command of these (quoted) words, to be pasted: in a narrow terminal on several lines that the shell joins."""
 

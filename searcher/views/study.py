@@ -73,7 +73,7 @@ def ended_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]
 def study_view(view: StudyView) -> RenderableType:
     """Header, leaderboard, front, what the trials teach, and how they ended."""
     snapshot = view.snapshot
-    parts: list[RenderableType] = [*study_header(snapshot), ""]
+    parts: list[RenderableType] = [*study_header(snapshot), *lifted_view(snapshot), ""]
     sections = (
         list(_leaderboard(view)),
         list(common_view(commonalities(snapshot.space, snapshot.ranked))),
@@ -83,6 +83,12 @@ def study_view(view: StudyView) -> RenderableType:
     for section in sections:
         parts += [*section, ""] if section else []
     return Group(*parts[:-1])
+
+
+def lifted_view(snapshot: StudySnapshot) -> Iterator[RenderableType]:
+    """A line where the trials are seen by another device than the one that their run limited."""
+    if snapshot.lifted:
+        yield Text(f"Lifted here, as it holds on that device alone: {snapshot.lifted}.", style="yellow")
 
 
 def study_json(view: StudyView) -> dict[str, Any]:
@@ -97,6 +103,7 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "question": question_json(space),
         "budget": budget_json(budget),
         "resliced": snapshot.resliced,
+        "lifted": snapshot.lifted or None,
         "space_size": space.size,
         "feasible": snapshot.feasible,
         "planned": snapshot.planned,
@@ -131,6 +138,7 @@ def next_commands(
     rows: list[tuple[str, Sequence[str]]] = [("this table", ["show", str(folder)])]
     if best:
         rows.append(("the test accuracy of the best, once", ["evaluate", str(folder), str(best[0].number)]))
+        rows.append(("its files for other programs", ["deploy", str(folder), str(best[0].number), "--out", "deployed"]))
     rows.append(("go on", search))
     if any(v.kind is Kind.INTERMEDIATE for v in space.variables):
         rows.append(("hidden against MLP", ablation))

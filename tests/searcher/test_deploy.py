@@ -13,6 +13,8 @@ from bhvit.runtime import load
 from searcher import deployment
 from searcher.checkpoint_files import BEST, WARM_STARTS
 from searcher.cli import main
+from searcher.numbers import size_text
+from tests.searcher.screens import screen
 from tests.searcher.tiny_images import COLOURS, image_folder
 
 FILES = ["model.onnx", "model-int8-weights.onnx", "model-qdq.onnx", "model.bhvit"]
@@ -93,6 +95,43 @@ def test_the_same_model_again_changes_nothing_and_says_what_to_do_next(root, dep
     assert (out.count("unchanged, checked"), out.count("unchanged, deviates on purpose")) == (3, 1)
     assert f"python -m bhvit.runtime {deployed}/model.bhvit image.jpg" in out
     assert f"bench {' '.join(str(deployed / name) for name in FILES)}" in out
+
+
+def test_the_table_keeps_names_whole_at_80_columns(root, deployed) -> None:
+    arguments = ["deploy", str(root / "runs" / "study"), "0", "--out", str(deployed)]
+    lines = screen(*arguments, "--images", "6", "--calibration", "8", width=80).splitlines()
+    assert f"in {deployed}:" in lines
+    for name in FILES:
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
+    assert max(len(line) for line in lines if not line.startswith(("in ", "  "))) <= 80
+
+
+def test_the_packed_file_stands_beside_the_complete_cost(root, deployed, tmp_path, capsys) -> None:
+    capsys.readouterr()
+    assert deploy(root, deployed, "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    size = (deployed / "model.bhvit").stat().st_size
+    assert data["packed_excess"] == pytest.approx(size / data["complete_bytes"] - 1)
+    assert deploy(root, deployed) == 0
+    out = capsys.readouterr().out
+    assert (
+        f"model.bhvit: complete cost {size_text(data['complete_bytes'])}, file {data['packed_excess']:+.1%}".replace(
+            "%", " %"
+        )
+        in out
+    )
+    assert deploy(root, tmp_path, "--format", "onnx", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["packed_excess"] is None
+
+
+def test_files_that_an_earlier_call_left_there_are_named(root, tmp_path, capsys) -> None:
+    (tmp_path / "model.bhvit").write_bytes(b"another model")
+    (tmp_path / "notes.txt").write_text("")
+    assert deploy(root, tmp_path, "--format", "onnx") == 0
+    out = capsys.readouterr().out
+    assert "model.bhvit was there already and is left as it is; it may be of another model" in out
+    assert "notes.txt" not in out
+    assert (tmp_path / "model.bhvit").read_bytes() == b"another model"
 
 
 def test_formats_can_be_chosen_with_commas_or_repeated(root, tmp_path, capsys) -> None:

@@ -87,6 +87,7 @@ def test_a_search_in_a_pipe_ends_with_the_table_and_the_next_commands(undisturbe
     assert " ".join(header.split()) == "mark place trial hidden bits Top-1% FP% memory share% OPs share%"
     assert "left" in out
     assert f"python -m searcher evaluate {folder / 'calm' / 'space'}" in out
+    assert f"python -m searcher deploy {folder / 'calm' / 'space'}" in out
     found = results(folder, "calm", capsys)
     assert found["fp_trainings"] + found["fp_trainings_saved"] == TRIALS
     assert len(found["ranking"]) == TRIALS

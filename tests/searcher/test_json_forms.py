@@ -97,6 +97,7 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
         "show": [
             *(["show", study] for study in studies.values()),
             ["show", many, "--seeds", "--budget", "memory=0.5,ops=none"],
+            ["show", studies["on_device"], "--device", "rpi5"],
         ],
         "show of a plain Optuna study": [["show", plain, "--study", name] for name in ("plain", "empty")],
         "trial": [

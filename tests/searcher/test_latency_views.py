@@ -203,3 +203,42 @@ def test_a_shipped_device_is_offered_by_name_in_every_view_of_a_study(here: Path
     for command in ("show runs/one", "trial runs/one 0", "plot runs/plain --kind front --x latency", "export runs/one"):
         assert "latency" in shown(f"{command} --device rpi5", PIPE)
     assert "estimated, not measured" in shown("show runs/one --device rpi5", WIDE)
+
+
+@pytest.mark.parametrize("width", [NARROW, PIPE])
+def test_a_limit_of_latency_holds_on_its_own_device_alone(here: Path, width: int) -> None:
+    text, run = shown("show fast --device rpi5 --top 3", width), shown("show fast --top 3", width)
+    assert text.splitlines()[0] == run.splitlines()[0]  # how far the run is follows from its own device
+    assert "Lifted here, as it holds on that device alone: latency <= 300 µs on server." in text
+    assert text.count("latency <= 300 µs") == 1
+    assert "memory <= 1.37 MiB (reported accounting), re-sliced" in text
+    assert "... and 55 more" in text  # of 58 that were trained
+
+
+def test_state_and_done_are_those_of_the_run_on_every_device(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def data(*options: str) -> dict[str, Any]:
+        assert main(["show", "fast", "--json", *options]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    run, other = data(), data("--device", "rpi5")
+    for key in ("state", "done", "planned"):
+        assert run[key] == other[key]
+    assert run["lifted"] is None
+    assert other["lifted"] == "latency <= 300 µs on server"
+    assert other["budget"]["memory_bytes"] == run["budget"]["memory_bytes"]
+    assert other["budget"]["latency_seconds"] is None
+    assert data("--device", "server.yaml")["budget"] == run["budget"]
+    assert data("--device", "rpi5", "--budget", "latency=1s")["lifted"] is None
+
+
+def test_plot_says_which_limit_it_lifts(here: Path) -> None:
+    assert "Lifted here" in shown("plot fast --device rpi5", WIDE)
+    assert "Lifted here" not in shown("plot fast", WIDE)
+
+
+def test_two_devices_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("show fast", "plot fast", "trial fast 3"):
+        assert main([*command.split(), "--budget", "latency=1ms,device=rpi5", "--device", "avx2"]) == 2
+        assert "must name one device" in capsys.readouterr().err
+    assert main(["show", "fast", "--budget", "latency=1s,device=rpi5", "--device", "rpi5"]) == 0
