@@ -238,8 +238,8 @@ class NativeRuntime:
         values, shapes = np.ascontiguousarray(values, np.float32), (self._image_shape, *self._shapes)
         if not 0 <= layer < len(self._shapes) or values.shape != shapes[layer]:
             raise InvalidInput(
-                f"a layer must be one of 0 to {len(self._shapes) - 1} with its own input, but {layer} is asked for with "
-                f"{values.shape}."
+                f"a layer must be one of 0 to {len(self._shapes) - 1} with its own input, but {layer} is asked for "
+                f"with {values.shape}."
             )
         output = np.empty(self._shapes[layer], np.float32)
         self._call("bhvit_run_layer", threads, c_int32(layer), _data(values), _data(output))
@@ -265,8 +265,8 @@ class NativeRuntime:
             raw = np.empty(size + ALIGNMENT, np.uint8)
         except MemoryError as error:
             raise InvalidInput(
-                f"a run with {threads} threads needs {size / 2**20:.0f} MiB of working memory for this model, which this "
-                "machine does not give; use fewer threads, or a smaller model."
+                f"a run with {threads} threads needs {size / 2**20:.0f} MiB of working memory for this model, which "
+                "this machine does not give; use fewer threads, or a smaller model."
             ) from error
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + size]
