@@ -84,7 +84,6 @@ static void need_product(Needs &n, const bhvit_product &p, int operands = 1) {
 }
 
 static void need_block(Needs &n, const bhvit_block &block, int side, int channels) {
-  const int64_t tokens = int64_t(side) * side;
   n.channels = larger(n.channels, channels);
   if (const bhvit_mixer *m = block.mixer) {
     need_product(n, m->convs[0], m->convs[0].kind == BHVIT_BINARY ? 3 : 1);
