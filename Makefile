@@ -23,7 +23,7 @@ test-slow: $(VENV)/.installed-dev
 # The core's tests with every access to memory, every overflow and every race of its threads watched. libstdc++ is
 # preloaded too since a sanitizer must find the functions that it replaces when it starts.
 sanitized = LD_PRELOAD="$$($(CXX) -print-file-name=$(2)) $$($(CXX) -print-file-name=libstdc++.so.6)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=64 UBSAN_OPTIONS=print_stacktrace=1 \
 	BHVIT_RUNTIME_LIBRARY=$(CURDIR)/build/$(1)/_core.so $(BIN)/pytest $(CORE_TESTS)
 
 test-sanitized: $(VENV)/.installed-dev build/address/_core.so build/thread/_core.so

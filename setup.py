@@ -67,7 +67,9 @@ def compile_core(library: Path) -> None:
             ("the compiler reports errors", ["cmake", "--build", build, "--parallel", str(os.cpu_count() or 1)]),
         ):
             try:
-                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                done = subprocess.run(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+                )
             except FileNotFoundError:
                 raise NotCompiled("cmake is not installed", output) from None
             output += f"$ {' '.join(command)}\n{done.stdout}\n"

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,8 +49,10 @@ class DeviceProfile:
     """A device's speed: `coefficients` in the units that end their names, and how they came about.
 
     `estimated` profiles were derived from instruction counts, the others measured, on `date` with version `runtime` of
-    the packed runtime. Times are those of one image on `threads` threads with `instruction_set`.
-    Raises `InvalidInput` for missing, unknown or negative coefficients.
+    the packed runtime. Times are those of one image on `threads` threads with `instruction_set`. `median_error` is that
+    of models kept from the fit, relative; `other_programs` the share of the time in which these had the core; both None
+    where unknown. Raises `InvalidInput` for missing, unknown or negative coefficients, a name that is empty or not
+    printable, and a `date` that is none.
     """
 
     name: str
@@ -61,8 +64,18 @@ class DeviceProfile:
     date: str
     runtime: str
     coefficients: Mapping[str, float]
+    median_error: float | None = None
+    other_programs: float | None = None
 
     def __post_init__(self) -> None:
+        if not self.name.strip() or not self.name.isprintable():
+            raise InvalidInput(f"name must be printable characters, but it is {self.name!r}.")
+        if not _is_date(self.date):
+            raise InvalidInput(f"date must be a day such as '2026-11-24', but it is {self.date!r}.")
+        for name in ("median_error", "other_programs"):
+            share = getattr(self, name)
+            if share is not None and not _is_measure(share):
+                raise InvalidInput(f"{name} must be a number of at least 0, but it is {share!r}.")
         if self.instruction_set not in INSTRUCTION_SETS:
             raise unknown_name("instruction_set", self.instruction_set, INSTRUCTION_SETS)
         if self.threads < 1:
@@ -70,7 +83,7 @@ class DeviceProfile:
         for name, value in self.coefficients.items():
             if name not in COEFFICIENTS:
                 raise unknown_name("coefficient", name, COEFFICIENTS)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not _is_measure(value):
                 raise InvalidInput(f"coefficients must be numbers of at least 0, but {name} is {value!r}.")
         missing = [name for name in COEFFICIENTS if name not in self.coefficients]
         if missing:
@@ -83,12 +96,35 @@ class DeviceProfile:
         return hash((self.name, self.machine, self.date, tuple(self.coefficients.values())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = [getattr(self, f.name) for f in dataclasses.fields(self)]
-        return DeviceProfile, (*values[:-1], dict(self.coefficients))
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return DeviceProfile, tuple({**values, "coefficients": dict(self.coefficients)}.values())
+
+    @property
+    def origin(self) -> str:
+        """How the coefficients came about, as in "measured 2026-11-24, median error 4.1 %"."""
+        if self.estimated:
+            return "estimated, not measured"
+        parts = [f"measured {self.date}"]
+        if self.median_error is not None:
+            parts.append(f"median error {100 * self.median_error:.1f} %")
+        if self.other_programs is not None:
+            parts.append(f"other programs {100 * self.other_programs:.1f} % of the time")
+        return ", ".join(parts)
 
     def seconds(self, name: str) -> float:
         """One coefficient in seconds."""
         return self.coefficients[name] * unit_of(name)
+
+
+def _is_measure(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value < math.inf
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def unit_of(coefficient: str) -> float:
@@ -119,7 +155,7 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
     for key in data:
         if key not in fields:
             raise unknown_name(f"key in {path}:", key, fields)
-    missing = [name for name in fields if name not in data]
+    missing = [name for name, f in fields.items() if name not in data and f.default is dataclasses.MISSING]
     if missing:
         raise InvalidInput(f"{path} lacks {', '.join(missing)}; its keys are {', '.join(fields)}.")
     for key, kind in _KINDS.items():
@@ -142,7 +178,8 @@ _KIND_NAMES = {str: "a text (in quotes)", int: "a whole number", bool: "true or 
 
 def device_yaml(profile: DeviceProfile) -> str:
     """The profile as the text of a file, with what each coefficient means beside it."""
-    head = {f.name: getattr(profile, f.name) for f in dataclasses.fields(profile) if f.name != "coefficients"}
+    values = {f.name: getattr(profile, f.name) for f in dataclasses.fields(profile) if f.name != "coefficients"}
+    head = {name: value for name, value in values.items() if value is not None}
     lines = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=100).splitlines()
     width = max(len(name) for name in COEFFICIENTS) + 10
     lines.append("coefficients:")

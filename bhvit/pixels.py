@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bhvit.errors import InvalidInput
 
+MOST_RATIO = 100  # of the sides: 256 x 25600 pixels before the crop at 224 px, 26 MB
 _UPRIGHT = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,14 +25,17 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it
 
 
 @contextmanager
-def readable(name: object) -> Iterator[None]:
-    """Turns what reading an image raises where it cannot be read into an `InvalidInput` with the image's `name`."""
+def readable(name: object, remedy: str = "restore it or take it out of the data") -> Iterator[None]:
+    """Turns what reading an image raises where it cannot be read into an `InvalidInput` with its `name`."""
     try:
         yield
     except UnidentifiedImageError as error:
-        raise _unreadable(name, "Pillow does not know its format") from error
+        raise _unreadable(name, "Pillow does not know its format", remedy) from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(name, str(error)) from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # not the path again
+        raise _unreadable(name, reason, remedy) from error
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -55,10 +59,17 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 def evaluation_crop(image: Image.Image, side: int, crop_pct: float, interpolation: str) -> Image.Image:
     """The centre (side x side) of `image` after its shorter side became side / `crop_pct` (floor).
 
-    The same pixels as timm's and torchvision's evaluation transform gives.
+    The same pixels as timm's and torchvision's evaluation transform gives; like there, all of the longer side is
+    resized before most of it is cut away. Raises `InvalidInput` where that would take very much memory: beyond a ratio
+    of `MOST_RATIO` of the sides.
     """
     shorter = math.floor(side / crop_pct)
     width, height = image.size
+    if max(width, height) > MOST_RATIO * min(width, height):
+        raise InvalidInput(
+            f"an image's longer side must be at most {MOST_RATIO} times the shorter, but it is {width} x {height}; "
+            "crop it."
+        )
     longer = int(shorter * max(width, height) / min(width, height))
     size = (shorter, longer) if width <= height else (longer, shorter)
     image = image.resize(size, Image.Resampling[interpolation.upper()])
@@ -73,7 +84,5 @@ def _orientation(image: Image.Image) -> int:
         return 1  # the pixels can be read although the notes on them cannot
 
 
-def _unreadable(name: object, reason: str) -> InvalidInput:
-    return InvalidInput(
-        f"{name} must be a readable image, but {' '.join(reason.split())}; restore it or take it out of the data."
-    )
+def _unreadable(name: object, reason: str, remedy: str) -> InvalidInput:
+    return InvalidInput(f"{name} must be a readable image, but {' '.join(reason.split())}; {remedy}.")

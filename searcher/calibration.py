@@ -22,8 +22,10 @@ Measure: TypeAlias = Callable[[ArchitectureConfig, Mapping[str, Precision]], Map
 
 HIDDEN, INTERMEDIATE = (1.0, 3.0), (1.0, 4.0)  # the full space of the thesis
 SIZES = ((224, 7), (224, 7), (192, 3), (160, 5), (96, 3))  # image and window side
-HELD_OUT = 5  # every so many candidates one is kept for the check
-LEAST_CANDIDATES = 10
+HELD_OUT = 5  # every so many candidates one is kept for the check, more often where that makes too few
+LEAST_HELD_OUT = 5  # fewer say nothing about ranks
+LEAST_CANDIDATES = 15
+MOST_ERROR = 0.25  # median of candidates kept from the fit, beyond which a profile predicts nothing
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Calibration:
     """A fitted profile, and how well it predicts the candidates that were kept from the fit.
 
     `median_error` and `worst_error` are relative, of whole candidates; `layer_error` is the median over their layers;
-    `seconds` is how long the calibration took, `others` the share of it in which other programs had the core.
+    `rank_correlation` is None for fewer than `LEAST_HELD_OUT` of them. `seconds` is how long the calibration took,
+    `others` the share of it in which other programs had the core, None where that cannot be told.
     """
 
     profile: DeviceProfile
@@ -61,9 +64,14 @@ class Calibration:
     median_error: float
     worst_error: float
     layer_error: float
-    rank_correlation: float
+    rank_correlation: float | None
     seconds: float
-    others: float
+    others: float | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the profile predicts well enough to be written."""
+        return self.median_error <= MOST_ERROR
 
 
 def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
@@ -108,23 +116,30 @@ def predicted(one: Timed, profile: DeviceProfile) -> dict[str, float]:
     return seconds_by_layer(one.candidate.architecture, one.candidate.layers, profile, layer_seconds)
 
 
-def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float, others: float) -> Calibration:
-    """Fit all but every fifth candidate, predict those; then fit all of them, for the profile."""
-    kept = timed[HELD_OUT - 1 :: HELD_OUT]
-    rest = [one for i, one in enumerate(timed) if i % HELD_OUT != HELD_OUT - 1]
+def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float, others: float | None) -> Calibration:
+    """Fit all but about every fifth candidate, predict those; then fit all of them, for the profile."""
+    every = min(HELD_OUT, max(2, len(timed) // LEAST_HELD_OUT))
+    kept = timed[every - 1 :: every]
+    rest = [one for i, one in enumerate(timed) if i % every != every - 1]
     trial = replace(template, coefficients=coefficients_of(rest, template))
     rows = [(predicted(one, trial), one) for one in kept]
     totals = [sum(p.values()) for p, _ in rows], [one.total for _, one in rows]
     errors = relative_errors(*totals)
     layers = [relative_errors([p[a] for a in one.seconds], list(one.seconds.values())) for p, one in rows]
+    median = float(np.median(errors))
     return Calibration(
-        profile=replace(template, coefficients=coefficients_of(timed, template)),
+        profile=replace(
+            template,
+            coefficients=coefficients_of(timed, template),
+            median_error=round(median, 4),
+            other_programs=None if others is None else round(others, 4),
+        ),
         candidates=len(timed),
         checked=len(kept),
-        median_error=float(np.median(errors)),
+        median_error=median,
         worst_error=float(errors.max()),
         layer_error=float(np.median(np.concatenate(layers))),
-        rank_correlation=rank_correlation(*map(np.array, totals)),
+        rank_correlation=rank_correlation(*map(np.array, totals)) if len(kept) >= LEAST_HELD_OUT else None,
         seconds=seconds,
         others=others,
     )

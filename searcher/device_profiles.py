@@ -34,7 +34,8 @@ def device_from(value: object, where: str) -> DeviceProfile | None:
 def device_to_plain(profile: DeviceProfile) -> dict[str, Any]:
     """The inverse of `device_from`: all of the profile, so that a study needs no other file."""
     plain = {f.name: getattr(profile, f.name) for f in dataclasses.fields(profile)}
-    return {**plain, "coefficients": dict(profile.coefficients)}
+    known = {name: value for name, value in plain.items() if value is not None}  # as older studies have it
+    return {**known, "coefficients": dict(profile.coefficients)}
 
 
 @functools.cache

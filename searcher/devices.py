@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from bhvit.errors import InvalidInput
+from searcher.benching.peak_memory import peak_of_this_process
 from searcher.outcomes import OutOfMemory
 
 MIB = 2**20
@@ -81,7 +81,7 @@ def peak_bytes(device: torch.device) -> float:
     """The most memory held at once: allocated on `device` since `memory_exhaustion_named` began, or on the CPU ever."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0  # KiB on Linux
+    return float(peak_of_this_process())
 
 
 def _is_about_memory(message: str) -> bool:

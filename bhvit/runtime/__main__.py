@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from bhvit.errors import InvalidInput
 from bhvit.runtime.model import Model, load
 
+JSON_VIEW, JSON_SCHEMA = "runtime", 1  # as in the JSON of searcher's commands, which this one cannot import
 PROFILE_RUNS = 20  # of the first image; the median of each layer is shown
 EXAMPLES = """examples:
   python -m bhvit.runtime model.bhvit cat.jpg dog.png --top 3
@@ -23,15 +26,42 @@ EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; an `InvalidInput` is one line and exit code 2."""
+    """Run the command; an `InvalidInput` is one line and exit code 2. Images that can be classified always are."""
     options = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that cannot be printed are no reason to fail
     try:
         report = _report(options)
+        text = json.dumps(report, indent=2, allow_nan=False) if options.json else _text(report)
+        if text:
+            print(text, flush=True)
+        for entry in report["errors"]:
+            _complain(entry["error"])
+        return 2 if report["errors"] else 0
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report, indent=2) if options.json else _text(report))
-    return 0
+        return _complain(str(error))
+    except MemoryError:
+        return _complain("the model and an image must fit into memory, but there is too little; free some.")
+    except BrokenPipeError:  # the reader of our output left, as in `... | head`
+        _discard_output()
+        return 0
+    except OSError as error:
+        _discard_output()
+        return _complain(f"{error.strerror or error}; check the path and free space.")
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        return 130
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _discard_output() -> None:
+    """What is still buffered would fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,18 +84,26 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     if options.top < 1:
         raise InvalidInput(f"--top must be at least 1, but it is {options.top}.")
     model = load(options.model, threads=options.threads)
-    images = [read_image(path, model) for path in options.images]
+    first: NDArray[np.uint8] | None = None
+    found, errors = list[dict[str, Any]](), list[dict[str, str]]()
+    for path in options.images:
+        try:
+            image = read_image(path, model)
+            found.append({"image": str(path), "classes": _ranked(model, image, options.top, path)})
+            first = image if first is None else first
+        except InvalidInput as error:
+            errors.append({"image": str(path), "error": str(error)})
     report: dict[str, Any] = {
+        "view": JSON_VIEW,
+        "schema": JSON_SCHEMA,
         "model": str(options.model),
         "instruction_set": model.instruction_set,
         "threads": model.threads,
-        "images": [
-            {"image": str(path), "classes": _ranked(model, image, options.top)}
-            for path, image in zip(options.images, images, strict=True)
-        ],
+        "images": found,
+        "errors": errors,
     }
-    if options.profile:
-        runs = [model.profile(images[0][None]) for _ in range(PROFILE_RUNS)]
+    if options.profile and first is not None:
+        runs = [model.profile(first[None]) for _ in range(PROFILE_RUNS)]
         report["seconds"] = {address: float(np.median([run[address] for run in runs])) for address in model.layers}
     return report
 
@@ -76,14 +114,16 @@ def read_image(path: Path, model: Model) -> NDArray[np.uint8]:
 
     from bhvit.pixels import evaluation_crop, readable, upright_rgb
 
-    with readable(path), Image.open(path) as opened:
+    with readable(path, "check the path"), Image.open(path) as opened:
         header = model.header
         image = evaluation_crop(upright_rgb(opened), model.image_size, header.crop_pct, header.interpolation)
         return np.asarray(image)
 
 
-def _ranked(model: Model, image: NDArray[np.uint8], top: int) -> list[dict[str, Any]]:
+def _ranked(model: Model, image: NDArray[np.uint8], top: int, path: Path) -> list[dict[str, Any]]:
     logits = model(image[None])[0].astype(np.float64)
+    if not np.isfinite(logits).all():
+        raise InvalidInput(f"logits must be finite, but those of {path} are not; export the model again.")
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
     names = model.classes or tuple(f"class {i}" for i in range(len(logits)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bhvit.errors import InvalidInput
 from bhvit.runtime.network import Floats, Network, Product
 
-ABI = 1
+ABI = 2  # BHVIT_ABI of native/core.h
 ALIGNMENT = 64  # of the workspace, in bytes
 LIBRARY_VARIABLE = "BHVIT_RUNTIME_LIBRARY"
 BUILT_LIBRARY = Path(__file__).with_name("_core.so")
@@ -47,7 +47,7 @@ class _Residual(Structure):
 
 class _Stem(Structure):
     _fields_ = (
-        *((name, c_int32) for name in ("image_size", "channels", "classes", "reserved")),
+        *((name, c_int32) for name in ("image_size", "channels", "reserved", "reserved2")),
         ("product", _Product),
         ("norm", _Norm),
         *((name, c_void_p) for name in ("position", "image_scale", "image_shift")),
@@ -141,7 +141,7 @@ def _filled(struct: type[Structure], value: Any, alive: list[Any]) -> Any:
     native = struct()
     if value is not None:  # a missing part stays zero
         for name, kind in struct._fields_:  # type: ignore[misc]
-            if name != "reserved":
+            if not name.startswith("reserved"):
                 setattr(native, name, _converted(kind, getattr(value, name), alive))
     return native
 
@@ -178,7 +178,7 @@ def library_path() -> Path | None:
     """The core to load: the one that the environment names, or the built one, or None where none was built."""
     named = os.environ.get(LIBRARY_VARIABLE)
     if named:
-        return Path(named)
+        return Path(named).resolve()  # the dynamic loader would look for a bare name elsewhere
     return BUILT_LIBRARY if BUILT_LIBRARY.exists() else None
 
 
@@ -188,12 +188,14 @@ def load_library(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
         abi = library.bhvit_abi()
+        library.bhvit_struct_sizes.restype = POINTER(c_int32)
+        library.bhvit_instruction_sets.restype = c_char_p
+        library.bhvit_workspace_bytes.restype = c_int64
     except (OSError, AttributeError) as error:
         raise InvalidInput(
             f"{path} must be a library of the packed runtime, but {' '.join(str(error).split())}; "
             f"build it again, or unset {LIBRARY_VARIABLE}."
         ) from error
-    library.bhvit_struct_sizes.restype = POINTER(c_int32)
     count = c_int32()
     sizes = library.bhvit_struct_sizes(ctypes.byref(count))
     found, expected = [sizes[i] for i in range(count.value)], [ctypes.sizeof(struct) for struct in _STRUCTS]
@@ -202,8 +204,6 @@ def load_library(path: Path) -> ctypes.CDLL:
             f"{path} must be built from this version (interface {ABI}, structs of {expected} bytes), but it has "
             f"interface {abi}, structs of {found} bytes; build it again."
         )
-    library.bhvit_instruction_sets.restype = c_char_p
-    library.bhvit_workspace_bytes.restype = c_int64
     return library
 
 
@@ -221,11 +221,12 @@ class NativeRuntime:
         self._library, self._isa = library, instruction_set.encode()
         self._alive: list[Any] = []  # all that the structs point to
         self._model = _filled(_Model, network, self._alive)
-        self._shapes = network.shapes
+        self._shapes, side = network.shapes, network.stem.image_size
+        self._image_shape = (3, side, side)
         self._workspaces: dict[int, list[NDArray[np.uint8]]] = {}  # idle ones, by number of threads
 
     def run(self, image: NDArray[Any], threads: int, seconds: NDArray[np.float64] | None = None) -> Floats:
-        """See `model.Runtime`."""
+        """See `model.Runtime`; `image` is uint8 or float32 of the model's size."""
         image = np.ascontiguousarray(image)
         logits = np.empty(self._shapes[-1], np.float32)
         timed = None if seconds is None else seconds.ctypes.data_as(POINTER(c_double))
@@ -233,8 +234,14 @@ class NativeRuntime:
         return logits
 
     def run_layer(self, layer: int, values: Floats, threads: int = 1) -> Floats:
-        """See `model.Runtime`."""
-        values, output = np.ascontiguousarray(values, np.float32), np.empty(self._shapes[layer], np.float32)
+        """See `model.Runtime`; raises `InvalidInput` for a layer or a map that the network has not."""
+        values, shapes = np.ascontiguousarray(values, np.float32), (self._image_shape, *self._shapes)
+        if not 0 <= layer < len(self._shapes) or values.shape != shapes[layer]:
+            raise InvalidInput(
+                f"a layer must be one of 0 to {len(self._shapes) - 1} with its own input, but {layer} is asked for "
+                f"with {values.shape}."
+            )
+        output = np.empty(self._shapes[layer], np.float32)
         self._call("bhvit_run_layer", threads, c_int32(layer), _data(values), _data(output))
         return output
 
@@ -254,7 +261,13 @@ class NativeRuntime:
 
     def _workspace(self, threads: int) -> NDArray[np.uint8]:
         size = self._library.bhvit_workspace_bytes(ctypes.byref(self._model), self._isa, c_int32(threads))
-        raw = np.empty(size + ALIGNMENT, np.uint8)
+        try:
+            raw = np.empty(size + ALIGNMENT, np.uint8)
+        except MemoryError as error:
+            raise InvalidInput(
+                f"a run with {threads} threads needs {size / 2**20:.0f} MiB of working memory for this model, which "
+                "this machine does not give; use fewer threads, or a smaller model."
+            ) from error
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + size]
 

@@ -95,7 +95,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
 def device_line(device: DeviceProfile) -> str:
     """The device that latencies are predicted for, and by which profile."""
     threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
-    origin = "estimated, not measured" if device.estimated else f"measured {device.date}"
+    origin = device.origin
     return f"latency by profile {device_id(device)}, {threads}, {origin}"
 
 

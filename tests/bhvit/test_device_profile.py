@@ -1,6 +1,7 @@
 """Device profiles: read strictly, written so that they read the same."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_a_name_is_completed_to_the_nearest() -> None:
             "coefficients lack fp32_mac_ps; add them, or run `searcher calibrate`",
         ),
         ("  fp32_mac_ps: ", "  fp16_mac_ps: ", "the key 'fp16_mac_ps' stands twice"),
+        ("name: avx512", "name: ''", "name must be printable characters, but it is ''"),
+        ("name: avx512", 'name: "a\\eb"', "name must be printable characters, but it is 'a.x1bb'"),
+        ("date: '2026-11-24'", "date: yesterday", "date must be a day such as '2026-11-24', but it is 'yesterday'"),
+        ("date: '2026-11-24'", "date: '20261124'", "date must be a day such as '2026-11-24', but it is '20261124'"),
+        ("threads: 1", "threads: 1\nmedian_error: -1", "median_error must be a number of at least 0, but it is -1"),
+        ("threads: 1", "threads: 1\nother_programs: no", "other_programs must be a number of at least 0, but it is F"),
         ("coefficients:", "coefficients: [", "must be valid YAML"),
         (AVX512, "- 1\n", "must be a mapping of keys to values"),
     ],
@@ -90,8 +97,18 @@ def test_a_written_profile_reads_the_same_and_explains_its_coefficients(tmp_path
         assert any(name in line and meaning in line for line in path.read_text().splitlines())
 
 
+def test_how_well_a_profile_predicted_is_kept_and_told(tmp_path: Path) -> None:
+    profile = replace(load_device("avx512"), date="2026-12-01", median_error=0.0412, other_programs=0.125)
+    path = tmp_path / "mine.yaml"
+    path.write_text(device_yaml(profile), encoding="utf-8")
+    assert load_device(path) == profile
+    assert profile.origin == "measured 2026-12-01, median error 4.1 %, other programs 12.5 % of the time"
+    assert load_device("rpi5").origin == "estimated, not measured"
+    assert "median_error" not in device_yaml(load_device("avx512"))
+
+
 def test_a_profile_survives_pickling() -> None:
-    profile = load_device("avx512")
+    profile = replace(load_device("avx512"), median_error=0.04)
     assert pickle.loads(pickle.dumps(profile)) == profile
     assert hash(pickle.loads(pickle.dumps(profile))) == hash(profile)
 

@@ -10,10 +10,12 @@ import pytest
 
 from bhvit.architecture import TINY, ArchitectureConfig
 from bhvit.device_profile import COEFFICIENTS, load_device
+from bhvit.device_profile import SHIPPED as SHIPPED_FOLDER
 from bhvit.latency import layer_seconds, seconds_by_layer
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 from searcher import runtime_timing
 from searcher.calibration import Timed, calibrated, random_candidate
+from searcher.cli import main
 from searcher.commands import calibrate
 from searcher.latency_fit import TimedWork, fit, nnls
 from tests.searcher.screens import screen
@@ -37,6 +39,14 @@ class FakeMachine:
         return {a: s * self.random.lognormal(0, self.noise) for a, s in seconds.items()}
 
 
+class Busy(FakeMachine):
+    """Other programs come and go: whole candidates take up to many times as long."""
+
+    def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
+        slowness = self.random.lognormal(0, 2)
+        return {a: s * slowness for a, s in super().__call__(architecture, layers).items()}
+
+
 def timed(candidates: int, noise: float) -> list[Timed]:
     rng, machine = np.random.default_rng(0), FakeMachine(noise)
     drawn = [random_candidate(rng) for _ in range(candidates)]
@@ -55,7 +65,18 @@ def test_the_fit_recovers_known_coefficients() -> None:
 def test_noise_of_a_tenth_a_layer_leaves_candidates_predicted_within_a_few_percent() -> None:
     result = calibrated(timed(40, noise=0.1), SHIPPED, 1.0, 0.0)
     assert result.median_error < 0.05
+    assert result.rank_correlation is not None
     assert result.rank_correlation > 0.98
+
+
+@pytest.mark.parametrize(("candidates", "checked"), [(15, 5), (19, 6), (24, 6), (25, 5), (99, 19)])
+def test_at_least_five_candidates_are_kept_from_the_fit(candidates: int, checked: int) -> None:
+    assert calibrated(timed(candidates, noise=0), SHIPPED, 1.0, 0.0).checked == checked
+
+
+def test_fewer_than_five_have_no_rank_correlation() -> None:
+    result = calibrated(timed(9, noise=0), SHIPPED, 1.0, 0.0)
+    assert (result.checked, result.rank_correlation) == (4, None)
 
 
 def test_a_layer_that_was_disturbed_does_not_bend_the_fit() -> None:
@@ -111,7 +132,9 @@ def test_calibrate_writes_a_profile_that_a_space_can_name(fake_machine: Path) ->
     text = screen("calibrate", tty=False)
     profile = load_device("devices/mine.yaml")
     assert (profile.name, profile.machine, profile.instruction_set) == ("mine", "A Processor", "avx512")
-    assert (profile.threads, profile.estimated) == (1, False)
+    assert (profile.threads, profile.estimated, profile.other_programs) == (1, False, 0.25)
+    assert profile.median_error is not None
+    assert 0 < profile.median_error < 0.05
     binary = PrecisionPlan.uniform("binary").resolve(TINY.addresses)
     seconds = [sum(seconds_by_layer(TINY, binary, p, layer_seconds).values()) for p in (profile, TRUTH)]
     assert seconds[0] == pytest.approx(seconds[1], rel=0.05)
@@ -125,21 +148,84 @@ def test_calibrate_writes_a_profile_that_a_space_can_name(fake_machine: Path) ->
 
 def test_the_json_has_what_the_table_has(fake_machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = json.loads(screen("calibrate", "--quick", "--json", "--threads", "2", "--out", "two.yaml", tty=False))
-    assert (data["file"], data["threads"], data["shipped"], data["candidates"]) == ("two.yaml", 2, "avx512", 10)
+    assert (data["file"], data["threads"], data["shipped"], data["candidates"]) == ("two.yaml", 2, "avx512", 15)
     assert [row["name"] for row in data["coefficients"]] == list(COEFFICIENTS)
-    assert data["held_out"]["candidates"] == 2
-    assert load_device("two.yaml").threads == 2
+    assert data["held_out"]["candidates"] == 5
+    assert data["other_programs"] is None  # of several threads that cannot be told
+    profile = load_device("two.yaml")
+    assert (profile.threads, profile.other_programs) == (2, None)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_busy_machine_gets_no_profile(
+    fake_machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    monkeypatch.setattr(runtime_timing, "LayerTimes", lambda threads, instruction_set: Busy(0.02))
+    assert main(["calibrate", "--quick", *options]) == 1
+    printed = capsys.readouterr()
+    assert "searcher: devices/mine.yaml was not written: the median error is " in printed.err
+    assert "close other programs, then calibrate again." in printed.err
+    assert "Written" not in printed.out
+    assert not options or json.loads(printed.out)["file"] is None
+    assert not list(fake_machine.iterdir())
+
+
+def test_numpy_is_no_device(fake_machine: Path) -> None:
+    text = screen("calibrate", "--isa", "numpy", width=1000)
+    assert text.startswith("searcher: calibrate measures avx512, avx2, neon, scalar, but the runtime would use numpy; ")
+    assert text.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["--threads", "0"], "--threads must be at least 1, but it is 0."),
-        (["--out", "mine.json"], "--out must be a YAML file, but it is mine.json; use mine.yaml."),
+        (["--out", "mine.json"], "--out must be a YAML file, but it is mine.json; let its name end in .yaml."),
+        (["--out", ""], "--out must be a YAML file, but it is .; let its name end in .yaml."),
+        (
+            ["--out", "absent/mine.yaml"],
+            "--out must be in a folder that exists, but absent is none; create it first.",
+        ),
+        (["--out", f"{'n' * 230}.yaml"], f"--out must be a file that you can write, but {'n' * 230}.yaml: "),
+        (["--out", "/proc/mine.yaml"], "--out must be a file that you can write, but /proc/mine.yaml: "),
     ],
 )
 def test_wrong_arguments_are_one_line(fake_machine: Path, argv: list[str], message: str) -> None:
-    assert screen("calibrate", *argv) == f"searcher: {message}\n"
+    text = screen("calibrate", *argv, width=1000)
+    assert text.startswith(f"searcher: {message}")
+    assert text.count("\n") == 1
+    assert not list(fake_machine.iterdir())
+
+
+def nothing_is_measured(*_: object) -> None:
+    raise AssertionError("measured before the path was looked at")
+
+
+def test_only_a_device_profile_of_the_user_is_replaced_and_only_when_told(
+    fake_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = fake_machine / "space.yaml"
+    space.write_text("name: pets\n")
+    screen("calibrate", "--quick", tty=False)
+    mine = fake_machine / "devices" / "mine.yaml"
+    before = mine.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime_timing, "LayerTimes", nothing_is_measured)
+        text = screen("calibrate", width=1000)
+        assert "devices/mine.yaml exists; add --overwrite" in text
+        text = screen("calibrate", "--overwrite", "--out", "space.yaml", width=1000)
+        assert "--out must be a new file or a device profile, but " in text
+        shipped = SHIPPED_FOLDER / "rpi5.yaml"
+        content = shipped.read_bytes()
+        link = fake_machine / "link.yaml"
+        link.symlink_to(shipped)
+        for out in (shipped, link):
+            text = screen("calibrate", "--overwrite", "--out", str(out), width=1000)
+            assert "comes with searcher; name another one." in text
+        assert shipped.read_bytes() == content
+    assert (space.read_text(), mine.read_text()) == ("name: pets\n", before)
+    screen("calibrate", "--quick", "--overwrite", "--threads", "2", tty=False)
+    assert load_device(mine).threads == 2
 
 
 def test_a_candidate_is_timed_layer_by_layer_with_the_real_runtime() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bhvit.errors import InvalidInput
 from bhvit.export.packed import header_of, pack
 from bhvit.pixels import evaluation_crop
 from bhvit.runtime import load
@@ -18,7 +19,7 @@ from searcher.datasets.images import ImageStore
 from searcher.datasets.transforms import evaluation_transform
 from tests.bhvit.small import small_model
 
-SIZES = [(96, 96), (500, 375), (375, 500), (109, 109), (110, 96), (97, 300), (31, 17), (1, 400), (251, 250)]
+SIZES = [(96, 96), (500, 375), (375, 500), (109, 109), (110, 96), (97, 300), (31, 17), (4, 400), (251, 250)]
 
 
 def photograph(width: int, height: int) -> Image.Image:
@@ -32,6 +33,19 @@ def test_resizing_and_cropping_are_those_of_the_evaluation_transform(size: tuple
     header, image = header_of(small_model("fp32")), photograph(*size)
     found = np.asarray(evaluation_crop(image, side, header.crop_pct, header.interpolation))
     np.testing.assert_array_equal(found, evaluation_transform(side)(image).permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("size", [(20000, 1), (3, 301)])
+def test_a_line_is_refused_before_it_is_scaled_to_a_gigabyte(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "line.png"
+    photograph(*size).save(path)
+    pack(small_model("fp32"), tmp_path / "m.bhvit")
+    model = load(tmp_path / "m.bhvit", instruction_set="numpy")
+    message = (
+        rf"line\.png: an image's longer side must be at most 100 times the shorter, but it is {size[0]} x {size[1]}"
+    )
+    with pytest.raises(InvalidInput, match=message):
+        read_image(path, model)
 
 
 def test_an_image_file_becomes_what_the_network_was_trained_on(tmp_path: Path) -> None:

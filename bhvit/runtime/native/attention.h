@@ -6,18 +6,6 @@
 
 namespace bhvit::ISA {
 
-struct AttentionShape {
-  int side, channels, heads, head, window, across, windows, area, keys, rows;
-
-  AttentionShape(const bhvit_attention &a, int side, int channels)
-      : side(side), channels(channels), heads(a.heads), head(channels / a.heads), window(a.window), across(side / a.window),
-        windows(across * across), area(window * window), keys(area + windows), rows(side * side + windows) {}
-  // The pixel of local token i of a window.
-  METHOD int pixel(int w, int i) const { return (w / across * window + i / window) * side + w % across * window + i % window; }
-  // The row of key (or query) i of a window.
-  METHOD int row(int w, int i) const { return i < area ? w * area + i : side * side + i - area; }
-};
-
 // Summary token i of u: mix * maxpool + (1 - mix) * avgpool; kernel and stride g, padding g / 2 that the average counts.
 static void summary_token(const AttentionShape &shape, const float *mix, const float *u, int i, float *out) {
   const int g = shape.window, channels = shape.channels, top = i / shape.across * g - g / 2, left = i % shape.across * g - g / 2;
@@ -48,23 +36,27 @@ static void summary_token(const AttentionShape &shape, const float *mix, const f
 }
 
 struct AttentionConstants {
+  const bhvit_projection *projections[3]; // query, key, value
   Normed project[3], output;           // without the RPReLU's first shift
   float *threshold[3];                 // of what attends: both shifts that follow the PReLU
-  float *scale, *shift;                // of the context: its norm, the residuals' and the RPReLU's shifts
-  float *alpha, *base;                 // output = PReLU * alpha + base
+  const float *scale;
+  float *shift;                        // of the context: its norm, the residuals' and the RPReLU's shifts
+  const float *alpha;
+  float *base;                         // output = PReLU * alpha + base
 };
 
 static AttentionConstants fold_attention(const bhvit_attention &a, int channels, Constants constants) {
   AttentionConstants k;
-  const bhvit_projection *projections[3] = {&a.query, &a.key, &a.value};
-  k.scale = constants.take(channels);
+  k.projections[0] = &a.query;
+  k.projections[1] = &a.key;
+  k.projections[2] = &a.value;
+  k.scale = a.norm.scale;
   k.shift = constants.take(channels);
   for (int c = 0; c < channels; ++c) {
-    k.scale[c] = a.norm.scale[c];
     k.shift[c] = a.norm.shift[c] - a.rprelu.shift_in[c];
   }
   for (int which = 0; which < 3; ++which) {
-    const bhvit_projection &p = *projections[which];
+    const bhvit_projection &p = *k.projections[which];
     k.project[which] = constants.normed(p.project.product, p.project.norm);
     k.threshold[which] = constants.take(channels);
     for (int c = 0; c < channels; ++c) {
@@ -74,11 +66,10 @@ static AttentionConstants fold_attention(const bhvit_attention &a, int channels,
     }
   }
   k.output = constants.normed(a.output.product, a.output.norm);
-  k.alpha = constants.take(channels);
+  k.alpha = a.layer_scale.alpha;
   k.base = constants.take(channels);
   for (int c = 0; c < channels; ++c) {
     k.output.last()[c] -= a.output.rprelu.shift_in[c];
-    k.alpha[c] = a.layer_scale.alpha[c];
     k.base[c] = a.output.rprelu.shift_out[c] * k.alpha[c] + a.layer_scale.shift[c];
   }
   return k;
@@ -124,8 +115,9 @@ INLINE float *level_map(Buffers &b, int which) { return which == 0 ? b.query : w
 // One of the projections of a tile of rows (0 query, 1 key, 2 value): its sum with the others, and what attends.
 static void project_tile(Run &run, const bhvit_attention &a, const AttentionConstants &k, const AttentionShape &shape, int which, int first, Scratch &s) {
   Buffers &b = run.buffers;
-  const bhvit_projection &p = which == 0 ? a.query : which == 1 ? a.key : a.value;
-  const int channels = shape.channels, words = words_of(shape.head), row_bytes = int(round_up(shape.rows, TILE)) / 8 + 8;
+  const bhvit_projection &p = *k.projections[which];
+  const int channels = shape.channels, words = words_of(shape.head);
+  const int64_t row_bytes = shape.value_row_bytes();
   HeadBits heads = {shape.head, words, channels, nullptr, 0, {}};
   if (a.kind == BHVIT_BINARY) heads.out = (which == 0 ? b.query_bits : b.key_bits) + int64_t(first) * shape.heads * words;
   each_normed_column(p.project.product, k.project[which], s.operand, s, [&](int c, const F *y) {
@@ -161,8 +153,7 @@ static void attention_projections(Run &run, const bhvit_attention &a, const Atte
     tile_rows(run.buffers.tokens, shape.channels, first, count, rows);
     columns_of(rows, 0, shape.channels, s.residual);
     for (int which = 0; which < 3; ++which) {
-      const bhvit_projection &p = which == 0 ? a.query : which == 1 ? a.key : a.value;
-      operand_of_rows(p.project.product, 0, rows, s.pooled, s.zeros, s.operand);
+      operand_of_rows(k.projections[which]->project.product, 0, rows, s.pooled, s.zeros, s.operand);
       project_tile(run, a, k, shape, which, first, s);
     }
     rows_of(s.columns, shape.channels, run.buffers.sums + int64_t(first) * shape.channels);
@@ -217,7 +208,7 @@ struct Task { int window, first, count; }; // queries [first, first + count) of 
 static void binary_head(Run &run, const bhvit_attention &a, const AttentionShape &shape, const Task &task, int h, Scratch &s) {
   const Buffers &b = run.buffers;
   const int words = words_of(shape.head), key_words = words_of(shape.keys), stride = shape.heads * words;
-  const int64_t row_bytes = round_up(shape.rows, TILE) / 8 + 8;
+  const int64_t row_bytes = shape.value_row_bytes();
   for (int t = 0; t < TILE; ++t) {
     const int row = shape.row(task.window, task.first + (t < task.count ? t : 0));
     for (int w = 0; w < words; ++w) s.planes[w * TILE + t] = b.query_bits[int64_t(row) * stride + h * words + w];
@@ -227,7 +218,7 @@ static void binary_head(Run &run, const bhvit_attention &a, const AttentionShape
     for (int w = 0; w < words; ++w) panel[w * PANEL] = b.key_bits[int64_t(shape.row(task.window, k)) * stride + h * words + w];
   }
   for (int k = 0; k < shape.keys; k += PANEL)
-    count_panel(s.planes, s.weights + k * words, words, shape.keys - k < PANEL ? shape.keys - k : PANEL, s.scores + k * TILE);
+    count_panel(s.planes, s.weights + k * words, words, shape.keys - k < PANEL ? shape.keys - k : PANEL, 0, s.scores + k * TILE);
   for (int r = 0; r < ROWS; ++r) { // scores are (head - 2 n) / sqrt(head), n differing bits
     for (int k = 0; k < shape.keys; ++k) {
       float *at = s.scores + k * TILE + r * LANES;
@@ -253,20 +244,21 @@ static void binary_head(Run &run, const bhvit_attention &a, const AttentionShape
     const int columns = shape.head - c < PANEL ? shape.head - c : PANEL;
     const uint32_t *panel = s.weights + c * key_words;
     float *out = s.columns + int64_t(h * shape.head + c) * TILE;
-    count_panel(s.planes, panel, key_words, columns, s.y);
+    count_panel(s.planes, panel, key_words, columns, 0, s.y);
     for (int i = 0; i < columns; ++i) {
       int ones = 0;
       for (int w = 0; w < key_words; ++w) ones += __builtin_popcount(panel[w * PANEL + i]);
       for (int r = 0; r < ROWS; ++r)
         store(out + i * TILE + r * LANES, sub(set(3.0f * float(ones)), load(s.y + i * TILE + r * LANES)));
     }
-    count_panel(s.planes + key_words * TILE, panel, key_words, columns, s.y);
+    count_panel(s.planes + key_words * TILE, panel, key_words, columns, 0, s.y);
     for (int i = 0; i < columns * TILE; i += LANES)
       store(out + i, mul(set(alpha), fma(set(-2.0f), load(s.y + i), load(out + i))));
   }
 }
 
-// The same of real-valued queries, keys and values, or of integer levels, whose sums float holds exactly.
+// The same of real-valued queries, keys and values, or of integer levels, whose sums float holds exactly (int8: in heads of up to
+// 1,024 channels and windows of up to 514 keys).
 static void real_head(Run &run, const bhvit_attention &a, const AttentionShape &shape, const Task &task, int h, Scratch &s) {
   const Buffers &b = run.buffers;
   const int head = shape.head, offset = h * head, keys = shape.keys;

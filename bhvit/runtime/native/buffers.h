@@ -50,8 +50,30 @@ struct Arena {
   }
 };
 
-struct Needs { // largest of each over all layers
-  int64_t map, next, normed, planes, corrections, rows_channels, level_maps, head_words, value_bits, summary, channels, depth, depth2, columns, constants, scores, weights, score_planes;
+// Rows of attention: the tokens window by window, then one summary token a window.
+struct AttentionShape {
+  int side, channels, heads, head, window, across, windows, area, keys, rows;
+
+  AttentionShape(const bhvit_attention &a, int side, int channels)
+      : side(side), channels(channels), heads(a.heads), head(channels / a.heads), window(a.window), across(side / a.window),
+        windows(across * across), area(window * window), keys(area + windows), rows(side * side + windows) {}
+  // Bytes of one channel's signs of all rows; 8 more may be read.
+  METHOD int64_t value_row_bytes() const { return round_up(rows, TILE) / 8 + 8; }
+  // The pixel of local token i of a window.
+  METHOD int pixel(int w, int i) const { return (w / across * window + i / window) * side + w % across * window + i % window; }
+  // The row of key (or query) i of a window.
+  METHOD int row(int w, int i) const { return i < area ? w * area + i : side * side + i - area; }
+};
+
+struct Needs { // the largest of each over all layers, in elements
+  int64_t map, next;            // features: of any stage, of any but the first
+  int64_t planes, corrections;  // mixer
+  int64_t rows_channels, level_maps, head_words, value_bits, summary; // attention
+  int64_t channels;             // of a map
+  int64_t depth, depth2;        // of operands: of every product but an MLP's second, and of that
+  int64_t columns;              // of a product before a LayerNorm
+  int64_t constants;            // of the pieces that a layer takes
+  int64_t scores, weights, score_planes; // attention of one head
 };
 
 INLINE bool is_wide(const bhvit_norm &norm) { return norm.layer != 0; }
@@ -62,8 +84,6 @@ static void need_product(Needs &n, const bhvit_product &p, int operands = 1) {
 }
 
 static void need_block(Needs &n, const bhvit_block &block, int side, int channels) {
-  const int64_t tokens = int64_t(side) * side;
-  n.normed = larger(n.normed, tokens * channels);
   n.channels = larger(n.channels, channels);
   if (const bhvit_mixer *m = block.mixer) {
     need_product(n, m->convs[0], m->convs[0].kind == BHVIT_BINARY ? 3 : 1);
@@ -72,8 +92,9 @@ static void need_block(Needs &n, const bhvit_block &block, int side, int channel
     n.constants = larger(n.constants, int64_t(8) * (channels + 16));
   }
   if (const bhvit_attention *a = block.attention) {
-    const int64_t windows = int64_t(side / a->window) * (side / a->window), keys = a->window * a->window + windows;
-    const int64_t rows = round_up(tokens + windows, TILE), head = channels / a->heads, padded = round_up(keys, PANEL);
+    const AttentionShape shape(*a, side, channels);
+    const int64_t windows = shape.windows, keys = shape.keys, head = shape.head;
+    const int64_t rows = round_up(shape.rows, TILE), padded = round_up(keys, PANEL);
     need_product(n, a->query.project.product);
     need_product(n, a->output.product);
     n.rows_channels = larger(n.rows_channels, rows * channels);
@@ -81,7 +102,7 @@ static void need_block(Needs &n, const bhvit_block &block, int side, int channel
     n.scores = larger(n.scores, padded * TILE);
     if (a->kind == BHVIT_BINARY) {
       n.head_words = larger(n.head_words, rows * a->heads * words_of(int(head)));
-      n.value_bits = larger(n.value_bits, channels * (rows / 8 + 8));
+      n.value_bits = larger(n.value_bits, channels * shape.value_row_bytes());
       n.weights = larger(n.weights, larger(padded * words_of(int(head)), round_up(head, PANEL) * words_of(int(keys))));
       n.score_planes = larger(n.score_planes, larger(words_of(int(head)), 2 * words_of(int(keys))) * TILE);
     } else {
@@ -105,7 +126,6 @@ static Needs needs_of(const bhvit_model &model) {
     const bhvit_stage &stage = model.stages[i];
     const int64_t map = int64_t(stage.side) * stage.side * stage.channels;
     n.map = larger(n.map, map);
-    n.normed = larger(n.normed, map);
     if (const bhvit_downsample *d = stage.downsample) {
       need_product(n, d->product);
       n.channels = larger(n.channels, stage.channels);
@@ -117,7 +137,6 @@ static Needs needs_of(const bhvit_model &model) {
   }
   need_product(n, model.stem->product);
   need_product(n, model.head->product);
-  n.channels = larger(n.channels, model.head->product.columns);
   n.constants = larger(n.constants, int64_t(4) * (larger(model.stem->channels, model.head->product.columns) + 16));
   if (is_wide(model.stem->norm)) n.columns = larger(n.columns, model.stem->channels);
   return n;
@@ -129,7 +148,7 @@ static int64_t lay_out(const bhvit_model &model, int threads, void *base, Buffer
   Arena arena = {(char *)base, 0};
   b.map = arena.take<float>(n.map);
   b.next = arena.take<float>(n.next);
-  b.normed = arena.take<float>(n.normed);
+  b.normed = arena.take<float>(n.map);
   b.planes = arena.take<uint32_t>(n.planes);
   b.corrections = arena.take<float>(n.corrections);
   b.tokens = arena.take<float>(n.rows_channels);

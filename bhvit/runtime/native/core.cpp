@@ -54,15 +54,18 @@ EXPORT const int32_t *bhvit_struct_sizes(int32_t *count) {
 }
 
 EXPORT const char *bhvit_instruction_sets(void) {
-  static char names[64];
-  char text[64] = "";
-  for (const Engine *engine : ENGINES)
-    if (runs_here(engine)) {
-      if (*text) std::strcat(text, " ");
-      std::strcat(text, engine->name);
+  struct Names {
+    char text[64] = "";
+    Names() {
+      for (const Engine *engine : ENGINES)
+        if (runs_here(engine)) {
+          if (*text) std::strcat(text, " ");
+          std::strcat(text, engine->name);
+        }
     }
-  std::strcpy(names, text);
-  return names;
+  };
+  static const Names names;
+  return names.text;
 }
 
 EXPORT int64_t bhvit_workspace_bytes(const bhvit_model *model, const char *instruction_set, int32_t threads) {
@@ -85,9 +88,9 @@ EXPORT int32_t bhvit_run_layer(const bhvit_model *model, const char *instruction
   const Engine *engine = engine_named(instruction_set);
   if (!engine || !allowed(threads)) return -1;
   bhvit::Pool *pool = bhvit::acquire_pool(threads);
-  engine->run_layer(model, pool, threads, workspace, layer, in, out);
+  const bool known = engine->run_layer(model, pool, threads, workspace, layer, in, out);
   bhvit::release_pool(pool);
-  return 0;
+  return known ? 0 : -1;
 }
 
 EXPORT int32_t bhvit_accumulate(const bhvit_product *product, const char *instruction_set, const float *x,

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define BHVIT_ABI 1
+#define BHVIT_ABI 2 /* to be raised with every change of what this file says */
 #define BHVIT_PANEL 16 /* output columns of a weight panel */
 #define BHVIT_MAX_THREADS 256
 
@@ -56,7 +56,7 @@ typedef struct { const float *alpha, *shift; } bhvit_scale; /* LayerScale */
 typedef struct { bhvit_product product; bhvit_norm norm; bhvit_rprelu rprelu; } bhvit_residual;
 
 typedef struct {
-  int32_t image_size, channels, classes, reserved;
+  int32_t image_size, channels, reserved, reserved2;
   bhvit_product product; /* 4 x 4 patches: input (colour * 4 + row) * 4 + column of the patch, 48 in all; has a bias */
   bhvit_norm norm;
   const float *position;            /* [tokens][channels] */
@@ -147,7 +147,7 @@ int32_t bhvit_run(const bhvit_model *model, const char *instruction_set, int32_t
                   const void *image, int32_t is_float, float *logits, double *seconds);
 
 /* One layer by itself, for tests and calibration: `layer` numbered as in `seconds`, from the map `in` to the map `out`
-   (the head gives logits; the stem takes a float image). */
+   (the head gives logits; the stem takes a float image). Returns 0, or -1 where bhvit_workspace_bytes does or there is no such layer. */
 int32_t bhvit_run_layer(const bhvit_model *model, const char *instruction_set, int32_t threads, void *workspace,
                         int32_t layer, const float *in, float *out);
 

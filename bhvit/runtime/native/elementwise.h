@@ -6,7 +6,7 @@ namespace bhvit::ISA {
 
 constexpr float NORM_EPS = 1e-5f;
 
-// e^x for x <= 0, relative error 2e-7; 0 below -87. Positive only beside infinities, where it must not overflow.
+// e^x for x <= 0, relative error 2e-7; e^-87 below -87. Positive only beside infinities, where it must not overflow.
 INLINE F exp_negative(F x) {
   x = max(min(x, set(0.0f)), set(-87.0f));
   const F n = round(mul(x, set(1.44269504f)));

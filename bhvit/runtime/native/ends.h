@@ -13,7 +13,7 @@ INLINE void patches(const bhvit_stem &stem, int first, int count, float *out, in
   int64_t corner[TILE];
   for (int t = 0; t < TILE; ++t) {
     const int token = first + (t < count ? t : count - 1);
-    corner[t] = int64_t(token / side * PATCH * stem.image_size + token % side * PATCH) * pixel_stride;
+    corner[t] = (int64_t(token / side) * PATCH * stem.image_size + token % side * PATCH) * pixel_stride;
   }
   for (int k = 0; k < COLOURS * PATCH * PATCH; k += PATCH) { // a row of a patch in one colour
     const int colour = k / (PATCH * PATCH), row = k / PATCH % PATCH;

@@ -62,7 +62,9 @@ static void run_model(const bhvit_model *model, Pool *pool, int32_t threads, voi
   watch.lap();
 }
 
-static void run_layer(const bhvit_model *model, Pool *pool, int32_t threads, void *workspace, int32_t layer, const float *in, float *out) {
+// False where there is no such layer.
+static bool run_layer(const bhvit_model *model, Pool *pool, int32_t threads, void *workspace, int32_t layer, const float *in, float *out) {
+  if (layer < 0) return false;
   Buffers buffers;
   lay_out(*model, threads, workspace, buffers);
   Run run = {buffers, pool};
@@ -75,7 +77,7 @@ static void run_layer(const bhvit_model *model, Pool *pool, int32_t threads, voi
     const bhvit_stage &first = model->stages[0];
     run_stem(run, *model->stem, in, true);
     memcpy(out, buffers.map, size_t(first.side) * size_t(first.side) * size_t(first.channels) * sizeof(float));
-    return;
+    return true;
   }
   for (int i = 0; i < model->stage_count; ++i) {
     const bhvit_stage &stage = model->stages[i];
@@ -83,7 +85,7 @@ static void run_layer(const bhvit_model *model, Pool *pool, int32_t threads, voi
       const bhvit_stage &before = model->stages[i - 1];
       with_map(before.side, before.channels, stage.side, stage.channels,
                [&] { run_downsample(run, *stage.downsample, before.side, before.channels, stage.channels); });
-      return;
+      return true;
     }
     if (layer < 2 * stage.depth) {
       const bhvit_block &block = stage.blocks[layer / 2];
@@ -92,13 +94,15 @@ static void run_layer(const bhvit_model *model, Pool *pool, int32_t threads, voi
         else if (block.mixer) run_mixer(run, *block.mixer, stage.side, stage.channels);
         else run_attention(run, *block.attention, stage.side, stage.channels);
       });
-      return;
+      return true;
     }
     layer -= 2 * stage.depth;
   }
+  if (layer) return false;
   const bhvit_stage &last = model->stages[model->stage_count - 1];
   memcpy(buffers.map, in, size_t(last.side) * size_t(last.side) * size_t(last.channels) * sizeof(float));
   run_head(run, *model->head, last.side, last.channels, out);
+  return true;
 }
 
 static int64_t accumulate_bytes(const bhvit_product *p) {
@@ -134,7 +138,7 @@ static void accumulate(const bhvit_product *p, void *workspace, const float *x, 
             if (p->kind == BHVIT_BINARY) {
               for (int tap = 0; tap < p->taps; ++tap)
                 if (!rows[tap * TILE + t]) value += padding_correction(*p, column, tap);
-              value = float(p->taps * p->channels) - 2.0f * value;
+              value = float(p->taps * p->channels % 2) - 2.0f * value;
             }
             out[int64_t(first + t) * p->groups * p->columns + column] = value;
           }

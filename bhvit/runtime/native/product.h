@@ -21,20 +21,22 @@ INLINE void count_words(const uint32_t *x, const uint32_t *w, int begin, int end
   }
 }
 
-// y[column][TILE]: how many bits of the operand and of the column's weights differ.
-static void count_panel(const uint32_t *x, const uint32_t *w, int words, int columns, float *y) {
+// y[column][TILE]: how many bits of the operand and of the column's weights differ, less `half`.
+static void count_panel(const uint32_t *x, const uint32_t *w, int words, int columns, int half, float *y) {
+  const I start = set_word(uint32_t(-half));
   for (int first = 0; first < columns; first += COLUMNS) {
     Count n[COLUMNS][ROWS];
     UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = no_count();
     if (!COUNT_WORDS || words <= COUNT_WORDS) {
       count_words(x, w + first, 0, words, n);
       UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
-        store(y + (first + c) * TILE + r * LANES, to_float(counted(n[c][r])));
+        store(y + (first + c) * TILE + r * LANES, to_float(add_words(start, counted(n[c][r]))));
       continue;
     }
     constexpr int step = COUNT_WORDS ? COUNT_WORDS : 1;
     uint32_t total[COLUMNS][TILE];
-    memset(total, 0, sizeof total);
+    for (int c = 0; c < COLUMNS; ++c)
+      for (int r = 0; r < ROWS; ++r) store_words(total[c] + r * LANES, start);
     for (int begin = 0; begin < words; begin += step) {
       count_words(x, w + first, begin, words - begin < step ? words : begin + step, n);
       UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) {
@@ -125,13 +127,13 @@ template <int COUNT> static void real_panels(const bhvit_product &p, const float
   else fma_panels<COUNT, false>(x, (const float *)p.weight + at, panel, inputs, tokens, y);
 }
 
-// Accumulators y[column][TILE] of some panels from `panel` on: differing bits (binary), else the sum of products; of columns
+// Accumulators y[column][TILE] of some panels from `panel` on: differing bits less half the inputs (binary), else the sum of products; of columns
 // beyond `columns` and tokens beyond `tokens` they mean nothing. `chunk`: CHUNK * 16 words.
 static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, int tokens, uint32_t *chunk, float *y) {
   const int depth = depth_of(p);
   const int64_t at = panel * depth * PANEL; // in operand rows
   if (p.kind == BHVIT_BINARY) {
-    count_panel(x, (const uint32_t *)p.weight + at, depth, columns, y);
+    count_panel(x, (const uint32_t *)p.weight + at, depth, columns, p.taps * p.channels / 2, y);
   } else if (p.kind >= BHVIT_FP16) {
     if (columns > PANEL) real_panels<PANELS>(p, (const float *)x, at, tokens, y);
     else real_panels<1>(p, (const float *)x, at, tokens, y);
@@ -170,9 +172,10 @@ static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *f
       offset[c] = offset[c] * folded->scale[c] + folded->shift[c];
     }
   if (p.kind != BHVIT_BINARY) return;
-  const float inputs = float(p.taps * p.channels); // their sum of products is inputs - 2 * differing bits
+  // The sum of products is inputs - 2 * differing bits; half of the inputs are subtracted while both are whole numbers.
+  const float odd = float(p.taps * p.channels % 2);
   for (int c = 0; c < columns; ++c) {
-    offset[c] += factor[c] * inputs;
+    offset[c] += factor[c] * odd;
     factor[c] *= -2.0f;
   }
 }

@@ -64,7 +64,7 @@ def test_wheel_holds_the_compiled_core_and_serves_every_python(sources: Path) ->
     assert "-py3-none-linux_" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     assert "bhvit/runtime/_core.so" in names
-    assert not [name for name in names if "native" in name or name.endswith(".log")]
+    assert not [name for name in names if "/native/" in name or name.endswith(".log")]
 
 
 def test_without_a_compiler_the_wheel_is_whole_but_for_the_core(sources: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_without_a_compiler_the_wheel_is_whole_but_for_the_core(sources: Path, t
         cwd=tmp_path, env=without_other_libraries() | {"PYTHONPATH": str(site)}, capture_output=True, text=True,
     )  # fmt: skip
     assert ran.stdout.split() == ["numpy", str(site / "bhvit/runtime/model.py")]
-    assert "numpy computes instead" in ran.stderr
+    assert "_core.log" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 

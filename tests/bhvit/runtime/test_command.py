@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bhvit.runtime import load
+from bhvit.runtime import Model, load
 from bhvit.runtime.__main__ import main, read_image
+from searcher.views.console import JSON_SCHEMA as searcher_schema
 from tests.bhvit.runtime.networks import layers_of_widths, photographs, written
 
 NAMES = tuple(f"pet {i}" for i in range(7))
@@ -75,7 +76,11 @@ def test_a_profile_shows_where_the_time_goes(
     [
         (["absent.bhvit", "{image}"], "absent.bhvit"),
         (["{image}", "{image}"], "is not a packed model that can be used"),
-        (["{model}", "absent.jpg"], "absent.jpg must be a readable image"),
+        (
+            ["{model}", "absent.jpg"],
+            "absent.jpg must be a readable image, but No such file or directory; check the path.",
+        ),
+        (["{model}", "."], ". must be a readable image, but Is a directory; check the path."),
         (["{model}", "{model}"], "must be a readable image, but Pillow does not know its format"),
         (["{model}", "{image}", "--top", "0"], "--top must be at least 1, but it is 0."),
         (["{model}", "{image}", "--threads", "0"], "threads must be a whole number of 1 to 256, but it is 0."),
@@ -90,6 +95,83 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     (line,) = printed.err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_one_bad_image_leaves_the_others_their_classes(
+    model: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(model), str(image)]) == 0
+    alone = capsys.readouterr().out
+    assert main([str(model), "absent.jpg", str(image), str(model)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == alone
+    first, second = printed.err.splitlines()
+    assert first.startswith("error: absent.jpg must be")
+    assert second.startswith(f"error: {model} must be")
+    assert main([str(model), "absent.jpg", str(image), "--json", "--profile"]) == 2
+    data = json.loads(capsys.readouterr().out)
+    assert [entry["image"] for entry in data["images"]] == [str(image)]
+    assert [entry["image"] for entry in data["errors"]] == ["absent.jpg"]
+    assert data["seconds"]
+
+
+def test_the_json_says_its_form_as_those_of_searcher_do(
+    model: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(model), str(image), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["view"], data["schema"], data["errors"]) == ("runtime", searcher_schema, [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_an_error(
+    model: Path, image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    monkeypatch.setattr(Model, "__call__", lambda self, images: np.array([[0, value]], np.float32))
+    assert main([str(model), str(image)]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err == f"error: logits must be finite, but those of {image} are not; export the model again.\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted.\n"),
+        (MemoryError(), 2, "error: the model and an image must fit into memory, but there is too little; free some.\n"),
+    ],
+)
+def test_an_interruption_and_too_little_memory_are_a_line(
+    model: Path,
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fails(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Model, "__call__", fails)
+    assert main([str(model), str(image)]) == code
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "message"),
+    [("| true", 0, ""), (">&-", 0, ""), ("> /dev/full", 2, "error: No space left on device; check the path and")],
+)
+def test_an_output_that_nobody_reads_is_no_traceback(
+    model: Path, image: Path, output: str, code: int, message: str
+) -> None:
+    line = f'set -o pipefail; "$0" -m bhvit.runtime "$1" "$2" {output}'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable, str(model), str(image)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == bool(message)
 
 
 def test_it_runs_as_a_module_without_torch(model: Path, image: Path) -> None:
