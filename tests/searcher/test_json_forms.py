@@ -10,6 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
+from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit.runtime import packed_file
+from bhvit.runtime.schema import Header, random_arrays
 from searcher.plain import budget_json, costs_json, trial_json, worker_json
 from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
@@ -53,6 +56,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model = {**many.space().to_plain()["model"], "depths": [1, 1, 1, 1]}
     many_study(home / "runs", 2, "other_network", model=model)
     _plain_optuna(home / "plain.db")
+    _packed_model(home / "model.bhvit")
     with running_study(home / "runs"):
         _abandon(home / "runs")
         yield home
@@ -123,6 +127,7 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
         "cost": [["cost", "--preset", "tiny"], ["cost", "--device", "avx2"]],
         "ablation": [["ablation", file, "--costs", "--runs", str(home / "none")] for file in (str(SPACE_FILE), timed)],
         "data": [["data"], ["data", "trashnet_mini"]],
+        "bench": [["bench", str(home / "model.bhvit"), "--repeats", "2"]],
         "evaluate": [["evaluate", many, "0"]],
         "doctor": [["doctor", many]],
     }
@@ -131,6 +136,12 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
 def _abandon(runs: Path) -> None:
     """A search that was killed: its trials run, and nobody is at work on it."""
     shutil.copytree(runs / "running", runs / "abandoned")
+
+
+def _packed_model(path: Path) -> None:
+    sizes = ArchitectureConfig.from_lists([4] * 4, [8] * 4, [1] * 4, [1] * 4, image_size=32, window_size=1)
+    header = Header.of_plan(sizes, PrecisionPlan.uniform("binary"))
+    packed_file.write(path, header, random_arrays(header, 0))
 
 
 def _plain_optuna(path: Path) -> None:
