@@ -5,7 +5,8 @@
 namespace bhvit::ISA {
 
 constexpr int PANEL = BHVIT_PANEL;
-constexpr int CHUNK = 256; // inputs whose weights are widened at once: 16 KiB
+constexpr int CHUNK = 256; // inputs, or pairs of them, whose weights are widened at once: 16 KiB
+constexpr int INT32_PAIRS = (1 << 16) - CHUNK; // of int8 levels whose products an int32 adds up without overflow
 
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -127,8 +128,8 @@ template <int COUNT> static void real_panels(const bhvit_product &p, const float
   else fma_panels<COUNT, false>(x, (const float *)p.weight + at, panel, inputs, tokens, y);
 }
 
-// Accumulators y[column][TILE] of some panels from `panel` on: differing bits less half the inputs (binary), else the sum of products; of columns
-// beyond `columns` and tokens beyond `tokens` they mean nothing. `chunk`: CHUNK * 16 words.
+// Accumulators y[column][TILE] of some panels from `panel` on: differing bits less half the inputs (binary), else the sum of
+// products; of columns beyond `columns` and tokens beyond `tokens` they mean nothing. `chunk`: CHUNK * 16 words.
 static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, int tokens, uint32_t *chunk, float *y) {
   const int depth = depth_of(p);
   const int64_t at = panel * depth * PANEL; // in operand rows
@@ -139,13 +140,17 @@ static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t pan
     else real_panels<1>(p, (const float *)x, at, tokens, y);
   } else {
     const uint8_t *levels = (const uint8_t *)p.weight + at * (p.kind == BHVIT_INT8 ? 2 : 1);
-    uint32_t *total = (uint32_t *)y;
+    uint32_t total[PANEL * TILE];
     for (int k = 0; k < depth; k += CHUNK) {
       const int n = depth - k < CHUNK ? depth - k : CHUNK;
       widen_levels(p, levels, k, n, chunk);
-      pair_panel(x + k * TILE, chunk, n, columns, k > 0, total);
+      pair_panel(x + int64_t(k) * TILE, chunk, n, columns, k % INT32_PAIRS > 0, total);
+      if ((k + n) % INT32_PAIRS && k + n < depth) continue;
+      for (int i = 0; i < columns * TILE; i += LANES) {
+        const F part = to_float(load_words(total + i));
+        store(y + i, k < INT32_PAIRS ? part : add(load(y + i), part));
+      }
     }
-    for (int i = 0; i < columns * TILE; i += LANES) store(y + i, to_float(load_words(total + i)));
   }
 }
 

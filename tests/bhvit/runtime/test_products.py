@@ -124,3 +124,14 @@ def test_a_product_is_scale_times_accumulator_plus_bias(kind: Kind) -> None:
     scale, bias = np.arange(10, dtype=np.float32), np.arange(10, dtype=np.float32)[::-1].copy()
     found = product(replace(c.product, scale=scale, bias=bias), c.inputs)
     np.testing.assert_allclose(found, written_out(c) * scale + bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", runtimes())
+def test_sums_beyond_32_bits_do_not_overflow(runtime: str) -> None:
+    c = case(Kind.int8, 1, 3, 1, 200_001, 2, False, 0)
+    natural = np.full_like(c.natural, -128)
+    tensor = Tensor("weight", "int8", natural.shape)
+    packed = replace(c.product, weight=to_kernel(tensor, to_stored(tensor, natural)))
+    c = replace(c, product=packed, natural=natural, inputs=np.full_like(c.inputs, -1000))
+    assert written_out(c).max() > 2**31
+    np.testing.assert_allclose(accumulated(runtime, c), written_out(c), rtol=1e-6)
