@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bhvit.export.agreement import Agreement
 from searcher.candidate import Candidate
 
 FORMATS = {
@@ -30,21 +31,6 @@ class DeployOptions:
     images: int = CHECKED
     seed: int = 0
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a file's logits of `images` images stand to PyTorch's in float64.
-
-    `same` images have the same largest class, `equal` ones equal logits up to rounding; `median` and `largest` are of
-    the images' largest deviations of a logit.
-    """
-
-    images: int
-    same: int
-    equal: int
-    median: float
-    largest: float
 
 
 @dataclass(frozen=True)

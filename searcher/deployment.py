@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from bhvit.checkpoint import load_weights, round_to_stored_precision
 from bhvit.errors import InvalidInput
+from bhvit.export.agreement import Agreement
 from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq, has_binary_layers
 from bhvit.export.onnx_check import Logits, Reference, in_batches, onnx_logits, reference
 from bhvit.export.packed import pack
@@ -25,7 +25,7 @@ from searcher import __version__
 from searcher.candidate import Candidate
 from searcher.candidate_training import build_candidate, evaluation_images
 from searcher.datasets.listing import ImageList, Listing
-from searcher.deployed_files import FILES, FORMATS, Agreement, Deployed, Deployment, DeployOptions
+from searcher.deployed_files import FILES, FORMATS, Deployed, Deployment, DeployOptions
 from searcher.recipe import DataConfig, TrainingRecipe
 
 CALIBRATION_BATCH = 8
@@ -87,7 +87,7 @@ def deploy(source: Source, options: DeployOptions, progress: Progress) -> Deploy
             if file.state != "unchanged":
                 _put(staged / file.path.name, file.path)
     notes = (*_notes(source, candidate, model, options), *_left_there(options, {file.path.name for file in files}))
-    return Deployment(candidate, tuple(files), _plain(judge, judge.float32), real, notes)
+    return Deployment(candidate, tuple(files), judge.agreement(judge.float32), real, notes)
 
 
 class _Steps:
@@ -231,11 +231,7 @@ def _checked(export: _Export, path: Path, judge: Reference, real: int, progress:
             f"{export.file} must compute what PyTorch does, but {problem}; nothing was written. This is a mistake of "
             "ours or of the runtime: please report it with the study's space file."
         )
-    return _plain(judge, logits)
-
-
-def _plain(judge: Reference, logits: Logits) -> Agreement:
-    return Agreement(**dataclasses.asdict(judge.agreement(logits)))
+    return judge.agreement(logits)
 
 
 def _put(staged: Path, path: Path) -> None:

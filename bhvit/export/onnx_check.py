@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bhvit.export.agreement import Agreement
 from bhvit.export.onnx_graph import INPUT
 from bhvit.model import BHViT
 from bhvit.precision import any_quantized
@@ -33,21 +34,6 @@ CHANCE = 3.0  # standard deviations by which two counts of images may differ
 
 Logits = NDArray[np.float64]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How logits of `images` images stand to the float64 ones.
-
-    `same` images have the same largest class, `equal` ones equal logits up to rounding; `median` and `largest` are of
-    the images' largest deviations of a logit.
-    """
-
-    images: int
-    same: int
-    equal: int
-    median: float
-    largest: float
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from searcher.deployed_files import Agreement, Deployed, Deployment
+from bhvit.export.agreement import Agreement
+from searcher.deployed_files import Deployed, Deployment
 from searcher.numbers import size_text
 from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
