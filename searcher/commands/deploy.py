@@ -35,10 +35,10 @@ from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, torn
 from searcher.commands.arguments import add_settings, chosen, count, trial_number
 from searcher.commands.program import program
-from searcher.commands.studies import add_runs_argument, study_of
+from searcher.commands.studies import add_runs_argument, study_of, trained_trial
 from searcher.deployed_files import CALIBRATION, CHECKED, FORMATS, Deployment, DeployOptions, steps_of
 from searcher.files import make_folder
-from searcher.records import RECORD_FILE, TrialRecord, read_record
+from searcher.records import RECORD_FILE, read_record
 from searcher.space import Space, load_space
 from searcher.study_folder import StudyFolder
 from searcher.views.console import console, print_json
@@ -123,19 +123,8 @@ def _of_trial(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:
     if args.space is not None or args.settings:
         raise InvalidInput("--space and --set say what a --checkpoint is, but a trial is known; leave them out.")
     folder = study_of(args)
-    record = _trained(folder, args.trial)
+    record = trained_trial(folder, "deploy", args.trial)
     return folder.space(), record.candidate, _whole(folder.trial(record) / BEST)
-
-
-def _trained(folder: StudyFolder, number: int) -> TrialRecord:
-    records = {r.number: r for r in folder.records()}
-    trained = [str(n) for n, r in records.items() if r.outcome.trained]
-    if number not in records or not records[number].outcome.trained:
-        state = f"is {records[number].outcome}" if number in records else "does not exist"
-        raise InvalidInput(
-            f"deploy takes a trained trial, but trial {number} {state}; trained: {', '.join(trained) or 'none yet'}."
-        )
-    return records[number]
 
 
 def _of_checkpoint(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:

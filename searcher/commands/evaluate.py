@@ -13,12 +13,10 @@ import argparse
 import dataclasses
 from typing import Any
 
-from bhvit.errors import InvalidInput
 from searcher.commands.arguments import trial_number
-from searcher.commands.studies import add_study_arguments, study_of
+from searcher.commands.studies import add_study_arguments, study_of, trained_trial
 from searcher.commands.testing import evaluated_once
 from searcher.records import TrialRecord
-from searcher.study_folder import StudyFolder
 from searcher.views.console import console, print_json, table
 
 
@@ -33,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate the trial's best weights, or recall what they scored."""
     folder = study_of(args)
-    record = _trial(folder, args.trial)
+    record = trained_trial(folder, "evaluate", args.trial)
     evaluation, known = evaluated_once(folder, record, args.device)
     result = dataclasses.asdict(evaluation)
     if args.json:
@@ -41,17 +39,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(record, result, known)
     return 0
-
-
-def _trial(folder: StudyFolder, number: int) -> TrialRecord:
-    records = {r.number: r for r in folder.records()}
-    trained = [str(n) for n, r in records.items() if r.outcome.trained]
-    if number not in records or not records[number].outcome.trained:
-        state = f"ended as {records[number].outcome}" if number in records else "does not exist"
-        raise InvalidInput(
-            f"evaluate takes a trained trial, but trial {number} {state}; trained: {', '.join(trained) or 'none yet'}."
-        )
-    return records[number]
 
 
 def _show(record: TrialRecord, result: dict[str, Any], known: bool) -> None:

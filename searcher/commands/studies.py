@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from searcher.records import TrialRecord
 from searcher.study_folder import StudyFolder
 
 RUNS = Path("runs")
@@ -41,3 +42,15 @@ def found_study(text: str, runs: Path = RUNS) -> StudyFolder | None:
     """The study that `text` names, by its path or by its name in `runs`; None where there is none."""
     folders = (StudyFolder(path) for path in (Path(text), runs / text))
     return next((folder for folder in folders if folder.space_file.exists()), None)
+
+
+def trained_trial(folder: StudyFolder, command: str, number: int) -> TrialRecord:
+    """The record of a trained trial; raises `InvalidInput` with those that there are for `command`."""
+    records = {r.number: r for r in folder.records()}
+    trained = [str(n) for n, r in records.items() if r.outcome.trained]
+    if number not in records or not records[number].outcome.trained:
+        state = f"ended as {records[number].outcome}" if number in records else "does not exist"
+        raise InvalidInput(
+            f"{command} takes a trained trial, but trial {number} {state}; trained: {', '.join(trained) or 'none yet'}."
+        )
+    return records[number]

@@ -39,7 +39,7 @@ struct AttentionConstants {
   const bhvit_projection *projections[3]; // query, key, value
   Normed project[3], output;           // without the RPReLU's first shift
   float *threshold[3];                 // of what attends: both shifts that follow the PReLU
-  const float *scale;
+  const float *scale;                  // of the context
   float *shift;                        // of the context: its norm, the residuals' and the RPReLU's shifts
   const float *alpha;
   float *base;                         // output = PReLU * alpha + base
@@ -52,9 +52,7 @@ static AttentionConstants fold_attention(const bhvit_attention &a, int channels,
   k.projections[2] = &a.value;
   k.scale = a.norm.scale;
   k.shift = constants.take(channels);
-  for (int c = 0; c < channels; ++c) {
-    k.shift[c] = a.norm.shift[c] - a.rprelu.shift_in[c];
-  }
+  for (int c = 0; c < channels; ++c) k.shift[c] = a.norm.shift[c] - a.rprelu.shift_in[c];
   for (int which = 0; which < 3; ++which) {
     const bhvit_projection &p = *k.projections[which];
     k.project[which] = constants.normed(p.project.product, p.project.norm);
