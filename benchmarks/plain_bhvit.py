@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhvit.blocks import Attention, Block, Downsample, Mlp, Stem, TokenMixer
+from bhvit.blocks import Block, Downsample, Mlp, Stem, TokenMixer, WindowAttention
 from bhvit.blocks.attention import Projection
-from bhvit.layers import LayerScale, QuantConv2d, QuantLinear, ResidualLinear, RPReLU, ShiftBranches
+from bhvit.layers import Branches, LayerScale, QuantConv2d, QuantLinear, ResidualLinear, RPReLU
 from bhvit.model import BHViT
 from bhvit.precision import Precision
 from bhvit.quantizers.binary import RECU_CLAMP, RECU_SPREAD, VARIANCE_EPS
@@ -43,7 +43,7 @@ def stem(m: Stem, images: Tensor) -> Tensor:
 
 def block(m: Block, h: Tensor) -> Tensor:
     u = norm_map(m.norm_before, h)
-    h = h + (attention(m.mixer, u) if isinstance(m.mixer, Attention) else mixer(m.mixer, u))
+    h = h + (attention(m.mixer, u) if isinstance(m.mixer, WindowAttention) else mixer(m.mixer, u))
     v = norm_map(m.norm_after, h)
     side = v.shape[-1]
     return h + to_map(mlp(m.mlp, to_tokens(v)), side) + shifts(m.shifts, v)
@@ -66,7 +66,7 @@ def residual_linear(m: ResidualLinear, x: Tensor, residual: Tensor) -> Tensor:
     return rprelu_tokens(m.rprelu, norm_tokens(m.norm, linear(m.linear, x)) + residual)
 
 
-def shifts(m: ShiftBranches, v: Tensor) -> Tensor:
+def shifts(m: Branches, v: Tensor) -> Tensor:
     quarters = v.chunk(4, 1)
     total = torch.zeros_like(v)
     for name, k in m.radii.items():
@@ -79,7 +79,7 @@ def shifts(m: ShiftBranches, v: Tensor) -> Tensor:
     return total
 
 
-def attention(m: Attention, u: Tensor) -> Tensor:
+def attention(m: WindowAttention, u: Tensor) -> Tensor:
     batch, channels, side, _ = u.shape
     g, heads, binary = m.window, m.num_heads, is_binary(m.query.project.linear.precision)
     t = attention_tokens(m, u)
@@ -101,7 +101,7 @@ def attention(m: Attention, u: Tensor) -> Tensor:
     return to_map(layer_scale(m.layer_scale, residual_linear(m.output, mixed, mixed)), side)
 
 
-def attention_tokens(m: Attention, u: Tensor) -> Tensor:
+def attention_tokens(m: WindowAttention, u: Tensor) -> Tensor:
     """Windows with their summary tokens (B n, g^2 + n, C)."""
     batch, channels, side, _ = u.shape
     g, a = m.window, per_channel(m.summary.mix)

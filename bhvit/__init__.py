@@ -3,12 +3,15 @@
 Importing this package does not import torch; `bhvit.model`, `bhvit.checkpoint` and `bhvit.zoo` do.
 """
 
-from bhvit.architecture import PRESETS, SMALL, TINY, ArchitectureConfig, StageConfig
-from bhvit.cost import Cost, CostReport, LayerCost, cost_of
+from bhvit.architecture import PRESETS, SMALL, TINY, ArchitectureConfig
+from bhvit.cost import Cost, CostReport, LayerCost
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES, Family, cost_of
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
+from bhvit.staged import StageConfig
 
 __all__ = [
+    "FAMILIES",
     "PRECISIONS",
     "PRESETS",
     "SMALL",
@@ -16,6 +19,7 @@ __all__ = [
     "ArchitectureConfig",
     "Cost",
     "CostReport",
+    "Family",
     "InvalidInput",
     "LayerCost",
     "Precision",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bhvit.architecture import MIXER_GROUPS, PATCH
+from bhvit.architecture import MIXER_GROUPS
 from bhvit.layer_terms import (
     GELU_OPS,
     HEAD,
@@ -18,6 +18,7 @@ from bhvit.layer_terms import (
     TermsOf,
 )
 from bhvit.precision import Precision
+from bhvit.staged import PATCH
 
 REAL_BYTES = 4  # a real-valued activation
 NORM, RPRELU, LAYER_SCALE = 2, 3, 2  # parameters per channel

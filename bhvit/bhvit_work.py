@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
-from bhvit.architecture import MIXER_GROUPS, PATCH, SHIFT_RADII
+from bhvit.architecture import MIXER_GROUPS, SHIFT_RADII
 from bhvit.bhvit_terms import Shape
 from bhvit.layer_terms import HEAD, STEM, Count
 from bhvit.precision import Precision
+from bhvit.staged import PATCH
 
 Work: TypeAlias = Mapping[str, Count]
 """Name of a coefficient -> how often it counts."""

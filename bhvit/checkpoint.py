@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
+from bhvit.family_model import FamilyModel
 from bhvit.layer_terms import HEAD, STEM
-from bhvit.model import BHViT, weight_layers
 from bhvit.precision import real_width
 from bhvit.released_names import released_names
 from bhvit.whole_files import write_with
@@ -20,7 +20,7 @@ from bhvit.whole_files import write_with
 LISTED_DIFFERENCES = 20
 
 
-def reference_state_dict(model: BHViT) -> dict[str, Tensor]:
+def reference_state_dict(model: FamilyModel) -> dict[str, Tensor]:
     """The state of `model` under the names and shapes of the released checkpoints (views where possible).
 
     Raises `InvalidInput` for models with int4 or int8 layers, which the released code does not have.
@@ -29,7 +29,7 @@ def reference_state_dict(model: BHViT) -> dict[str, Tensor]:
     return {released.name: released.layout.pack(state[ours]) for ours, released in released_names(model).items()}
 
 
-def load_reference_state_dict(model: BHViT, state_dict: Mapping[str, Tensor]) -> None:
+def load_reference_state_dict(model: FamilyModel, state_dict: Mapping[str, Tensor]) -> None:
     """Load a released checkpoint's `state_dict` into `model`.
 
     Raises `InvalidInput` with the list of missing, unexpected and ill-shaped tensors where the two do not match
@@ -72,7 +72,7 @@ def load_weights(model: nn.Module, path: Path | str) -> dict[str, str]:
 
 
 @torch.no_grad()
-def round_to_stored_precision(model: BHViT) -> None:
+def round_to_stored_precision(model: FamilyModel) -> None:
     """Round, in place, every weight that is stored in half precision to the nearest half.
 
     These are the convolution and linear weights of fp16 layers, and of stem and head unless the whole plan is fp32
@@ -83,7 +83,7 @@ def round_to_stored_precision(model: BHViT) -> None:
     precisions = {STEM: real, **model.layers, HEAD: real}
     halves = [
         (address, layer.weight)
-        for address, layers in weight_layers(model).items()
+        for address, layers in model.weight_layers.items()
         for layer in layers
         if precisions[address].name == "fp16"
     ]

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bhvit.architecture import ArchitectureConfig
-from bhvit.bhvit_terms import bhvit_terms
 from bhvit.errors import unknown_name
 from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, NORM_KINDS, STEM, Count, LayerTerms, TermsFunction
-from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, ops_per_mac, real_width
+from bhvit.precision import PRECISIONS, Precision, any_quantized, ops_per_mac, real_width
+from bhvit.staged import Architecture
 
 ACCOUNTINGS = ("reported", "complete")
 PICOSECONDS = 10**12  # in a second; layers are priced in whole ones, so that sums of many are exact in any order
@@ -27,7 +26,7 @@ BINARY_PROBABILITY_BITS = 2  # levels 0..3 of the quantization decomposition are
 class WidthGrid:
     """An architecture whose widths are arrays, one entry a combination: what the terms functions see of a space."""
 
-    architecture: ArchitectureConfig
+    architecture: Architecture
     embed_dims: tuple[Count, ...]
     intermediate_dims: tuple[Count, ...]
 
@@ -227,28 +226,15 @@ class CostReport:
         return self.total.macs_by_precision
 
 
-def cost_of(
-    architecture: ArchitectureConfig, plan: PrecisionPlan, accounting: str = "reported", norm: str = "batch"
-) -> CostReport:
-    """Cost of a BHViT under a precision plan, per layer and in total.
-
-    `accounting` is `reported` (the literature's: MACs and packed weights alone) or `complete` (everything that a
-    device stores and computes); `norm`, `batch` or `layer`, decides whether weight scales are stored.
-    OPs = FP MACs + binary MACs / 64, generalised by `Precision.ops_per_mac`.
-    Raises `InvalidInput` for an unknown accounting or norm and for plans that do not fit the architecture.
-    """
-    return price_layers(architecture, plan.resolve(architecture.addresses), bhvit_terms, accounting, norm)
-
-
 def price_layers(
-    architecture: ArchitectureConfig,
+    architecture: Architecture,
     layers: Mapping[str, Precision],
     terms: TermsFunction,
     accounting: str = "reported",
     norm: str = "batch",
     seconds_of: Callable[[str, Precision, bool], Count] | None = None,
 ) -> CostReport:
-    """`cost_of` for a resolved plan (address -> precision) and any family's terms function.
+    """`bhvit.cost_of` for a resolved plan (address -> precision) and any family's terms function.
 
     `seconds_of` predicts the latency of each layer on a device (`bhvit.latency.SecondsOf`).
     """

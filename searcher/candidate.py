@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bhvit.architecture import ArchitectureConfig
 from bhvit.cost import CostReport, price_layers
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
+from bhvit.families import family_named
 from bhvit.precision import Precision, PrecisionPlan, precision_named
-from searcher.families import family_named
+from bhvit.staged import Architecture
 from searcher.schema import from_mapping
 
 
@@ -27,7 +27,7 @@ class Candidate:
     """
 
     family: str
-    architecture: ArchitectureConfig
+    architecture: Architecture
     plan: PrecisionPlan
     norm: str = "batch"
     recu: bool = True
@@ -50,7 +50,7 @@ class Candidate:
     @cached_property
     def parent(self) -> Candidate:
         """The full-precision model of the same widths that the candidate starts from (always of residual form)."""
-        architecture = dataclasses.replace(self.architecture, downsample_form="auto")
+        architecture = self.architecture.full_precision()
         return dataclasses.replace(self, architecture=architecture, plan=PrecisionPlan.uniform("fp32"))
 
     def cost(self, accounting: str = "reported", device: DeviceProfile | None = None) -> CostReport:
@@ -63,7 +63,7 @@ class Candidate:
         """Canonical plain data: equal candidates give equal data."""
         return {
             "family": self.family,
-            "architecture": dataclasses.asdict(self.architecture),
+            "architecture": self.architecture.to_json(),
             "layers": {address: p.name for address, p in self.layers.items()},
             "norm": self.norm,
             "recu": self.recu,

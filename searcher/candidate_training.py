@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.checkpoint import load_weights
-from bhvit.model import BHViT, weight_regularizer
+from bhvit.families import family_named
+from bhvit.family_model import FamilyModel
 from searcher.candidate import Candidate
 from searcher.checkpoints import TrainingState
 from searcher.datasets.batches import EvaluationImages, TrainingBatches
@@ -18,7 +19,6 @@ from searcher.datasets.images import ImageStore
 from searcher.datasets.listing import ImageList, Listing
 from searcher.datasets.on_device import DeviceImages
 from searcher.devices import memory_exhaustion_named, peak_bytes
-from searcher.families import family_named
 from searcher.parents import Parent, parent_key
 from searcher.randomness import derive_seed, global_generators_restored, seed_everything
 from searcher.ranks import ALONE, Ranks
@@ -81,13 +81,13 @@ class CandidateTraining:
         run = PhaseRun("qat", self.recipe.qat, self.recipe, self.seed, key, folder, self.device, self.ranks)
         return train_phase(model, run, images, objective, report, progress)
 
-    def parent_model(self, parent: Parent) -> BHViT:
+    def parent_model(self, parent: Parent) -> FamilyModel:
         """The full-precision model with the parent's best weights."""
         model = self.model(self.candidate.parent)
         load_weights(model, parent.weights)
         return model
 
-    def model(self, candidate: Candidate) -> BHViT:
+    def model(self, candidate: Candidate) -> FamilyModel:
         """The candidate's model with its initial weights, which depend on the seed alone."""
         with global_generators_restored():
             seed_everything(derive_seed(self.seed, "initial weights"))
@@ -110,13 +110,13 @@ class CandidateTraining:
         """The timm teacher that the recipe names."""
         return teacher_from_file(self.recipe, self.listing, self.candidate.architecture.image_size, self.device)
 
-    def regularizer(self, model: BHViT) -> Callable[[], Tensor] | None:
+    def regularizer(self, model: FamilyModel) -> Callable[[], Tensor] | None:
         """The weight regulariser, where the candidate has binary layers and the recipe gives it a weight."""
         binary = any(p.weight_bits == 1 for p in self.candidate.layers.values())
         if not binary or not self.recipe.loss.regularizer:
             return None
         return functools.partial(
-            weight_regularizer, model, include_downsampling=self.recipe.loss.regularize_downsampling
+            model.weight_regularizer, include_downsampling=self.recipe.loss.regularize_downsampling
         )
 
 
@@ -155,9 +155,9 @@ def training_images(
     return _on_device(images, device, ranks.count) if recipe.augment == "device" else _decoded(images, data.cache)
 
 
-def build_candidate(candidate: Candidate, recipe: TrainingRecipe) -> BHViT:
+def build_candidate(candidate: Candidate, recipe: TrainingRecipe) -> FamilyModel:
     """The candidate's model, freshly initialised."""
-    model: BHViT = family_named(candidate.family).build_model(
+    model: FamilyModel = family_named(candidate.family).build_model(
         candidate.architecture,
         candidate.plan,
         norm=candidate.norm,

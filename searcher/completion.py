@@ -194,13 +194,13 @@ def _precisions(prefix: str, args: argparse.Namespace) -> Iterable[str]:
 
 
 def _presets(prefix: str, args: argparse.Namespace) -> Iterable[str]:
-    from searcher.families import family_named
+    from bhvit.families import family_named
 
     return family_named(args.family or "bhvit").presets
 
 
 def _families(prefix: str, args: argparse.Namespace) -> Iterable[str]:
-    from searcher.families import FAMILIES
+    from bhvit.families import FAMILIES
 
     return FAMILIES
 

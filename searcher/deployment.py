@@ -19,7 +19,7 @@ from bhvit.export.agreement import Agreement
 from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq, has_binary_layers
 from bhvit.export.onnx_check import Logits, Reference, in_batches, onnx_logits, reference
 from bhvit.export.packed import pack
-from bhvit.model import BHViT
+from bhvit.family_model import FamilyModel
 from bhvit.whole_files import write_with
 from searcher import __version__
 from searcher.candidate import Candidate
@@ -104,7 +104,7 @@ class _Steps:
         self._progress(self._what, self._step, done, of)
 
 
-def deployed_model(source: Source) -> tuple[Candidate, BHViT]:
+def deployed_model(source: Source) -> tuple[Candidate, FamilyModel]:
     """The model with its weights, fp16 layers rounded to half precision, and the candidate that it is.
 
     Weights that are those of the candidate's full-precision parent give the parent.
@@ -160,7 +160,7 @@ def _pixels(images: ImageList, candidate: Candidate) -> Iterator[Tensor]:
     return (batch for batch, _ in prepared.batches(torch.device("cpu")))
 
 
-def _exports(model: BHViT, listing: Listing, candidate: Candidate, options: DeployOptions) -> list[_Export]:
+def _exports(model: FamilyModel, listing: Listing, candidate: Candidate, options: DeployOptions) -> list[_Export]:
     names, metadata = listing.classes, {"searcher_version": __version__, "candidate": candidate.id}
 
     def qdq(path: Path) -> None:
@@ -183,7 +183,7 @@ def _exports(model: BHViT, listing: Listing, candidate: Candidate, options: Depl
     return [e for e in found if has_binary_layers(model) or e.file != "model-int8-weights.onnx"]
 
 
-def _notes(source: Source, candidate: Candidate, model: BHViT, options: DeployOptions) -> tuple[str, ...]:
+def _notes(source: Source, candidate: Candidate, model: FamilyModel, options: DeployOptions) -> tuple[str, ...]:
     notes = []
     if candidate != source.candidate:
         notes.append("the weights are those of the full-precision parent, which is what was deployed")

@@ -11,7 +11,7 @@ from searcher.candidate import Candidate
 from searcher.precision_groups import grouped
 from searcher.pruning import NoPruning
 from searcher.space import Space
-from searcher.space_file import LISTS, SearchSection
+from searcher.space_file import SearchSection
 from searcher.variables import Choice, GroupSection, PrecisionSection, WidthSection, WidthsSection
 
 ABLATION_STEPS = ("base", "+ intermediate", "+ hidden")
@@ -25,20 +25,13 @@ def single(space: Space, choices: Mapping[str, Choice]) -> Space:
 
 def alone(space: Space, candidate: Candidate) -> Space:
     """The space of this candidate alone, its widths and precisions written out: what `single` trains, to be kept."""
-    a = candidate.architecture
-    model = dataclasses.replace(
-        space.file.model,
-        preset=None,
-        window_size=a.window_size,
-        **{name: getattr(a, name) for name in LISTS},
-    )
     default, groups = grouped(candidate.layers)
     precision = PrecisionSection(
         default.name, tuple(GroupSection(group.glob, (group.precision.name,)) for group in groups)
     )
     file = dataclasses.replace(
         space.file,
-        model=model,
+        model=space.file.model.written_out(candidate.architecture),
         widths=WidthsSection(),
         precision=precision,
         budget=_unlimited(space),

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.cost import PICOSECONDS, WidthGrid, memory_bytes, ops
+from bhvit.families import family_named
 from bhvit.layer_terms import HEAD, STEM
 from bhvit.precision import PRECISIONS, Precision, precision_named
-from searcher.families import family_named
 from searcher.space import Space
 from searcher.variables import Kind, Variable
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bhvit.architecture import ArchitectureConfig
+from bhvit.staged import Architecture
 from searcher.budget import BudgetSection
+from searcher.model_section import ModelSection
 from searcher.pruning import NoPruning
 from searcher.recipe import DataConfig, TrainingRecipe, with_length
 from searcher.records import Outcome, TrialRecord
 from searcher.reproductions import Row
 from searcher.space import Space
-from searcher.space_file import ModelSection, SearchSection, SpaceFile
+from searcher.space_file import SearchSection, SpaceFile
 from searcher.study_folder import StudyFolder
 from searcher.variables import GroupSection, PrecisionSection, WidthSection, WidthsSection
 
@@ -40,7 +41,7 @@ class Setting:
         return f"{self.model_name}-{self.data.name}-{self.recipe_name}-{epochs}"
 
     @cached_property
-    def base(self) -> ArchitectureConfig:
+    def base(self) -> Architecture:
         """The architecture at width 1."""
         return self.model.architecture()
 

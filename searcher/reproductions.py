@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from bhvit.architecture import TINY, ArchitectureConfig
+from bhvit.architecture import TINY
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import PrecisionPlan
+from bhvit.staged import Architecture
 from searcher.candidate import Candidate
 from searcher.quantities import MIB
 
@@ -53,7 +54,7 @@ class Row:
         downsampling = f"-downsample-{self.downsampling}" if self.downsampling else ""
         return f"hidden{self.hidden:g}-mlp{self.intermediate:g}-{self.precision}{downsampling}"
 
-    def candidate(self, family: str, base: ArchitectureConfig) -> Candidate:
+    def candidate(self, family: str, base: Architecture) -> Candidate:
         """The row's candidate on a base architecture."""
         plan = PrecisionPlan.uniform(self.precision)
         if self.downsampling:
@@ -102,7 +103,7 @@ ELEMENTWISE = Note(
 EFFORT = Note("FP w=1 trains both phases too, so that effort is equal.", of_published=False)
 
 
-def _table3(family: str, base: ArchitectureConfig, factor: float) -> Reproduction:
+def _table3(family: str, base: Architecture, factor: float) -> Reproduction:
     notes = (
         Note(f"{DAGGER} downsampling layers in full precision, stored as fp16.", DAGGER, of_published=False),
         Note(
@@ -117,7 +118,7 @@ def _table3(family: str, base: ArchitectureConfig, factor: float) -> Reproductio
     return Reproduction("table3", "width against precision", rows, _over(rows), notes)
 
 
-def _table4(family: str, base: ArchitectureConfig, factor: float) -> Reproduction:
+def _table4(family: str, base: Architecture, factor: float) -> Reproduction:
     f = f"{factor:g}"
     printed = factor == PUBLISHED_FACTOR
     start = replace(W1, key="base", label="base", over="")
@@ -169,7 +170,7 @@ def _table4(family: str, base: ArchitectureConfig, factor: float) -> Reproductio
     )
 
 
-def _width_sweep(family: str, base: ArchitectureConfig, factor: float) -> Reproduction:
+def _width_sweep(family: str, base: Architecture, factor: float) -> Reproduction:
     between = [Row(f"w{w:g}", f"binary w={w:g}", w, w) for w in (1.5, 2.5)]
     binary = [W1, between[0], W2, between[1], W3]
     rows = (FP_ROW, *(replace(row, over=above.key) for row, above in zip(binary, [FP_ROW, *binary], strict=False)))
@@ -177,14 +178,12 @@ def _width_sweep(family: str, base: ArchitectureConfig, factor: float) -> Reprod
     return Reproduction("width-sweep", "accuracy over width", rows, _over(rows), (halves, ELEMENTWISE, EFFORT))
 
 
-REPRODUCTIONS: Mapping[str, Callable[[str, ArchitectureConfig, float], Reproduction]] = MappingProxyType(
+REPRODUCTIONS: Mapping[str, Callable[[str, Architecture, float], Reproduction]] = MappingProxyType(
     {"table3": _table3, "table4": _table4, "width-sweep": _width_sweep}
 )
 
 
-def reproduction_named(
-    name: str, family: str, base: ArchitectureConfig, factor: float = PUBLISHED_FACTOR
-) -> Reproduction:
+def reproduction_named(name: str, family: str, base: Architecture, factor: float = PUBLISHED_FACTOR) -> Reproduction:
     """The table `name` on a base architecture; `factor` is the widening of table4 (the other tables have their own).
 
     Raises `InvalidInput` for an unknown name, for a factor that does not widen, and for one that a table has no use of.
@@ -198,15 +197,15 @@ def reproduction_named(
     return REPRODUCTIONS[name](family, base, factor)
 
 
-def published_model(base: ArchitectureConfig) -> bool:
+def published_model(base: Architecture) -> bool:
     """Whether the printed memory and OPs are those of this base architecture."""
     return base == TINY
 
 
-def printed_cost(row: Row, base: ArchitectureConfig) -> tuple[str, str]:
+def printed_cost(row: Row, base: Architecture) -> tuple[str, str]:
     """Memory (MiB) and OPs (millions) of a BHViT row as the paper counts and prints them."""
     classes = base.num_classes if row.published is None else row.published.classes
-    total = row.candidate("bhvit", replace(base, num_classes=classes)).cost().total
+    total = row.candidate("bhvit", base.with_options(num_classes=classes)).cost().total
     return f"{total.memory_bytes / MIB:.2f}", f"{total.ops / 1e6:.1f}"
 
 

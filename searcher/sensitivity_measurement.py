@@ -112,8 +112,7 @@ def with_part(candidate: Candidate, part: Part) -> Candidate:
     plan = PrecisionPlan.uniform("fp32")
     for address in layers:
         plan = plan.with_layers(address, precision)
-    architecture = dataclasses.replace(candidate.architecture, downsample_form="residual")
-    return dataclasses.replace(candidate, architecture=architecture, plan=plan)
+    return dataclasses.replace(candidate, architecture=candidate.architecture.in_one_form(), plan=plan)
 
 
 def _some(images: ImageList, most: int, size: int) -> EvaluationImages:

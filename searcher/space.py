@@ -8,18 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bhvit.architecture import ArchitectureConfig
 from bhvit.cost import CostReport
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from bhvit.precision import PrecisionPlan, precision_named
+from bhvit.staged import Architecture
 from searcher.budget import Budget
 from searcher.candidate import Candidate
 from searcher.quantities import QUANTITIES
@@ -55,7 +55,7 @@ class Space:
         return self.file.model.family
 
     @cached_property
-    def base(self) -> ArchitectureConfig:
+    def base(self) -> Architecture:
         """The architecture whose widths are scaled."""
         return self.file.model.architecture()
 
@@ -190,7 +190,7 @@ class Space:
         return {
             "model": {
                 "family": self.family,
-                **json.loads(json.dumps(asdict(self.base))),
+                **json.loads(json.dumps(self.base.to_json())),
                 "norm": model.norm,
                 "recu": model.recu,
             },
@@ -224,7 +224,7 @@ class Space:
                 f"{list(given)} with num_heads {list(self.base.num_heads)}; use {list(scaled)}."
             )
 
-    def _candidate(self, architecture: ArchitectureConfig, plan: PrecisionPlan) -> Candidate:
+    def _candidate(self, architecture: Architecture, plan: PrecisionPlan) -> Candidate:
         model = self.file.model
         return Candidate(model.family, architecture, plan, model.norm, model.recu)
 

@@ -8,72 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from, device_to_plain
-from searcher.families import family_named
+from searcher.model_section import ModelSection, model_from
 from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
 from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
 from searcher.schema import from_mapping
 from searcher.variables import PrecisionSection, WidthsSection
 
-LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
-LARGEST = {"image_size": 4096, "classes": 10**6, "window_size": 4096}
-LARGEST_DIM, LARGEST_DEPTH = 2**16, 64
 MOST_COSTS = 2  # among the objectives
-WINDOWS = (7, 5, 3, 1)  # sides to choose from, best first: 7 is the published one
-
-
-@dataclass(frozen=True)
-class ModelSection:
-    """`model:` of a space file: a preset, or four lists with one entry a stage.
-
-    `window_size` defaults to the largest side up to 7 that the image size allows (224 -> 7, 160 -> 5, 96 -> 3).
-    """
-
-    family: str = "bhvit"
-    preset: str | None = None
-    embed_dims: tuple[int, ...] | None = None
-    intermediate_dims: tuple[int, ...] | None = None
-    depths: tuple[int, ...] | None = None
-    num_heads: tuple[int, ...] | None = None
-    image_size: int = 224
-    window_size: int | None = None
-    classes: int = 37
-    norm: str = "batch"
-    recu: bool = True
-    shifts: tuple[int, ...] = (3, 5)
-    downsample: str = "auto"
-
-    def __post_init__(self) -> None:
-        family_named(self.family)
-        given = [name for name in LISTS if getattr(self, name) is not None]
-        if self.preset is None and len(given) < len(LISTS):
-            raise InvalidInput(f"give a preset, or all of {', '.join(LISTS)}; given are {', '.join(given) or 'none'}.")
-        if self.preset is not None and given:
-            raise InvalidInput(f"give either a preset or lists, but preset and {given[0]} are both given; remove one.")
-        for name in LISTS:
-            _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
-        for name, largest in LARGEST.items():
-            _at_most(name, largest, getattr(self, name) or 0)
-
-    def architecture(self) -> ArchitectureConfig:
-        """The base architecture; raises `InvalidInput` where the family does not allow the values."""
-        family = family_named(self.family)
-        options: dict[str, Any] = {
-            "image_size": self.image_size,
-            "window_size": _window_for(self.image_size) if self.window_size is None else self.window_size,
-            "num_classes": self.classes,
-            "shifts": self.shifts,
-            "downsample_form": self.downsample,
-        }
-        if self.preset is None:
-            return family.config.from_lists(*(getattr(self, name) for name in LISTS), **options)
-        if self.preset not in family.presets:
-            raise unknown_name("preset", self.preset, family.presets)
-        return dataclasses.replace(family.presets[self.preset], **options)
 
 
 @dataclass(frozen=True)
@@ -140,6 +85,8 @@ def read_space_file(data: object) -> SpaceFile:
         shown = "empty" if data is None else repr(data)
         raise InvalidInput(f"a space file must be a mapping that begins with model:, but it is {shown}.")
     sections = dict(data)
+    if "model" in sections:
+        sections["model"] = model_from(sections["model"], "model")
     if sections.get("recipe") is not None:
         sections["recipe"] = recipe_from(sections["recipe"], "recipe")
     search = sections.get("search")
@@ -160,18 +107,8 @@ def to_plain(file: SpaceFile) -> dict[str, Any]:
     bare = dataclasses.replace(file, budget=dataclasses.replace(file.budget, latency=None, device=None))
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(bare)))
     del plain["budget"]["latency"], plain["budget"]["device"]
+    plain["model"] = json.loads(json.dumps(file.model.to_plain()))
     if device is not None:
         plain["budget"] |= {"latency": file.budget.latency, "device": device_to_plain(device)}
     plain["search"]["pruner"] = pruning_to_plain(file.search.pruner)
     return plain
-
-
-def _window_for(image_size: int) -> int:
-    side = image_size // 32
-    return next(window for window in WINDOWS if side % window == 0)
-
-
-def _at_most(name: str, largest: int, *values: int) -> None:
-    for value in values:
-        if value > largest:
-            raise InvalidInput(f"{name} must be at most {largest}, but it is {value}.")

@@ -9,9 +9,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput
 from bhvit.precision import Precision, precision_named
+from bhvit.staged import Architecture
 
 Choice: TypeAlias = "float | str"
 
@@ -127,7 +127,7 @@ class PrecisionSection:
 
 
 def variables_of(
-    architecture: ArchitectureConfig, widths: WidthsSection, precision: PrecisionSection
+    architecture: Architecture, widths: WidthsSection, precision: PrecisionSection
 ) -> tuple[Variable, ...]:
     """All variables, widths first, then precisions in the file's order."""
     found: list[Variable] = []
@@ -163,7 +163,7 @@ def choices_from(variables: Sequence[Variable], point: Mapping[str, Any], where:
     return {v.name: chosen.get(v.name, v.default) for v in variables}
 
 
-def _width_variables(base: ArchitectureConfig, kind: Kind, section: WidthSection) -> list[Variable]:
+def _width_variables(base: Architecture, kind: Kind, section: WidthSection) -> list[Variable]:
     everywhere = tuple(range(len(base.stages)))
     parts = [(f"{kind}.stage{i}", (i,)) for i in everywhere] if section.per_stage else [(str(kind), everywhere)]
     default = 1 if 1 in section.choices else section.choices[0]
@@ -173,7 +173,7 @@ def _width_variables(base: ArchitectureConfig, kind: Kind, section: WidthSection
 
 
 def _check_distinct_widths(
-    base: ArchitectureConfig, kind: Kind, choices: Sequence[float], name: str, stages: Sequence[int]
+    base: Architecture, kind: Kind, choices: Sequence[float], name: str, stages: Sequence[int]
 ) -> None:
     factor_of: dict[tuple[int, ...], float] = {}
     for factor in choices:
@@ -189,7 +189,7 @@ def _check_distinct_widths(
 
 
 def _precision_variables(
-    base: ArchitectureConfig, group: GroupSection, where: str, default: str, owner: dict[str, str]
+    base: Architecture, group: GroupSection, where: str, default: str, owner: dict[str, str]
 ) -> list[Variable]:
     matches = [address for address in base.addresses if fnmatchcase(address, group.layers)]
     if not matches:

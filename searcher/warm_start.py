@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bhvit.blocks import Downsample
 from bhvit.errors import InvalidInput
-from bhvit.quantizers import QUANTIZERS
+from bhvit.family_model import FamilyModel
 
 LISTED = 5  # names of each kind in a message
 
@@ -31,7 +30,7 @@ class WarmStartReport:
     unexpected: tuple[str, ...]
 
 
-def warm_start(model: nn.Module, parent: nn.Module) -> WarmStartReport:
+def warm_start(model: FamilyModel, parent: nn.Module) -> WarmStartReport:
     """Copy all that `model` and its trained full-precision `parent` share into `model`.
 
     Raises `InvalidInput` with the names, before anything is copied, where the rest is not declared: a start that
@@ -54,9 +53,9 @@ def warm_start(model: nn.Module, parent: nn.Module) -> WarmStartReport:
     return report
 
 
-def _compared(model: nn.Module, parent: nn.Module) -> WarmStartReport:
+def _compared(model: FamilyModel, parent: nn.Module) -> WarmStartReport:
     ours, theirs = model.state_dict(), parent.state_dict()
-    new, dropped = _quantizer_names(model), _residual_path_names(model, parent)
+    new, dropped = model.quantizer_state(), model.dropped_from(parent)
     common = [name for name in ours if name in theirs]
     only_ours = [name for name in ours if name not in theirs]
     only_theirs = [name for name in theirs if name not in ours]
@@ -68,29 +67,6 @@ def _compared(model: nn.Module, parent: nn.Module) -> WarmStartReport:
         missing=tuple(n for n in only_ours if n not in new),
         unexpected=tuple(n for n in only_theirs if n not in dropped),
     )
-
-
-def _quantizer_names(model: nn.Module) -> set[str]:
-    """Everything that belongs to an activation or probability quantizer of any precision."""
-    rows = QUANTIZERS.values()
-    kinds = (*{type(row.activation()) for row in rows}, *{type(row.probability(1)) for row in rows})
-    return {
-        f"{path}.{name}"
-        for path, module in model.named_modules()
-        if isinstance(module, kinds)
-        for name in module.state_dict()
-    }
-
-
-def _residual_path_names(model: nn.Module, parent: nn.Module) -> set[str]:
-    """What the parent's downsampling layers have beyond the model's at the same places."""
-    theirs = dict(parent.named_modules())
-    return {
-        f"{path}.{name}"
-        for path, module in model.named_modules()
-        if isinstance(module, Downsample) and isinstance(theirs.get(path), Downsample)
-        for name in theirs[path].state_dict().keys() - module.state_dict().keys()
-    }
 
 
 def _some(names: tuple[str, ...]) -> str:

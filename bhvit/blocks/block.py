@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from bhvit.architecture import StageConfig
 from bhvit.blocks.mlp import Mlp
-from bhvit.layers import DropPath, NormFactory, ShiftBranches
-from bhvit.precision import Precision
+from bhvit.layers import Branches, DropPath, NormFactory
 
 
 class Block(nn.Module):
     """u = norm_before(h); h1 = h + mixer(u); v = norm_after(h1); out = h1 + DropPath(mlp(v)) + shifts(v).
 
-    `mixer` is a `TokenMixer` or an `Attention`. upstream: `layerA.<i>` and `layerB.<i>`.
+    `mixer` is a `TokenMixer` or an attention, `shifts` the branches beside the MLP; with `drops_mixer` stochastic depth
+    drops the mixer's part too. upstream: `layerA.<i>` and `layerB.<i>` (BHViT), `layer.<i>.<j>` (BinaryViT).
     """
 
     def __init__(
         self,
-        stage: StageConfig,
+        channels: int,
         mixer: nn.Module,
-        mlp_precision: Precision,
+        mlp: Mlp,
+        branches: Branches,
         norm: NormFactory,
-        recu: bool,
-        shifts: Sequence[int],
         drop_path_rate: float,
+        drops_mixer: bool = False,
     ) -> None:
         super().__init__()
-        self.norm_before = norm(stage.embed_dim)
+        self.norm_before = norm(channels)
         self.mixer = mixer
-        self.norm_after = norm(stage.embed_dim)
-        self.mlp = Mlp(stage.embed_dim, stage.intermediate_dim, mlp_precision, norm, recu)
+        self.norm_after = norm(channels)
+        self.mlp = mlp
         self.drop_path = DropPath(drop_path_rate)
-        self.shifts = ShiftBranches(stage.embed_dim, shifts)
+        self.mixer_drop_path = DropPath(drop_path_rate if drops_mixer else 0)
+        self.shifts = branches
 
     def forward(self, h: Tensor) -> Tensor:
         """Map of the shape of `h` (B, r, r, C)."""
-        h = h + self.mixer(self.norm_before(h))
+        h = h + self.mixer_drop_path(self.mixer(self.norm_before(h)))
         v = self.norm_after(h)
         return h + self.drop_path(self.mlp(v)) + self.shifts(v)

@@ -17,16 +17,26 @@ class Downsample(nn.Module):
     """2x2 convolution of stride 2 with a learned position embedding, in one of two forms.
 
     With x = norm_in(h), `residual`: RPReLU(norm(conv(x + shift)) + tile(avgpool(x))) + position; `plain`:
-    norm(conv(x)) + position. upstream: `patch_embed1` to `patch_embed3`; plain is its `some_fp`.
+    norm(conv(x)) + position. `centred` is of binary kernels (`bhvit.quantizers.BinaryWeight`).
+    upstream: `patch_embed1` to `patch_embed3`; plain is its `some_fp`.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, side: int, precision: Precision, form: str, norm: NormFactory
+        self,
+        in_channels: int,
+        out_channels: int,
+        side: int,
+        precision: Precision,
+        form: str,
+        norm: NormFactory,
+        centred: bool = True,
     ) -> None:
         super().__init__()
         residual = form == "residual"
         self.norm_in = norm(in_channels)
-        self.conv = QuantConv2d(in_channels, out_channels, FACTOR, precision, stride=FACTOR, shift=residual)
+        self.conv = QuantConv2d(
+            *(in_channels, out_channels, FACTOR, precision), stride=FACTOR, shift=residual, centred=centred
+        )
         self.norm = norm(out_channels)
         self.rprelu = RPReLU(out_channels) if residual else None
         self.position = nn.Parameter(torch.empty(side, side, out_channels))

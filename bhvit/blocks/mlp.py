@@ -13,14 +13,24 @@ LAYER_SCALE_INITIAL = 0.1
 class Mlp(nn.Module):
     """LayerScale(project(expand(v))): C -> I with a tiled residual, I -> C with a pooled one.
 
+    `layer_scale` says whether there is one at the end.
+
     upstream: `intermediate` and `output`.
     """
 
-    def __init__(self, channels: int, intermediate: int, precision: Precision, norm: NormFactory, recu: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        intermediate: int,
+        precision: Precision,
+        norm: NormFactory,
+        recu: bool,
+        layer_scale: bool = True,
+    ) -> None:
         super().__init__()
         self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, Tile())
         self.project = ResidualLinear(intermediate, channels, precision, norm, recu, Pool())
-        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL)
+        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL) if layer_scale else nn.Identity()
 
     def forward(self, v: Tensor) -> Tensor:
         """Tokens (..., C) of tokens `v` (..., C)."""

@@ -6,21 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhvit.architecture import PATCH
 from bhvit.layers import NormFactory
 from bhvit.layers.quant_linear import WEIGHT_STD
+from bhvit.staged import PATCH
 
 IMAGE_CHANNELS = 3
 
 
 class Stem(nn.Module):
-    """GELU(norm(conv 4x4, stride 4)) plus a learned position embedding; always real-valued.
+    """norm(conv 4x4, stride 4), through a GELU if `gelu`, plus a learned position embedding; always real-valued.
 
     upstream: `vit.embeddings`.
     """
 
-    def __init__(self, channels: int, side: int, norm: NormFactory) -> None:
+    def __init__(self, channels: int, side: int, norm: NormFactory, gelu: bool) -> None:
         super().__init__()
+        self.gelu = gelu
         self.conv = nn.Conv2d(IMAGE_CHANNELS, channels, PATCH, PATCH)
         self.norm = norm(channels)
         self.position = nn.Parameter(torch.empty(side, side, channels))
@@ -34,4 +35,5 @@ class Stem(nn.Module):
         side = self.position.shape[0]
         patches = images.unflatten(3, (side, PATCH)).unflatten(2, (side, PATCH)).permute(0, 2, 4, 1, 3, 5).flatten(3)
         y = F.linear(patches, self.conv.weight.flatten(1), self.conv.bias)
-        return F.gelu(self.norm(y)) + self.position
+        y = self.norm(y)
+        return (F.gelu(y) if self.gelu else y) + self.position

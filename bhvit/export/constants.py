@@ -57,7 +57,7 @@ def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
     """The weight that `layer` multiplies by, its signs and levels decided in float32 as in the forward pass."""
     weight, quantizer = layer.weight.detach(), layer.weight_quantizer
     if isinstance(quantizer, BinaryWeight):
-        values = binarized_weight(weight)
+        values = binarized_weight(weight, quantizer.centred)
         levels = torch.where(torch.signbit(values), -1, 1).to(torch.int8)
         return Weight(levels, values.flatten(1)[:, 0].abs().double())
     if isinstance(quantizer, UniformWeight):

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -25,7 +26,8 @@ from bhvit.errors import InvalidInput
 from bhvit.export.constants import require_trained
 from bhvit.export.onnx_graph import INPUT, onnx_graph
 from bhvit.export.packed import header_of
-from bhvit.model import BHViT
+from bhvit.family_model import FamilyModel
+from bhvit.pyramid import Pyramid
 from bhvit.whole_files import write_with
 
 PRODUCER = "bhvit-searcher"
@@ -34,7 +36,7 @@ PRODUCTS = ["Conv", "Gemm", "MatMul"]
 
 
 def export_fp32(
-    model: BHViT, path: Path, class_names: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None
+    model: FamilyModel, path: Path, class_names: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write what `model` computes in evaluation to the ONNX file `path`, whole or not at all, every weight in float32.
 
@@ -45,7 +47,7 @@ def export_fp32(
 
 
 def export_int8_weights(
-    model: BHViT, path: Path, class_names: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None
+    model: FamilyModel, path: Path, class_names: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None
 ) -> None:
     """As `export_fp32`, with the weights of binary layers stored as INT8, 1 and -1, and a scale a channel.
 
@@ -60,7 +62,7 @@ def export_int8_weights(
 
 
 def export_qdq(
-    model: BHViT,
+    model: FamilyModel,
     path: Path,
     calibration: Iterable[NDArray[np.float32]],
     class_names: Sequence[str] | None = None,
@@ -103,12 +105,12 @@ def export_qdq(
     _write(_described(result, model, class_names, metadata), path)
 
 
-def has_binary_layers(model: BHViT) -> bool:
+def has_binary_layers(model: FamilyModel) -> bool:
     """Whether any layer stores signs."""
     return any(precision.weight_bits == 1 for precision in model.layers.values())
 
 
-def _exported(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
+def _exported(model: FamilyModel, int8_weights: bool = False) -> onnx.ModelProto:
     require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
     round_to_stored_precision(deployed)
@@ -121,11 +123,11 @@ def _exported(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
     for name, parameter in deployed.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise InvalidInput(f"every weight must be finite, but some of {name} are not; train the model again.")
-    return onnx_graph(deployed, int8_weights)
+    return onnx_graph(cast(Pyramid, deployed), int8_weights)
 
 
 def _described(
-    proto: onnx.ModelProto, model: BHViT, class_names: Sequence[str] | None, metadata: Mapping[str, str] | None
+    proto: onnx.ModelProto, model: FamilyModel, class_names: Sequence[str] | None, metadata: Mapping[str, str] | None
 ) -> onnx.ModelProto:
     """`proto` with the metadata of a file."""
     header = json.loads(header_of(model, class_names).to_json())

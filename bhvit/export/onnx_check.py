@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bhvit.export.agreement import Agreement
 from bhvit.export.onnx_graph import INPUT
-from bhvit.model import BHViT
+from bhvit.family_model import FamilyModel
 from bhvit.precision import any_quantized
 
 BATCH = 8
@@ -82,7 +82,7 @@ def _fewest(ours: int, images: int) -> float:
     return ours - CHANCE * math.sqrt(2 * images * share * (1 - share)) - 1
 
 
-def reference(model: BHViT, images: Tensor, progress: Progress | None = None) -> Reference:
+def reference(model: FamilyModel, images: Tensor, progress: Progress | None = None) -> Reference:
     """PyTorch's logits of normalised `images` (n, 3, S, S), float32 on the CPU; the model is evaluated as it is."""
     small, wide = copy.deepcopy(model).cpu().eval(), copy.deepcopy(model).cpu().double().eval()
     with torch.inference_mode():

@@ -15,15 +15,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from bhvit.blocks import Attention, Block, Downsample, Head, Mlp, Stem, TokenMixer
+from bhvit.blocks import Block, Downsample, Head, Mlp, Stem, TokenMixer, WindowAttention
 from bhvit.blocks.attention import Projection
 from bhvit.blocks.summary_tokens import SummaryTokens
 from bhvit.export.constants import step_of
 from bhvit.export.onnx_layers import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Layers, Value, folded_or_identity
 from bhvit.export.onnx_nodes import Nodes, float_info
-from bhvit.layers import QuantConv2d, RPReLU, ShiftBranches, Tile
+from bhvit.layers import Branches, LayerScale, QuantConv2d, RPReLU, Tile
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.model import BHViT
+from bhvit.pyramid import Pyramid
 from bhvit.quantizers.probability import PLANES_LEVEL, LearnedStepProbability, ProbabilityDecomposition
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -32,7 +32,7 @@ INTO_WINDOWS = [0, 1, 3, 2, 4, 5]  # (B, w, g, w, g, C) <-> (B, w, w, g, g, C)
 
 
 @torch.no_grad()
-def onnx_graph(model: BHViT, int8_weights: bool = False) -> onnx.ModelProto:
+def onnx_graph(model: Pyramid, int8_weights: bool = False) -> onnx.ModelProto:
     """The graph from `images` (batch, 3, S, S), float32 and normalised, to `logits` (batch, classes)."""
     graph, a = Parts(Nodes(), model, int8_weights), model.architecture
     h = graph.stem(model.stem)
@@ -69,7 +69,7 @@ class Parts(Layers):
         if isinstance(block.mixer, TokenMixer):
             mixed = self.mixer(block.mixer, u)
         else:
-            mixed = self.attention(cast(Attention, block.mixer), u, side)
+            mixed = self.attention(cast(WindowAttention, block.mixer), u, side)
         h = self.added(h, mixed)
         v = self.norm(block.norm_after, h)
         h = self.added(h, self.mlp(block.mlp, v))
@@ -97,9 +97,11 @@ class Parts(Layers):
 
     def mlp(self, mlp: Mlp, v: Value) -> Value:
         """The channel mixer."""
-        return self.layer_scale(mlp.layer_scale, self.residual_linear(mlp.project, self.residual_linear(mlp.expand, v)))
+        return self.layer_scale(
+            cast(LayerScale, mlp.layer_scale), self.residual_linear(mlp.project, self.residual_linear(mlp.expand, v))
+        )
 
-    def shifts(self, shifts: ShiftBranches, v: Value, side: int) -> Value:
+    def shifts(self, shifts: Branches, v: Value, side: int) -> Value:
         """All shift branches as one depthwise convolution of the map that is continued circularly."""
         height, width = (taps.double() for taps in shifts.taps())
         reach = len(height) // 2
@@ -116,11 +118,10 @@ class Parts(Layers):
                 kernel_shape=[2 * reach + 1] * 2,
                 group=len(kernel),
             )
-            groups = (shifts.height, shifts.width, shifts.quarters)
-            offset = sum(cast(Tensor, scale.shift).double() for group in groups for scale in group.values())
+            offset = shifts.shift().double()
             if v.offset is not None:  # a constant a channel stays one
                 offset = offset + kernel.sum((1, 2, 3)) * v.offset
-            return Value(self.transposed(y, TO_CHANNELS_LAST), cast(Tensor, offset))
+            return Value(self.transposed(y, TO_CHANNELS_LAST), offset)
 
     def downsample(self, downsample: Downsample, h: Value) -> Value:
         """2x2 convolution of stride 2 in its two forms, plus the position embedding."""
@@ -144,7 +145,7 @@ class Parts(Layers):
                 self.nodes.op("Add", value.name, position if value.offset is None else position + value.offset)
             )
 
-    def attention(self, attention: Attention, u: Value, side: int) -> Value:
+    def attention(self, attention: WindowAttention, u: Value, side: int) -> Value:
         """Attention within windows and their summary tokens."""
         with self.nodes.scope(self.names[attention]):
             t = self._tokens(attention, u, side)
@@ -152,9 +153,11 @@ class Parts(Layers):
         window, across = attention.window, side // attention.window
         with self.nodes.scope(self.names[attention]):
             mixed = self._mixed(attention, self.settled(context), window, across)
-        return self.layer_scale(attention.layer_scale, self.residual_linear(attention.output, Value(mixed)))
+        return self.layer_scale(
+            cast(LayerScale, attention.layer_scale), self.residual_linear(attention.output, Value(mixed))
+        )
 
-    def _tokens(self, attention: Attention, u: Value, side: int) -> str:
+    def _tokens(self, attention: WindowAttention, u: Value, side: int) -> str:
         """Normalised windows with the summary tokens (B, n, g^2 + n, C)."""
         x, window, across = self.settled(u), attention.window, side // attention.window
         channels, windows = len(attention.mix), across**2
@@ -185,7 +188,7 @@ class Parts(Layers):
         with self.nodes.scope(self.names[projection]):
             return p, *self.quantized(projection.activation, p, projection.shift)
 
-    def _context(self, attention: Attention, t: Value) -> Value:
+    def _context(self, attention: WindowAttention, t: Value) -> Value:
         """What tokens see of those in their window, normalised, with its residuals."""
         heads, channels = attention.num_heads, len(attention.mix)
         width = channels // heads
@@ -232,7 +235,7 @@ class Parts(Layers):
     def _rounded(self, x: str, highest: int) -> str:
         return self.nodes.op("Round", self.nodes.op("Clip", x, 0.0, float(highest)))
 
-    def _mixed(self, attention: Attention, context: str, window: int, across: int) -> str:
+    def _mixed(self, attention: WindowAttention, context: str, window: int, across: int) -> str:
         """B * window part + (1 - b) * summary part, as a map."""
         channels, mix, tokens = len(attention.mix), attention.mix.double(), window**2
         local = self.nodes.op("Slice", context, [0], [tokens], [2])

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bhvit.architecture import ArchitectureConfig
+from bhvit.errors import InvalidInput
 from bhvit.export.constants import folded, require_trained, step_of, weight_of
+from bhvit.family_model import FamilyModel, WeightLayer
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.model import BHViT, WeightLayer
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, tensors_of
@@ -23,7 +25,7 @@ Array = NDArray[Any]
 _DTYPES = {"f32": np.float32, "f16": np.float16}
 
 
-def pack(model: BHViT, path: Path | str, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
+def pack(model: FamilyModel, path: Path | str, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
     """Write what `model` computes in evaluation to the packed file `path`, and give its header.
 
     `class_names` are stored with it; `preparation` says how its images are prepared, in fields of
@@ -35,14 +37,17 @@ def pack(model: BHViT, path: Path | str, class_names: Sequence[str] | None = Non
     return header
 
 
-def header_of(model: BHViT, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
+def header_of(model: FamilyModel, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
     """The header of a packed `model`; arguments as of `pack`."""
     classes = None if class_names is None else tuple(class_names)
-    return Header(model.architecture, tuple(model.layers.values()), model.norm, classes, **preparation)
+    architecture = model.architecture
+    if not isinstance(architecture, ArchitectureConfig):
+        raise InvalidInput(f"the packed runtime runs BHViT, but the model is a {architecture.title}.")
+    return Header(architecture, tuple(model.layers.values()), model.norm, classes, **preparation)
 
 
 @torch.no_grad()
-def arrays_of(model: BHViT) -> dict[str, Array]:
+def arrays_of(model: FamilyModel) -> dict[str, Array]:
     """The tensors of a packed `model` in their natural form, as `packed_file.write` takes them."""
     require_trained(model)
     wide: dict[str, Array] = {}

@@ -1,5 +1,6 @@
 """Layers shared by the model families: all take and give tokens, channels last."""
 
+from bhvit.layers.branches import Branches
 from bhvit.layers.channels import Pool, Tile, pool_channels, tile_channels
 from bhvit.layers.drop_path import DropPath
 from bhvit.layers.layer_scale import LayerScale
@@ -8,10 +9,10 @@ from bhvit.layers.quant_conv import QuantConv2d
 from bhvit.layers.quant_linear import QuantLinear
 from bhvit.layers.residual_linear import ResidualLinear, normed_with_residuals
 from bhvit.layers.rprelu import RPReLU
-from bhvit.layers.shifts import ShiftBranches
 
 __all__ = [
     "NORMS",
+    "Branches",
     "DropPath",
     "LayerScale",
     "NormFactory",
@@ -20,7 +21,6 @@ __all__ = [
     "QuantLinear",
     "RPReLU",
     "ResidualLinear",
-    "ShiftBranches",
     "Tile",
     "norm_factory",
     "normed_with_residuals",

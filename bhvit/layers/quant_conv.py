@@ -16,7 +16,8 @@ class QuantConv2d(nn.Module):
 
     `weight` is the latent weight (out, in / groups, k, k). Zero padding comes after the activation quantizer, so a
     padded position contributes 0, not sign(0). ReCU acts in linear layers only, as in the released code, unless `recu`
-    says otherwise. `shift` (in) is a learned offset before the quantizer, `bias` (out) one after the product.
+    says otherwise; `centred` is of binary weights, too (`bhvit.quantizers.BinaryWeight`). `shift` (in) is a learned
+    offset before the quantizer, `bias` (out) one after the product.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class QuantConv2d(nn.Module):
         bias: bool = False,
         shift: bool = False,
         recu: bool = False,
+        centred: bool = True,
     ) -> None:
         super().__init__()
         quantizers = quantizers_of(precision)
@@ -41,7 +43,7 @@ class QuantConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.shift = nn.Parameter(torch.zeros(in_channels)) if shift else None
-        self.weight_quantizer = quantizers.weight(recu)
+        self.weight_quantizer = quantizers.weight(recu, centred)
         self.activation = quantizers.activation()
         nn.init.trunc_normal_(self.weight, std=WEIGHT_STD)
 

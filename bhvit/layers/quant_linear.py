@@ -28,7 +28,7 @@ class QuantLinear(nn.Module):
         self.precision = precision
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.shift = nn.Parameter(torch.zeros(in_features))
-        self.weight_quantizer = quantizers.weight(recu)
+        self.weight_quantizer = quantizers.weight(recu, True)
         self.activation = quantizers.activation()
         nn.init.trunc_normal_(self.weight, std=WEIGHT_STD)
 

@@ -16,7 +16,7 @@ from bhvit.errors import InvalidInput
 from bhvit.precision import Precision
 from bhvit.quantizers.binary import BinaryWeight, Sign
 from bhvit.quantizers.learned_step import LearnedStep
-from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition
+from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition, ProbabilityPlane
 from bhvit.quantizers.real import RealActivation, RealProbability, real_weight
 from bhvit.quantizers.uniform import UniformWeight
 
@@ -27,33 +27,42 @@ WeightQuantizer = Callable[[Tensor], Tensor]
 class QuantizerSet:
     """The quantizers of one precision.
 
-    `weight(recu)` gives a function from latent to quantized weight (out x ...), `activation()` a module called with
-    (x, shift or None), `probability(num_heads)` a module from softmax probabilities (..., H, queries, keys) to what
-    multiplies the values. `recu` (rectified clamp, see `BinaryWeight`) means something to binary weights only.
+    `weight(recu, centred)` gives a function from latent to quantized weight (out x ...), `activation()` a module
+    called with (x, shift or None), `probability(num_heads)` a module from softmax probabilities (..., H, queries,
+    keys) to what multiplies the values; `one_plane_probability(num_heads)` is the same where binary probabilities are
+    one bit instead of two. `recu` and `centred` (see `BinaryWeight`) mean something to binary weights only.
     """
 
-    weight: Callable[[bool], WeightQuantizer]
+    weight: Callable[[bool, bool], WeightQuantizer]
     activation: Callable[[], nn.Module]
     probability: Callable[[int], nn.Module]
+    one_plane_probability: Callable[[int], nn.Module]
 
 
 def _uniform(bits: int) -> QuantizerSet:
     return QuantizerSet(
-        weight=lambda recu: UniformWeight(bits),
+        weight=lambda recu, centred: UniformWeight(bits),
         activation=partial(LearnedStep, bits),
         probability=partial(LearnedStepProbability, bits),
+        one_plane_probability=partial(LearnedStepProbability, bits),
     )
 
 
 _REAL = QuantizerSet(
-    weight=lambda recu: real_weight,
+    weight=lambda recu, centred: real_weight,
     activation=RealActivation,
     probability=lambda num_heads: RealProbability(),
+    one_plane_probability=lambda num_heads: RealProbability(),
 )
 
 QUANTIZERS: Mapping[str, QuantizerSet] = MappingProxyType(
     {
-        "binary": QuantizerSet(weight=BinaryWeight, activation=Sign, probability=ProbabilityDecomposition),
+        "binary": QuantizerSet(
+            weight=BinaryWeight,
+            activation=Sign,
+            probability=ProbabilityDecomposition,
+            one_plane_probability=lambda num_heads: ProbabilityPlane(),
+        ),
         "int4": _uniform(4),
         "int8": _uniform(8),
         "fp16": _REAL,  # rounded to half where it is stored: `bhvit.checkpoint.round_to_stored_precision`

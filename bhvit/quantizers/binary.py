@@ -74,60 +74,62 @@ class BinaryWeight:
     and the gradient goes on through the centring to W. With `recu`, V is first standardised to a deviation of
     $2\sqrt{2}$ in each row, $\tau = -\ln(2 - 2 \cdot 0.92) \, \overline{|V|}$ over the whole tensor (detached), and the
     gradient goes on through the standardisation; otherwise $\tau = 1$. As in the released code, the gradient is not
-    multiplied by s.
+    multiplied by s. Without `centred`, $\mu = 0$ everywhere (BinaryViT's convolutions).
 
     Source: Gao et al., BHViT, CVPR 2025 (arXiv 2503.02394); ReCU: Xu et al., ICCV 2021 (arXiv 2103.12369).
     """
 
     recu: bool = False
+    centred: bool = True
 
     def __call__(self, weight: Tensor) -> Tensor:
         """Quantized weight of the shape of `weight` (out, ...): two values a row, +s and -s."""
-        return _BinaryWeight.apply(weight, self.recu)
+        return _BinaryWeight.apply(weight, self.recu, self.centred)
 
 
 class _BinaryWeight(torch.autograd.Function):
     """`BinaryWeight` with its gradient in closed form; only the latent weight, which lives anyway, is kept for it."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, recu: bool) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, recu: bool, centred: bool) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.recu = recu
-        return binarized_weight(weight)
+        ctx.form = recu, centred
+        return binarized_weight(weight, centred)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return latent_gradient(weight, grad, ctx.recu), None
+        return latent_gradient(weight, grad, *ctx.form), None, None
 
 
-def binarized_weight(weight: Tensor) -> Tensor:
+def binarized_weight(weight: Tensor, centred: bool = True) -> Tensor:
     """The forward equation of `BinaryWeight` for `weight` (out, ...), without a gradient."""
     rows = weight.flatten(1)
     scale = rows.abs().mean(1, keepdim=True)
-    return torch.copysign(scale, _centred(rows).add_(0.0)).view_as(weight)  # + 0.0: see `binarized`
+    return torch.copysign(scale, _moved(rows, centred) + 0.0).view_as(weight)  # + 0.0: see `binarized`
 
 
-def latent_gradient(weight: Tensor, grad: Tensor, recu: bool) -> Tensor:
+def latent_gradient(weight: Tensor, grad: Tensor, recu: bool, centred: bool = True) -> Tensor:
     """The backward equation of `BinaryWeight`: from the gradient of the quantized to that of the latent weight."""
     rows = weight.flatten(1)
-    centred, grad_rows = _centred(rows), grad.flatten(1)
-    magnitude = centred.abs()
+    values, grad_rows = _moved(rows, centred), grad.flatten(1)
+    magnitude = values.abs()
     if recu:
         freedom = max(1, rows.shape[1] - 1)  # a fan-in of 1 has variance 0, not 0 / 0
-        variance = centred.square().sum(1, keepdim=True) / freedom
+        variance = values.square().sum(1, keepdim=True) / freedom
         deviation = (variance + VARIANCE_EPS).sqrt()
         spread = RECU_SPREAD / deviation
         limit = RECU_CLAMP * (magnitude.mean(1, keepdim=True) * spread).mean()
         inside = grad_rows * (magnitude.mul_(spread) <= limit)
         # d(V / deviation) = dV / deviation - V <V, dV> / ((n - 1) deviation^3), V being centred
-        along = (inside * centred).sum(1, keepdim=True) / (freedom * deviation.square())
-        inside = torch.addcmul(inside, centred, along, value=-1).mul_(spread)
+        along = (inside * values).sum(1, keepdim=True) / (freedom * deviation.square())
+        inside = torch.addcmul(inside, values, along, value=-1).mul_(spread)
     else:
         inside = grad_rows * (magnitude <= 1)
-    return inside.sub_(inside.mean(1, keepdim=True)).view_as(grad)
+    return _moved(inside, centred).view_as(grad)
 
 
-def _centred(rows: Tensor) -> Tensor:
-    return rows - rows.mean(1, keepdim=True)
+def _moved(rows: Tensor, centred: bool) -> Tensor:
+    """`rows` less the mean of each, or as they are."""
+    return rows - rows.mean(1, keepdim=True) if centred else rows

@@ -1,4 +1,4 @@
-"""Quantizers of attention probabilities: few unsigned levels, one learned scale a head."""
+"""Quantizers of attention probabilities: few unsigned levels, a learned scale."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bhvit.quantizers.first_batch import FirstBatch
 from bhvit.quantizers.learned_step import quantize_with_step
 
 PLANES_LEVEL = 3  # highest level of two bit planes
+PLANE_INITIAL = 0.005  # of the level of one bit plane
 
 
 class ProbabilityDecomposition(nn.Module):
@@ -74,6 +75,27 @@ class _Decomposition(torch.autograd.Function):
         )
         along_zero = passed.sum_to_size(shape) * alpha
         return PLANES_LEVEL * passed, along_alpha * ctx.gradient_scale, along_zero * ctx.gradient_scale, None
+
+
+class ProbabilityPlane(nn.Module):
+    r"""Attention probabilities of one bit: 0 or a learned level c, the same for all heads.
+
+    $$ q(P) = c \, \text{clamp}(\text{round}(P / c), 0, 1) \qquad
+       \frac{\partial q}{\partial P} = 1_{0 \leq P/c \leq 1} \qquad
+       \frac{\partial q}{\partial c} =
+       \begin{cases} \text{round}(P/c) - P/c & P/c \leq 1 \\ 1 & P/c > 1 \end{cases} $$
+
+    Rounding is half to even, so P > c / 2 gives c. The sign of c carries no meaning, as in `LearnedStep`.
+    Source: Le & Li, BinaryViT, CVPRW 2023 (arXiv 2306.16678); initial value as released.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Parameter(torch.tensor(PLANE_INITIAL))
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """0 or c for `probabilities` (..., H, queries, keys)."""
+        return quantize_with_step(probabilities, None, self.step, 0, 1, 1.0)
 
 
 class LearnedStepProbability(nn.Module):

@@ -10,10 +10,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from bhvit.architecture import DOWNSAMPLE_FORMS, SHIFT_RADII, STAGES, ArchitectureConfig
+from bhvit.architecture import SHIFT_RADII, STAGES, ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, real_width
+from bhvit.staged import DOWNSAMPLE_FORMS
 
 FAMILY = "bhvit"
 INTERPOLATIONS = ("bicubic", "bilinear")

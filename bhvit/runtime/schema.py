@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bhvit.architecture import FIRST_ATTENTION_STAGE, MIXER_GROUPS, PATCH
+from bhvit.architecture import FIRST_ATTENTION_STAGE, MIXER_GROUPS
 from bhvit.precision import Precision
 from bhvit.runtime.header import Header
+from bhvit.staged import PATCH
 
 __all__ = ["ITEMS", "ITEM_OF", "Header", "Tensor", "random_arrays", "tensors_of"]
 

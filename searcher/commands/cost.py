@@ -12,16 +12,15 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from bhvit.cost import ACCOUNTINGS
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.families import FAMILIES, family_named
 from bhvit.precision import PrecisionPlan
 from searcher.candidate import Candidate
 from searcher.commands.arguments import add_profile_argument, add_settings, chosen, key_and_value, number
 from searcher.device_profiles import device_from, device_id
-from searcher.families import FAMILIES, family_named
 from searcher.space import load_space
 from searcher.views.console import console, print_json
 from searcher.views.cost import cost_json, cost_view
@@ -90,7 +89,7 @@ def _from_flags(args: argparse.Namespace) -> Candidate:
     if preset not in family.presets:
         raise unknown_name("preset", preset, family.presets)
     given = {"image_size": args.image_size, "window_size": args.window_size, "num_classes": args.classes}
-    base = replace(family.presets[preset], **{key: value for key, value in given.items() if value is not None})
+    base = family.presets[preset].with_options(**{key: value for key, value in given.items() if value is not None})
     factors = {"hidden": args.hidden, "intermediate": args.intermediate}
     architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
     plan = PrecisionPlan.uniform("binary" if args.precision is None else args.precision)

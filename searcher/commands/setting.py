@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bhvit.errors import InvalidInput
 from searcher.datasets.config import DATASETS
+from searcher.model_section import ModelSection
 from searcher.outcomes import MissingData
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
 from searcher.reproduction_runs import Setting, with_epochs
 from searcher.reproductions import PUBLISHED_DATA, PUBLISHED_RECIPE, Row
 from searcher.space import load_space
-from searcher.space_file import ModelSection
 from searcher.statistics import MOST_SAMPLES
 from searcher.yaml_file import YAML_SUFFIXES, read_yaml
 

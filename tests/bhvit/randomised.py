@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bhvit import PrecisionPlan
-from bhvit.blocks.attention import Attention
+from bhvit.blocks import WindowAttention
 from bhvit.blocks.summary_tokens import SummaryTokens
 from bhvit.checkpoint import round_to_stored_precision
 from bhvit.layers import LayerScale, RPReLU
@@ -34,7 +34,7 @@ def randomised(header: Header, seed: int = 0) -> BHViT:
                     module.slope.normal_(0.25, 0.2)
                 case LayerScale():
                     module.alpha.normal_(0.2, 0.2)
-                case SummaryTokens() | Attention():
+                case SummaryTokens() | WindowAttention():
                     module.mix.normal_(0.5, 0.3)
         _see_a_batch(model)
     round_to_stored_precision(model)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bhvit import ArchitectureConfig, PrecisionPlan
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict
-from bhvit.model import BHViT, build_model, weight_regularizer
+from bhvit.model import BHViT, build_model
 from bhvit.released_names import released_names
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -137,7 +137,7 @@ def train_losses(model: BHViT, inputs: Inputs, steps: int) -> list[tuple[float, 
     model.train()
     for _ in range(steps):
         logits = model(inputs.images)
-        regularizer = weight_regularizer(model, include_downsampling=False)
+        regularizer = model.weight_regularizer(include_downsampling=False)
         loss = 0.1 * F.cross_entropy(logits, inputs.labels) + 0.8 * distillation(logits, inputs.teacher)
         loss = loss + 0.1 * regularizer
         optimizer.zero_grad()

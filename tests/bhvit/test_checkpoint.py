@@ -9,7 +9,7 @@ from bhvit.checkpoint import (
     round_to_stored_precision,
     save_weights,
 )
-from bhvit.model import build_model, weight_layers
+from bhvit.model import build_model
 
 ARCHITECTURE = ArchitectureConfig.from_lists([8, 8, 16, 16], [16, 16, 20, 20], [1] * 4, [1, 1, 2, 2], 96, 3, 5)
 BINARY = PrecisionPlan.uniform("binary")
@@ -93,7 +93,7 @@ def test_only_what_is_stored_in_half_is_rounded_to_half() -> None:
     round_to_stored_precision(mixed)
     changed = {k for k, v in mixed.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"stem.conv.weight", "downsamples.1.conv.weight", "head.linear.weight"}
-    rounded = [layer.weight for layer in weight_layers(mixed)["downsample2"]]
+    rounded = [layer.weight for layer in mixed.weight_layers["downsample2"]]
     assert all(torch.equal(w, w.half().float()) for w in rounded)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bhvit import PRECISIONS, ArchitectureConfig, PrecisionPlan, cost_of
-from bhvit.model import build_model, modules_by_address
+from bhvit.model import build_model
 
 NAMES = list(PRECISIONS)
 
@@ -43,7 +43,7 @@ def test_parameters_agree_with_the_instantiated_model_layer_by_layer(seed: int) 
         model = build_model(architecture, plan)
     counted = {
         address: sum(p.numel() for part in parts for p in part.parameters())
-        for address, parts in modules_by_address(model).items()
+        for address, parts in model.modules_by_address().items()
     }
     report = cost_of(architecture, plan, "complete")
     assert {row.address: row.parameters for row in report.layers} == counted
@@ -56,7 +56,7 @@ def test_macs_per_precision_agree_with_the_flop_counter(seed: int) -> None:
     with torch.device("meta"):
         model = build_model(architecture, plan).eval()
         images = torch.empty(1, 3, architecture.image_size, architecture.image_size)
-    address_of = {id(part): a for a, parts in modules_by_address(model).items() for part in parts}
+    address_of = {id(part): a for a, parts in model.modules_by_address().items() for part in parts}
     names = {f"BHViT.{name}": address_of[id(m)] for name, m in model.named_modules() if id(m) in address_of}
     with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

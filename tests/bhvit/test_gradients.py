@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from bhvit.layers import RPReLU, ShiftBranches, pool_channels, tile_channels
+from bhvit.layers import Branches, RPReLU, pool_channels, tile_channels
+
+SHIFTS, POOLS = {"circular": True, "quarters": True}, {"circular": False, "quarters": False}
 
 
 def random(*shape, seed=0):
@@ -51,9 +53,10 @@ def test_tiling_has_the_gradient_of_its_values(channels):
 
 
 @pytest.mark.parametrize("side", [1, 3, 6])
-@pytest.mark.parametrize("shifts", [(3,), (3, 5)])
-def test_shift_branches_have_the_gradient_of_their_values(shifts, side):
-    call, inputs = with_parameters(ShiftBranches(4, shifts).double(), random(2, side, side, 4))
+@pytest.mark.parametrize("radii", [{"3": 1}, {"3": 1, "5": 2}])
+@pytest.mark.parametrize("form", [SHIFTS, POOLS])
+def test_branches_have_the_gradient_of_their_values(radii, form, side):
+    call, inputs = with_parameters(Branches(4, radii, **form).double(), random(2, side, side, 4))
     assert gradcheck(call, inputs)
 
 

@@ -8,9 +8,9 @@ from bhvit.bhvit_work import bhvit_work
 from bhvit.cost import WidthGrid
 from bhvit.device_profile import COEFFICIENTS, INSTRUCTION_SETS
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES, Family
 from bhvit.latency import layer_seconds, load_device, seconds_by_layer
 from bhvit.precision import PRECISIONS, PrecisionPlan
-from searcher.families import FAMILIES, Family
 
 HIDDEN, INTERMEDIATE = (1, 1.25, 1.9, 3), (1, 2.3, 4)
 ADDRESSES = ("stem", *TINY.addresses, "head")

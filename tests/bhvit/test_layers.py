@@ -8,12 +8,12 @@ from bhvit import PRECISIONS, InvalidInput
 from bhvit.blocks.summary_tokens import SummaryTokens, upsample_nearest
 from bhvit.blocks.windows import join_windows, split_windows
 from bhvit.layers import (
+    Branches,
     DropPath,
     LayerScale,
     QuantConv2d,
     QuantLinear,
     RPReLU,
-    ShiftBranches,
     norm_factory,
     pool_channels,
     tile_channels,
@@ -57,12 +57,15 @@ def test_rprelu_equals_the_shifted_prelu_of_torch_with_its_gradients(with_residu
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+RADII = {"3": 1, "5": 2}
+SHIFTS, POOLS = {"circular": True, "quarters": True}, {"circular": False, "quarters": False}
+
+
 def rolled_branches(layer, x):
     """The definition of the shift branches, roll by roll."""
     total = torch.zeros_like(x)
-    for name, k in (("3", 1), ("5", 2)):
-        if name not in layer.height:
-            continue
+    for name in layer.height:
+        k = RADII[name]
         rolls = range(-k, k + 1)
         q = x.chunk(4, dim=-1)
         quarters = torch.cat((q[0].roll(k, 1), q[1].roll(-k, 1), q[2].roll(k, 2), q[3].roll(-k, 2)), dim=-1)
@@ -72,23 +75,35 @@ def rolled_branches(layer, x):
     return total
 
 
-@pytest.mark.parametrize("shifts", [(3,), (5,), (3, 5)])
+def pooled_branches(layer, x):
+    """The definition of the pooling branches, one average pooling after the other."""
+    total, image = torch.zeros_like(x), x.permute(0, 3, 1, 2)
+    for name in layer.height:
+        k, n = RADII[name], 2 * RADII[name] + 1
+        total = total + layer.height[name](F.avg_pool2d(image, (n, 1), 1, (k, 0)).permute(0, 2, 3, 1))
+        total = total + layer.width[name](F.avg_pool2d(image, (1, n), 1, (0, k)).permute(0, 2, 3, 1))
+    return total
+
+
+@pytest.mark.parametrize("names", [("3",), ("5",), ("3", "5")])
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
-def test_shift_branches_equal_their_rolls_with_their_gradients(shifts, side):
-    layer, x = ShiftBranches(8, shifts).double(), random(2, side, side, 8)
+@pytest.mark.parametrize(("form", "definition"), [(SHIFTS, rolled_branches), (POOLS, pooled_branches)])
+def test_branches_equal_their_definition_with_their_gradients(form, definition, names, side):
+    layer, x = Branches(8, {name: RADII[name] for name in names}, **form).double(), random(2, side, side, 8)
     for i, p in enumerate(layer.parameters()):
         p.data.copy_(random(8, seed=i + 1))
-    expected, grad = rolled_branches(layer, x), random(2, side, side, 8, seed=50).detach()
+    expected, grad = definition(layer, x), random(2, side, side, 8, seed=50).detach()
     y, sources = layer(x), [x, *layer.parameters()]
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     for a, b in zip(torch.autograd.grad(y, sources, grad), torch.autograd.grad(expected, sources, grad), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_shift_branches_contribute_nothing_before_training_or_when_there_are_none():
+@pytest.mark.parametrize("form", [SHIFTS, POOLS])
+def test_branches_contribute_nothing_before_training_or_when_there_are_none(form):
     x = random(2, 3, 3, 8).detach()
-    assert not ShiftBranches(8, (3, 5)).double()(x).any()
-    assert not ShiftBranches(8, ()).double()(x).any()
+    assert not Branches(8, RADII, **form).double()(x).any()
+    assert not Branches(8, {}, **form).double()(x).any()
 
 
 def test_padding_of_a_binary_convolution_contributes_zero():

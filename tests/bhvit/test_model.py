@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bhvit import PRECISIONS, TINY, ArchitectureConfig, InvalidInput, PrecisionPlan
-from bhvit.model import build_model, modules_by_address, weight_layers, weight_regularizer
+from bhvit.model import build_model
 from bhvit.quantizers import QUANTIZERS
 
 LISTS = ([8, 8, 16, 16], [16, 16, 20, 20], [1] * 4, [1, 1, 2, 2], 96, 3, 5)
@@ -29,7 +29,7 @@ def test_every_parameter_gets_a_finite_gradient(precision: str, norm: str) -> No
     m(IMAGES).logsumexp(1).sum().backward()
     grads = {name: p.grad for name, p in m.named_parameters()}
     assert all(g is not None and g.isfinite().all() for g in grads.values())
-    weights = [layer.weight.grad for layers in weight_layers(m).values() for layer in layers]
+    weights = [layer.weight.grad for layers in m.weight_layers.values() for layer in layers]
     assert all(g.abs().sum() > 0 for g in weights)
 
 
@@ -48,7 +48,7 @@ def test_any_layer_can_have_any_precision_beside_any_other(first: str, second: s
 def test_weights_take_the_levels_of_their_bits(precision: str) -> None:
     m = model(PrecisionPlan.uniform(precision))
     bits = PRECISIONS[precision].weight_bits
-    for address, layers in weight_layers(m).items():
+    for address, layers in m.weight_layers.items():
         for layer in layers if address not in ("stem", "head") else ():
             rows = layer.quantized_weight().flatten(1)
             levels = max(len(row.unique()) for row in rows)
@@ -107,7 +107,7 @@ def test_tiny_builds_without_memory_on_the_meta_device() -> None:
 
 def test_every_module_belongs_to_exactly_one_address() -> None:
     m = model(BINARY.with_layers("*.attention", "int8"))
-    parts = modules_by_address(m)
+    parts = m.modules_by_address()
     assert list(parts) == ["stem", *ARCHITECTURE.addresses, "head"]
     owned = [id(p) for modules in parts.values() for part in modules for p in part.parameters()]
     assert sorted(owned) == sorted(id(p) for p in m.parameters())
@@ -115,7 +115,7 @@ def test_every_module_belongs_to_exactly_one_address() -> None:
 
 def test_the_regulariser_is_the_mean_distance_of_binary_weights_from_one() -> None:
     m = model(BINARY.with_layers("downsample1", "fp16"))
-    layers = weight_layers(m)
+    layers = m.weight_layers
     terms = {
         a: [(layer.weight.abs() - 1).abs().mean() for layer in group]
         for a, group in layers.items()
@@ -123,9 +123,9 @@ def test_the_regulariser_is_the_mean_distance_of_binary_weights_from_one() -> No
     }
     everything = torch.stack([t for group in terms.values() for t in group]).mean()
     without = torch.stack([t for a, group in terms.items() if "downsample" not in a for t in group]).mean()
-    assert torch.allclose(weight_regularizer(m), everything)
-    assert torch.allclose(weight_regularizer(m, include_downsampling=False), without)
-    assert weight_regularizer(model(PrecisionPlan.uniform("fp32"))) == 0
+    assert torch.allclose(m.weight_regularizer(), everything)
+    assert torch.allclose(m.weight_regularizer(include_downsampling=False), without)
+    assert model(PrecisionPlan.uniform("fp32")).weight_regularizer() == 0
 
 
 @pytest.mark.parametrize(

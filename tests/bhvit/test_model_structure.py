@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
-from bhvit.blocks import Attention, TokenMixer
-from bhvit.model import build_model, weight_layers, weight_regularizer
+from bhvit.blocks import TokenMixer, WindowAttention
+from bhvit.model import build_model
 from tests.bhvit.small import SMALLEST, images, small_model
 
 
@@ -29,7 +29,7 @@ def test_images_of_another_size_are_refused(shape):
 
 def test_the_first_two_stages_mix_by_convolution_and_the_last_two_by_attention():
     kinds = [[type(block.mixer) for block in stage] for stage in small_model().stages]
-    assert kinds == [[TokenMixer], [TokenMixer], [Attention], [Attention]]
+    assert kinds == [[TokenMixer], [TokenMixer], [WindowAttention], [WindowAttention]]
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_drop_path_rises_linearly_over_all_blocks():
 def test_the_regularizer_is_the_mean_over_binary_layers_alone():
     plan = PrecisionPlan.uniform("fp32").with_layers("downsample2", "binary").with_layers("stage0.*.mlp", "binary")
     model = build_model(SMALLEST, plan)
-    (downsample,), (expand, project) = weight_layers(model)["downsample2"], weight_layers(model)["stage0.block0.mlp"]
+    (downsample,), (expand, project) = model.weight_layers["downsample2"], model.weight_layers["stage0.block0.mlp"]
     for layer, value in ((downsample, 3.0), (expand, -0.5), (project, 1.0)):
         layer.weight.data.fill_(value)
-    assert weight_regularizer(model).item() == pytest.approx((2 + 0.5 + 0) / 3)
-    assert weight_regularizer(model, include_downsampling=False).item() == pytest.approx((0.5 + 0) / 2)
-    assert weight_regularizer(small_model("fp32")).item() == 0
+    assert model.weight_regularizer().item() == pytest.approx((2 + 0.5 + 0) / 3)
+    assert model.weight_regularizer(include_downsampling=False).item() == pytest.approx((0.5 + 0) / 2)
+    assert small_model("fp32").weight_regularizer().item() == 0
 
 
 def test_weights_start_from_a_truncated_normal():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(SMALLEST.scaled(8, 8), PrecisionPlan.uniform("binary"))
-    for layers in weight_layers(model).values():
+    for layers in model.weight_layers.values():
         for layer in layers:
             assert layer.weight.std().item() == pytest.approx(0.02, rel=0.15)
     assert model.stem.position.std().item() == pytest.approx(0.02, rel=0.1)

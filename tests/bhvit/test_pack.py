@@ -11,7 +11,7 @@ from bhvit import PRECISIONS, InvalidInput, PrecisionPlan
 from bhvit.export.packed import pack
 from bhvit.layers import ResidualLinear
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.model import BHViT, build_model, weight_layers
+from bhvit.model import BHViT, build_model
 from bhvit.runtime.packed_file import PackedModel, read
 from tests.bhvit.small import SMALLEST, images, small_model
 from tests.bhvit.test_cost_against_model import drawn
@@ -65,8 +65,8 @@ def test_weights_times_scales_are_the_quantized_weights(packed: tuple[BHViT, Pac
     model, file = packed
     names = {id(module): name for name, module in model.named_modules()}
     stored = {name.removesuffix(".weight") for name, t in file.schema.items() if t.is_weight}
-    assert stored == {names[id(layer)] for layers in weight_layers(model).values() for layer in layers}
-    for layers in weight_layers(model).values():
+    assert stored == {names[id(layer)] for layers in model.weight_layers.values() for layer in layers}
+    for layers in model.weight_layers.values():
         for layer in layers:
             name = names[id(layer)]
             groups, columns, taps, channels = file.schema[f"{name}.weight"].shape

@@ -14,7 +14,7 @@ from bhvit.checkpoint import (
     round_to_stored_precision,
     save_weights,
 )
-from bhvit.model import build_model, weight_layers
+from bhvit.model import build_model
 from tests.bhvit.small import SMALLEST, images, small_model
 
 
@@ -69,7 +69,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_weight_too_large_for_half_precision_is_refused_before_anything_is_rounded():
     model = small_model("fp16")
-    weight_layers(model)["stage3.block0.mlp"][1].weight.data[0, 0] = 1e6
+    model.weight_layers["stage3.block0.mlp"][1].weight.data[0, 0] = 1e6
     before = model.stem.conv.weight.detach().clone()
     with pytest.raises(InvalidInput, match=r"at most 65504, but stage3.block0.mlp has some up to 1e\+06"):
         round_to_stored_precision(model)

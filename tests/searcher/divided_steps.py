@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bhvit import ArchitectureConfig, PrecisionPlan, global_batch
-from bhvit.model import BHViT, build_model, weight_regularizer
+from bhvit.model import BHViT, build_model
 from searcher.datasets.batches import TrainingBatches
 from searcher.datasets.config import DataConfig
 from searcher.datasets.images import ImageStore
@@ -74,7 +74,7 @@ def steps(root: Path, ranks: Ranks) -> dict[str, Tensor]:
 def loss(model: BHViT, averaging: nn.Module, teacher: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     logits = averaging(images)
     distillation = F.cross_entropy(logits, teacher(images).softmax(-1))
-    return 0.5 * F.cross_entropy(logits, targets) + 0.3 * distillation + 0.2 * weight_regularizer(model)
+    return 0.5 * F.cross_entropy(logits, targets) + 0.3 * distillation + 0.2 * model.weight_regularizer()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from searcher.families import FAMILIES
+from bhvit.families import FAMILIES
 from searcher.space import Space, parse_space
 
 FAMILY_NAMES = sorted(FAMILIES)

@@ -4,10 +4,10 @@ import pytest
 import yaml
 
 from bhvit import InvalidInput, PrecisionPlan
+from bhvit.families import FAMILIES
 from bhvit.precision import PRECISIONS
 from searcher.budget import Budget
 from searcher.derived import ABLATION_STEPS, ablation, alone, single
-from searcher.families import FAMILIES
 from searcher.precision_groups import grouped
 from searcher.pruning import NoPruning
 from searcher.space import parse_space

@@ -13,6 +13,7 @@ import pytest
 from bhvit.cost import PICOSECONDS
 from bhvit.device_profile import DeviceProfile, device_yaml, load_device
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES
 from bhvit.latency import seconds_by_layer
 from searcher import feasible, grid, pricing
 from searcher.budget import Budget, BudgetSection, Violation
@@ -23,7 +24,6 @@ from searcher.device_profiles import device_id
 from searcher.events import TrialStarted, events_of
 from searcher.executors.executor import Report, TrialJob
 from searcher.executors.threads import ThreadExecutor
-from searcher.families import FAMILIES
 from searcher.feasible import feasible_set, profile
 from searcher.grid import Grid
 from searcher.numbers import latency_text

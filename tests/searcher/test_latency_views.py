@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from bhvit.device_profile import DeviceProfile, device_yaml, load_device
+from bhvit.families import Family
 from bhvit.layer_terms import Count
 from bhvit.precision import Precision
 from searcher.cli import main
 from searcher.device_profiles import device_to_plain
-from searcher.families import Family
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.views.watch_ui import WatchUI

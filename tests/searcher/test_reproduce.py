@@ -15,12 +15,12 @@ from searcher.candidate import Candidate
 from searcher.cli import main
 from searcher.commands.setting import data_from, epochs_from, rows_from, seeds_from
 from searcher.executors.threads import ThreadExecutor
+from searcher.model_section import ModelSection
 from searcher.recipe import DataConfig, recipe_from
 from searcher.records import ClassResult, EpochRecord, Evaluation, Metrics
 from searcher.reproduction_report import Report, RowResult
 from searcher.reproduction_runs import PlanPace, Setting, plan_runs, with_epochs
 from searcher.reproductions import reproduction_named
-from searcher.space_file import ModelSection
 from searcher.views.console import plain_text
 from searcher.views.exports import as_csv, as_latex, escaped
 from searcher.views.reproduction import report_view

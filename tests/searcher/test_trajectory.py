@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 import searcher.training
-from bhvit.model import weight_regularizer
 from searcher.recipe import TrainingRecipe, recipe_from
 from searcher.training import Objective, PhaseImages, PhaseRun, train_phase
 from tests.searcher import record_trajectory as recorded
@@ -50,7 +48,7 @@ def short_pets(**loss: Any) -> TrainingRecipe:
 def trained(folder: Path, recipe: TrainingRecipe) -> Run:
     """Every step, as `train_phase` made it, and the parameters after the last."""
     model, steps, losses, optimizers = recorded.network(), [], [], []
-    regularizer = functools.partial(weight_regularizer, model)
+    regularizer = model.weight_regularizer
     combined_loss, adamw = searcher.training.combined_loss, searcher.training.adamw
 
     def spied_loss(*args: Any) -> Tensor:

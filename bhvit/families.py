@@ -1,4 +1,4 @@
-"""The model families that can be searched: one row each. Torch is loaded only when a model is built."""
+"""The model families: one row each. Torch is loaded only when a model is built."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any
 
 from bhvit.architecture import PRESETS, ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
+from bhvit.cost import CostReport, price_layers
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.latency import DeviceProfile, LatencyFunction, SecondsOf, layer_seconds
 from bhvit.layer_terms import TermsFunction
+from bhvit.precision import PrecisionPlan
+from bhvit.staged import Architecture
 
 
 @dataclass(frozen=True)
 class Family:
-    """What the searcher needs to know of a model family.
+    """What the product needs to know of a model family.
 
-    `config` is its frozen architecture type (`from_lists`, `scaled`, `addresses`), `layer_terms` the closed-form
-    counts that `bhvit.cost` prices (see `bhvit.layer_terms`), `builder` the `module:function` that makes the
-    `torch.nn.Module` from (architecture, plan, norm, recu, drop_path_rate), and `latency` the closed-form seconds of
-    its layers on a device (see `bhvit.latency`), where the family has a packed runtime.
+    `config` is its frozen architecture type, `layer_terms` the closed-form counts that `bhvit.cost` prices (see
+    `bhvit.layer_terms`), `builder` the `module:function` that makes the `bhvit.family_model.FamilyModel` from
+    (architecture, plan, norm, recu, drop_path_rate), and `latency` the closed-form seconds of its layers on a device
+    (see `bhvit.latency`), where the family has a packed runtime.
     """
 
     name: str
-    config: type[ArchitectureConfig]
-    presets: Mapping[str, ArchitectureConfig]
+    config: type[Architecture]
+    presets: Mapping[str, Architecture]
     layer_terms: TermsFunction
     builder: str
     latency: LatencyFunction | None = None
@@ -66,3 +69,22 @@ def family_named(name: str) -> Family:
     if name not in FAMILIES:
         raise unknown_name("family", name, FAMILIES)
     return FAMILIES[name]
+
+
+def family_of(architecture: Architecture) -> Family:
+    """The family that an architecture is of."""
+    return next(family for family in FAMILIES.values() if type(architecture) is family.config)
+
+
+def cost_of(
+    architecture: Architecture, plan: PrecisionPlan, accounting: str = "reported", norm: str = "batch"
+) -> CostReport:
+    """Cost of an architecture of any family under a precision plan, per layer and in total.
+
+    `accounting` is `reported` (the literature's: MACs and packed weights alone) or `complete` (everything that a
+    device stores and computes); `norm`, `batch` or `layer`, decides whether weight scales are stored.
+    OPs = FP MACs + binary MACs / 64, generalised by `Precision.ops_per_mac`.
+    Raises `InvalidInput` for an unknown accounting or norm and for plans that do not fit the architecture.
+    """
+    terms = family_of(architecture).layer_terms
+    return price_layers(architecture, plan.resolve(architecture.addresses), terms, accounting, norm)

@@ -1,0 +1,78 @@
+"""The shape of a BinaryViT: widths, depths, heads, spatial reductions and image size; no precision, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bhvit.errors import InvalidInput
+from bhvit.staged import (
+    PATCH,
+    PyramidArchitecture,
+    StageConfig,
+    require_downsample_form,
+    require_heads,
+    require_positive,
+    require_stages,
+)
+
+POOL_RADII = {3: 1, 5: 2}  # size of an average pooling branch -> its radius
+UNIT = PATCH * 2**3  # the last stage's map is S / 32 tokens a side
+
+
+@dataclass(frozen=True)
+class BinaryViTConfig(PyramidArchitecture):
+    """A BinaryViT without its precisions.
+
+    `reductions` are the sides R of the patches whose averages become keys and values, one a stage; `pools` the sizes
+    of the pooling branches beside the MLP (`avg_res3`, `avg_res5`); `layer_scale` says whether attention and MLP end in
+    one.
+    Raises `InvalidInput` where the architecture does not allow the values.
+    """
+
+    title: ClassVar[str] = "BinaryViT"
+
+    stages: tuple[StageConfig, ...]
+    image_size: int = 224
+    num_classes: int = 37
+    reductions: tuple[int, ...] = (8, 4, 1, 1)
+    pools: tuple[int, ...] = (3, 5)
+    layer_scale: bool = True
+    downsample_form: str = "auto"
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+    def block_parts(self, stage: int) -> tuple[str, ...]:
+        """Attention and MLP."""
+        return ("attention", "mlp")
+
+
+def _validate(a: BinaryViTConfig) -> None:
+    require_stages(a)
+    for i in range(len(a.stages)):
+        require_heads(a, i)
+    if a.image_size % UNIT:
+        nearest = UNIT * max(1, round(a.image_size / UNIT))
+        raise InvalidInput(f"image_size must be a multiple of {UNIT}, but it is {a.image_size}; use {nearest}.")
+    if len(a.reductions) != len(a.stages):
+        raise InvalidInput(
+            f"reductions must have {len(a.stages)} entries, one a stage, but they are {list(a.reductions)}."
+        )
+    for i, (ratio, side) in enumerate(zip(a.reductions, a.resolutions, strict=True)):
+        require_positive(f"stage {i} reduction", ratio)
+        if side % ratio:
+            divisors = ", ".join(str(d) for d in range(1, side + 1) if side % d == 0)
+            raise InvalidInput(
+                f"reductions must divide the side of their stage's map, but stage {i} has {ratio} and a side of "
+                f"{side}; use one of {divisors}, or another image_size."
+            )
+    if len(set(a.pools)) != len(a.pools) or not set(a.pools) <= set(POOL_RADII):
+        raise InvalidInput(f"pools must be distinct and among {sorted(POOL_RADII)}, but they are {list(a.pools)}.")
+    require_downsample_form(a)
+
+
+SMALL = BinaryViTConfig.from_lists(
+    (64, 128, 256, 512), (512, 1024, 1024, 2048), depths=(3, 4, 8, 4), num_heads=(1, 2, 4, 8)
+)
+PRESETS = {"small": SMALL}

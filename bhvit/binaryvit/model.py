@@ -1,0 +1,55 @@
+"""BinaryViT as a `torch.nn.Module`: from an architecture and a precision plan to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from bhvit.binaryvit.architecture import POOL_RADII, BinaryViTConfig
+from bhvit.binaryvit.names import prefixes
+from bhvit.blocks import GlobalAttention
+from bhvit.layers import Branches
+from bhvit.precision import Precision, PrecisionPlan
+from bhvit.pyramid import Pyramid
+from bhvit.released_names import Names
+
+
+class BinaryViT(Pyramid):
+    """BinaryViT (Le & Li, CVPR Workshops 2023, arXiv 2306.16678), see `build_model`."""
+
+    stem_gelu, centred_kernels, drops_mixer = False, False, True
+    architecture: BinaryViTConfig
+
+    def _mixer(self, stage: int, precision: Precision) -> nn.Module:
+        a, s = self.architecture, self.architecture.stages[stage]
+        return GlobalAttention(
+            *(s.embed_dim, s.num_heads, a.reductions[stage], precision, self.make_norm, self.recu, a.layer_scale)
+        )
+
+    def _branches(self, stage: int) -> Branches:
+        radii = {str(size): POOL_RADII[size] for size in self.architecture.pools}
+        return Branches(self.architecture.embed_dims[stage], radii, circular=False, quarters=False)
+
+    @property
+    def _layer_scale(self) -> bool:
+        return self.architecture.layer_scale
+
+    def released_prefixes(self) -> Iterator[Names]:
+        """Names in the released checkpoints."""
+        return prefixes(self.architecture)
+
+
+def build_model(
+    architecture: BinaryViTConfig,
+    plan: PrecisionPlan,
+    norm: str = "batch",
+    recu: bool = False,
+    drop_path_rate: float = 0.0,
+) -> BinaryViT:
+    """A freshly initialised BinaryViT; call it with images (B, 3, S, S) for logits (B, classes).
+
+    Arguments, initial values and errors as of `bhvit.model.build_model`; the released code has no `recu`, leaves
+    weights at PyTorch's defaults, and starts probability levels at 0.005, as here.
+    """
+    return BinaryViT(architecture, plan, norm, recu, drop_path_rate)

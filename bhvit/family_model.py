@@ -1,0 +1,113 @@
+"""What training, storing and exporting know of a model, whichever family it is of."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bhvit.errors import InvalidInput
+from bhvit.layers import QuantConv2d, QuantLinear
+from bhvit.precision import Precision, PrecisionPlan
+from bhvit.quantizers import QUANTIZERS
+from bhvit.released_names import Names
+from bhvit.staged import Architecture
+
+WeightLayer = QuantLinear | QuantConv2d | nn.Linear | nn.Conv2d
+
+
+class FamilyModel(nn.Module):
+    """A network of any family: images (B, 3, S, S) to logits (B, classes).
+
+    Keeps what it was built from: `architecture`, `plan`, `layers` (address -> precision, in forward order), `norm`
+    and `recu`. Models made by timm (`bhvit.zoo`) also have `pretrained_cfg` and `default_cfg`.
+    """
+
+    pretrained_cfg: dict[str, Any]
+    default_cfg: dict[str, Any]
+
+    def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str, recu: bool) -> None:
+        super().__init__()
+        self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, recu
+        self.layers: Mapping[str, Precision] = plan.resolve(architecture.addresses)
+        self.num_classes, self.num_features = architecture.num_classes, architecture.embed_dims[-1]
+
+    @abstractmethod
+    def modules_by_address(self) -> dict[str, tuple[nn.Module, ...]]:
+        """The modules that each address, `stem` and `head` stand for, in forward order; together they are the model.
+
+        The norm before a part belongs to the part: as in the cost model.
+        """
+
+    @abstractmethod
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer (timm's name)."""
+
+    def released_prefixes(self) -> Iterator[Names]:
+        """Names in the checkpoints that were released of the family; raises `InvalidInput` where there are none."""
+        raise InvalidInput(
+            f"released names exist for families with a released implementation, but {self.architecture.title} has "
+            "none; use bhvit.checkpoint.save_weights."
+        )
+
+    @property
+    def weight_layers(self) -> dict[str, list[WeightLayer]]:
+        """The convolutions and linear layers of each address, `stem` and `head` included, in forward order."""
+        return {
+            address: [layer for part in parts for layer in part.modules() if isinstance(layer, WeightLayer)]
+            for address, parts in self.modules_by_address().items()
+        }
+
+    def weight_regularizer(self, include_downsampling: bool = True) -> Tensor:
+        """Mean over the binary layers of mean ||w| - 1|, which pulls latent weights towards -1 and 1; 0 where none is.
+
+        The released BHViT finds layers by name and misses the downsampling convolutions: `include_downsampling=False`
+        reproduces it.
+        """
+        terms = [
+            (layer.weight.abs() - 1).abs().mean()
+            for address, layers in self.weight_layers.items()
+            for layer in layers
+            if _is_binary(layer) and (include_downsampling or not address.startswith("downsample"))
+        ]
+        return torch.stack(terms).mean() if terms else torch.zeros((), device=next(self.parameters()).device)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay would harm (timm's name): position embeddings and quantizer scales."""
+        kinds = ("position", "alpha", "zero_point", "step")
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in kinds}
+
+    def quantizer_state(self) -> set[str]:
+        """Names of parameters and buffers of activation and probability quantizers, which a full-precision model lacks.
+
+        A warm start leaves them as they are: the first training batch sets them.
+        """
+        rows = QUANTIZERS.values()
+        kinds = (
+            *{type(row.activation()) for row in rows},
+            *{type(row.probability(1)) for row in rows},
+            *{type(row.one_plane_probability(1)) for row in rows},
+        )
+        return _state_names(self, kinds)
+
+    def dropped_from(self, parent: nn.Module) -> set[str]:
+        """Names of what the full-precision `parent` has and this model leaves out on purpose: none, as a rule."""
+        return set()
+
+
+def _state_names(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[str]:
+    """Names of the state of all modules of these types."""
+    return {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if isinstance(module, kinds)
+        for name in module.state_dict()
+    }
+
+
+def _is_binary(layer: WeightLayer) -> bool:
+    precision: Precision | None = getattr(layer, "precision", None)
+    return precision is not None and precision.weight_bits == 1

@@ -1,0 +1,250 @@
+"""What the architectures of all families have in common: stages with widths, an image size, classes and addresses.
+
+Nothing here knows precision or torch. Letters as in `docs/conventions.md`: S image side, r_i side of stage i's map, C_i
+embedding channels, I_i intermediate (MLP) channels, D_i depth, H_i heads.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+from bhvit.errors import InvalidInput, unknown_name
+
+MAX_FACTOR = 64  # of a width
+MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
+PATCH = 4  # stem stride of the pyramids
+DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage: `embed_dim` C, `intermediate_dim` I, `depth` blocks, `num_heads` (used by attention stages)."""
+
+    embed_dim: int
+    intermediate_dim: int
+    depth: int
+    num_heads: int
+
+
+class Architecture(ABC):
+    """A network of one family without its precisions.
+
+    A family's configuration is a frozen dataclass whose first field is `stages`; the others are its options, among
+    them `image_size` and `num_classes`, and all have defaults.
+    """
+
+    title: ClassVar[str]  # in messages
+    released_with_recu: ClassVar[bool] = False  # whether the released training uses ReCU
+    stage_count: ClassVar[int] = 4
+    stages: tuple[StageConfig, ...]
+    image_size: int
+    num_classes: int
+
+    @classmethod
+    def from_lists(
+        cls,
+        embed_dims: Sequence[int],
+        intermediate_dims: Sequence[int],
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        *values: Any,
+        **options: Any,
+    ) -> Self:
+        """Build from four lists with one entry a stage; `values` and `options` are the other fields."""
+        lists = {
+            "embed_dims": embed_dims,
+            "intermediate_dims": intermediate_dims,
+            "depths": depths,
+            "num_heads": num_heads,
+        }
+        for name, entries in lists.items():
+            if len(entries) != cls.stage_count:
+                raise InvalidInput(
+                    f"{name} must have {cls.stage_count} entries, one a stage, but it is {list(entries)}."
+                )
+        stages = tuple(StageConfig(*row) for row in zip(*lists.values(), strict=True))
+        names = [field.name for field in fields(cls)][1:]  # type: ignore[arg-type]  # of the dataclass
+        return cls(stages, **_immutable(dict(zip(names, values, strict=False)) | options))  # type: ignore[call-arg]
+
+    @property
+    def embed_dims(self) -> tuple[int, ...]:
+        """C_i of the stages."""
+        return tuple(s.embed_dim for s in self.stages)
+
+    @property
+    def intermediate_dims(self) -> tuple[int, ...]:
+        """I_i of the stages."""
+        return tuple(s.intermediate_dim for s in self.stages)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """D_i of the stages."""
+        return tuple(s.depth for s in self.stages)
+
+    @property
+    def num_heads(self) -> tuple[int, ...]:
+        """H_i of the stages."""
+        return tuple(s.num_heads for s in self.stages)
+
+    @property
+    @abstractmethod
+    def resolutions(self) -> tuple[int, ...]:
+        """r_i, the side of the feature map of the stages."""
+
+    @abstractmethod
+    def block_parts(self, stage: int) -> tuple[str, ...]:
+        """Names of the parts of a block of this stage that have a precision each, in forward order."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every layer that has a precision of its own, in forward order.
+
+        `downsample<i>` leads into stage i. Stem and head are always real-valued and have no address.
+        """
+        names: list[str] = []
+        for i, stage in enumerate(self.stages):
+            if i:
+                names.append(f"downsample{i}")
+            names += [f"stage{i}.block{j}.{part}" for j in range(stage.depth) for part in self.block_parts(i)]
+        return tuple(names)
+
+    def width_step(self, stage: int) -> int:
+        """What C of this stage must be a multiple of."""
+        return self.stages[stage].num_heads
+
+    def scaled(self, hidden: float | Sequence[float] = 1, intermediate: float | Sequence[float] = 1) -> Self:
+        """This architecture with C_i times `hidden` and I_i times `intermediate` (one factor, or one a stage).
+
+        C_i is rounded to the nearest legal multiple (`width_step`), I_i to the nearest integer; neither falls below
+        its smallest legal value.
+        """
+        hidden_factors = self._per_stage("hidden", hidden)
+        intermediate_factors = self._per_stage("intermediate", intermediate)
+        stages = tuple(
+            replace(
+                stage,
+                embed_dim=scaled_dim(stage.embed_dim, hidden_factors[i], self.width_step(i)),
+                intermediate_dim=scaled_dim(stage.intermediate_dim, intermediate_factors[i]),
+            )
+            for i, stage in enumerate(self.stages)
+        )
+        return replace(self, stages=stages)  # type: ignore[type-var]  # of the dataclass
+
+    @classmethod
+    def options_at(cls, image_size: int) -> dict[str, Any]:
+        """Options whose default follows from the image size."""
+        return {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data of all fields."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # of the dataclass
+
+    def with_options(self, **options: Any) -> Self:
+        """This architecture with other values of some of its options; raises `InvalidInput` for one it has not."""
+        known = [field.name for field in fields(self) if field.name != "stages"]  # type: ignore[arg-type]
+        for name in options:
+            if name not in known:
+                raise unknown_name(f"option of a {self.title}", name, known)
+        return replace(self, **_immutable(options))  # type: ignore[type-var]  # of the dataclass
+
+    def full_precision(self) -> Self:
+        """The architecture of the full-precision model that a quantized one starts from."""
+        return self
+
+    def in_one_form(self) -> Self:
+        """The architecture whose graph is that of its full-precision model whatever its plan is."""
+        return self
+
+    def _per_stage(self, name: str, factor: float | Sequence[float]) -> tuple[float, ...]:
+        count = len(self.stages)
+        factors = tuple(factor) if isinstance(factor, Sequence) else (factor,) * count
+        if len(factors) != count:
+            raise InvalidInput(f"{name} must be one factor or {count}, one a stage, but it has {len(factors)}.")
+        for f in factors:
+            if isinstance(f, bool) or not isinstance(f, int | float) or not 0 < f <= MAX_FACTOR:
+                raise InvalidInput(f"{name} factors must be positive numbers up to {MAX_FACTOR}, but one is {f!r}.")
+        return factors
+
+
+class PyramidArchitecture(Architecture):
+    """Four stages on maps whose side halves from stage to stage; the stem takes patches of 4 x 4 pixels.
+
+    Its dataclasses have a field `downsample_form`: `residual`, `plain` or `auto` (see `form_of_downsample`).
+    """
+
+    downsample_form: str
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """r_i, the side of the feature map of the four stages."""
+        return tuple(self.image_size // PATCH // 2**i for i in range(self.stage_count))
+
+    def form_of_downsample(self, real_valued: bool, plan_quantizes: bool) -> str:
+        """`residual` or `plain` for one downsampling layer, given whether it is real-valued inside its plan.
+
+        `auto` reproduces the released BHViT and BinaryViT: plain where a downsampling layer is real-valued inside a
+        plan that quantizes something, residual everywhere else.
+        """
+        if self.downsample_form != "auto":
+            return self.downsample_form
+        return "plain" if real_valued and plan_quantizes else "residual"
+
+    def full_precision(self) -> Self:
+        """The full-precision parent always has downsampling layers of residual form."""
+        return replace(self, downsample_form="auto")  # type: ignore[type-var]  # of the dataclass
+
+    def in_one_form(self) -> Self:
+        """Downsampling layers of residual form, as in the full-precision parent."""
+        return replace(self, downsample_form="residual")  # type: ignore[type-var]  # of the dataclass
+
+
+def scaled_dim(dim: int, factor: float, step: int = 1) -> int:
+    """`dim` times `factor`, to the nearest multiple of `step` (half rounds up), at least one of it."""
+    return max(step, step * math.floor(dim * factor / step + 0.5))
+
+
+def require_positive(name: str, value: object) -> None:
+    """Raise `InvalidInput` unless `value` is a whole number of 1 to `MAX_SIZE`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} must be a positive integer, but it is {value!r}.")
+    if value > MAX_SIZE:
+        raise InvalidInput(f"{name} must be at most {MAX_SIZE}, but it is {value}.")
+
+
+def require_stages(architecture: Architecture) -> None:
+    """Raise `InvalidInput` unless there are as many stages as the family has, of positive sizes, and classes."""
+    if len(architecture.stages) != architecture.stage_count:
+        raise InvalidInput(
+            f"a {architecture.title} has {architecture.stage_count} stages, but {len(architecture.stages)} are given."
+        )
+    for i, stage in enumerate(architecture.stages):
+        for name in ("embed_dim", "intermediate_dim", "depth", "num_heads"):
+            require_positive(f"stage {i} {name}", getattr(stage, name))
+    for name in ("image_size", "num_classes"):
+        require_positive(name, getattr(architecture, name))
+
+
+def require_downsample_form(architecture: PyramidArchitecture) -> None:
+    """Raise `InvalidInput` for an unknown form of the downsampling layers."""
+    if architecture.downsample_form not in DOWNSAMPLE_FORMS:
+        raise unknown_name("downsample_form", architecture.downsample_form, DOWNSAMPLE_FORMS)
+
+
+def require_heads(architecture: Architecture, stage: int) -> None:
+    """Raise `InvalidInput` unless the heads of an attention stage divide its channels."""
+    s = architecture.stages[stage]
+    if s.embed_dim % s.num_heads:
+        divisors = ", ".join(str(d) for d in range(1, 17) if s.embed_dim % d == 0)
+        raise InvalidInput(
+            f"num_heads must divide embed_dim, but stage {stage} has num_heads={s.num_heads}, "
+            f"embed_dim={s.embed_dim}; use one of {divisors}."
+        )
+
+
+def _immutable(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -1,0 +1,127 @@
+"""`model:` of a space file: a family's preset or lists, and the options of that family."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bhvit.errors import InvalidInput, unknown_name
+from bhvit.families import Family, family_named
+from bhvit.staged import Architecture
+from searcher.schema import convert, from_mapping
+
+LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
+LARGEST = {"image_size": 4096, "classes": 10**6}
+LARGEST_DIM, LARGEST_DEPTH = 2**16, 64
+_OWN_KEYS = {"stages": LISTS, "image_size": "image_size", "num_classes": "classes"}  # fields that are no options
+_KEY_OF = {"downsample_form": "downsample"}  # field of a configuration -> key in a file
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """A preset, or four lists with one entry a stage.
+
+    `options` are the further fields of the family's configuration, by their keys in a file; None, or leaving one out,
+    means the family's default (which may follow from the image size, `Architecture.options_at`). `recu` defaults to
+    what the family's released training does.
+    """
+
+    family: str = "bhvit"
+    preset: str | None = None
+    embed_dims: tuple[int, ...] | None = None
+    intermediate_dims: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    num_heads: tuple[int, ...] | None = None
+    image_size: int = 224
+    classes: int = 37
+    norm: str = "batch"
+    recu: bool = None  # type: ignore[assignment]  # set by __post_init__
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        family = family_named(self.family)
+        given = [name for name in LISTS if getattr(self, name) is not None]
+        if self.preset is None and len(given) < len(LISTS):
+            raise InvalidInput(f"give a preset, or all of {', '.join(LISTS)}; given are {', '.join(given) or 'none'}.")
+        if self.preset is not None and given:
+            raise InvalidInput(f"give either a preset or lists, but preset and {given[0]} are both given; remove one.")
+        for name in LISTS:
+            _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
+        for name, largest in LARGEST.items():
+            _at_most(name, largest, getattr(self, name))
+        if self.recu is None:
+            object.__setattr__(self, "recu", family.config.released_with_recu)
+        object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))
+
+    def architecture(self) -> Architecture:
+        """The base architecture; raises `InvalidInput` where the family does not allow the values."""
+        family = family_named(self.family)
+        field_of = {key: name for name, key in _KEY_OF.items()}
+        given = {field_of.get(key, key): value for key, value in self.options.items() if value is not None}
+        options = {
+            **family.config.options_at(self.image_size),
+            **given,
+            "image_size": self.image_size,
+            "num_classes": self.classes,
+        }
+        if self.preset is None:
+            return family.config.from_lists(*(getattr(self, name) for name in LISTS), **options)
+        if self.preset not in family.presets:
+            raise unknown_name("preset", self.preset, family.presets)
+        return family.presets[self.preset].with_options(**options)
+
+    def written_out(self, architecture: Architecture) -> ModelSection:
+        """This section for another architecture of the family, its widths and options written out."""
+        options = {key: getattr(architecture, name) for key, name in _options(family_named(self.family)).items()}
+        lists = {name: getattr(architecture, name) for name in LISTS}
+        return dataclasses.replace(self, preset=None, options=options, **lists)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The keys of a file, options among the others."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
+        return values | dict(self.options)
+
+
+def model_from(data: object, where: str) -> ModelSection:
+    """The section from plain data, read strictly; raises `InvalidInput` naming the place in the file."""
+    if isinstance(data, ModelSection):
+        return data
+    if not isinstance(data, Mapping):
+        raise InvalidInput(f"{where} must be a mapping of keys to values, but it is {data!r}.")
+    family = _family_of(data, where)
+    names, hints = _options(family), typing.get_type_hints(family.config)
+    own = [f.name for f in dataclasses.fields(ModelSection) if f.name != "options"]
+    for key in data:
+        if key not in own and key not in names:
+            raise unknown_name(f"key in {where}:", key, (*own, *names))
+    options = {
+        key: None if data[key] is None else convert(hints[name], data[key], f"{where}.{key}")
+        for key, name in names.items()
+        if key in data
+    }
+    own_values = {key: value for key, value in data.items() if key not in names}
+    return from_mapping(ModelSection, {**own_values, "options": options}, where)
+
+
+def _family_of(data: Mapping[Any, Any], where: str) -> Family:
+    name = data.get("family", ModelSection.family)
+    try:
+        return family_named(convert(str, name, f"{where}.family"))
+    except InvalidInput as error:
+        text = str(error)
+        raise InvalidInput(text if text.startswith(where) else f"{where}: {text}") from error
+
+
+def _options(family: Family) -> dict[str, str]:
+    """Key in a file -> field of the configuration, of the family's own options."""
+    names = [f.name for f in dataclasses.fields(family.config) if f.name not in _OWN_KEYS]  # type: ignore[arg-type]
+    return {_KEY_OF.get(name, name): name for name in names}
+
+
+def _at_most(name: str, largest: int, *values: int) -> None:
+    for value in values:
+        if value > largest:
+            raise InvalidInput(f"{name} must be at most {largest}, but it is {value}.")
