@@ -22,7 +22,8 @@ import numpy as np
 
 from bhvit.bhvit_terms import bhvit_terms
 from bhvit.cost import price_layers
-from bhvit.latency import layer_seconds, load_device, seconds_by_layer
+from bhvit.device_file import load_device
+from bhvit.latency import layer_seconds, seconds_by_layer
 from searcher.calibration import RandomCandidate, random_candidate
 from searcher.latency_fit import relative_errors
 from searcher.runtime_timing import machine_name, model_of, random_image

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from bhvit.bhvit_terms import Shape
 from bhvit.bhvit_work import Work, bhvit_work
-from bhvit.device_profile import DeviceProfile, load_device
+from bhvit.device_profile import DeviceProfile
 from bhvit.layer_terms import HEAD, STEM, Count
 from bhvit.precision import Precision, any_quantized, real_width
 
@@ -21,7 +21,6 @@ __all__ = [
     "LatencyFunction",
     "SecondsOf",
     "layer_seconds",
-    "load_device",
     "seconds_by_layer",
     "work_by_layer",
 ]

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from bhvit.cost import ACCOUNTINGS
-from bhvit.device_profile import DeviceProfile, shipped_devices
+from bhvit.device_file import shipped_devices
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import precision_named
 from searcher.quantities import QUANTITIES, Quantity, parse_percent

@@ -206,7 +206,7 @@ def _families(prefix: str, args: argparse.Namespace) -> Iterable[str]:
 
 
 def _profiles(prefix: str, args: argparse.Namespace) -> Iterable[str]:
-    from bhvit.device_profile import shipped_devices
+    from bhvit.device_file import shipped_devices
 
     return (*shipped_devices(), *_files(prefix, args))
 

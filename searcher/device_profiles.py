@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bhvit.device_profile import DeviceProfile, load_device, shipped_devices
+from bhvit.device_file import load_device, shipped_devices
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from searcher.schema import from_mapping
 

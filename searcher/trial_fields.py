@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from bhvit.device_profile import shipped_devices
+from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
 from searcher import measures
 from searcher.budget import Budget

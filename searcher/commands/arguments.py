@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from bhvit.device_profile import shipped_devices
+from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from

@@ -26,7 +26,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from bhvit.device_profile import INSTRUCTION_SETS, SHIPPED, DeviceProfile, device_yaml, load_device, shipped_devices
+from bhvit.device_file import SHIPPED, device_yaml, load_device, shipped_devices
+from bhvit.device_profile import INSTRUCTION_SETS, DeviceProfile
 from bhvit.errors import InvalidInput
 from searcher import __version__
 from searcher.calibration import LEAST_CANDIDATES, Timed, calibrated, timed_candidates

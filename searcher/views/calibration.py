@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bhvit.device_profile import COEFFICIENTS, DeviceProfile, plain_decimal
+from bhvit.device_file import plain_decimal
+from bhvit.device_profile import COEFFICIENTS, DeviceProfile
 from searcher.calibration import MOST_ERROR, Calibration
 from searcher.numbers import duration_text, percent_text
 from searcher.views.console import table

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bhvit.device_profile import (
-    COEFFICIENTS,
-    SHIPPED,
-    DeviceProfile,
-    device_yaml,
-    load_device,
-    plain_decimal,
-    shipped_devices,
-)
+from bhvit.device_file import SHIPPED, device_yaml, load_device, plain_decimal, shipped_devices
+from bhvit.device_profile import COEFFICIENTS, DeviceProfile
 from bhvit.errors import InvalidInput
 
 AVX512 = (SHIPPED / "avx512.yaml").read_text()

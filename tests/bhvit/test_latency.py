@@ -6,10 +6,11 @@ import pytest
 from bhvit.architecture import TINY
 from bhvit.bhvit_work import bhvit_work
 from bhvit.cost import WidthGrid
+from bhvit.device_file import load_device
 from bhvit.device_profile import COEFFICIENTS, INSTRUCTION_SETS
 from bhvit.errors import InvalidInput
 from bhvit.families import FAMILIES, Family
-from bhvit.latency import layer_seconds, load_device, seconds_by_layer
+from bhvit.latency import layer_seconds, seconds_by_layer
 from bhvit.precision import PRECISIONS, PrecisionPlan
 
 HIDDEN, INTERMEDIATE = (1, 1.25, 1.9, 3), (1, 2.3, 4)

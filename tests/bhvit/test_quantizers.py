@@ -225,7 +225,7 @@ def test_more_bits_are_closer_to_the_real_value(name):
     y = quantizer(x)
     assert y.unique().numel() <= 2**bits
     assert (y - x).square().mean().sqrt() < 3 / 2 ** (bits / 2 + 1)
-    assert QUANTIZERS[name].weight(False)(x[:1]).unique().numel() <= 2**bits - 1
+    assert QUANTIZERS[name].weight(False, True)(x[:1]).unique().numel() <= 2**bits - 1
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
@@ -234,7 +234,7 @@ def test_every_precision_has_quantizers_that_keep_shape_dtype_and_gradient(name)
     weight, p = random(4, 2, 3, 3), random(2, 2, 4, 4).softmax(-1)
     for source, result in (
         (x, row.activation().double()(x, shift)),
-        (weight, row.weight(True)(weight)),
+        (weight, row.weight(True, True)(weight)),
         (p, row.probability(2).double()(p)),
     ):
         assert result.shape == source.shape

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bhvit.architecture import TINY, ArchitectureConfig
-from bhvit.device_profile import COEFFICIENTS, load_device
-from bhvit.device_profile import SHIPPED as SHIPPED_FOLDER
+from bhvit.device_file import SHIPPED as SHIPPED_FOLDER
+from bhvit.device_file import load_device
+from bhvit.device_profile import COEFFICIENTS
 from bhvit.latency import layer_seconds, seconds_by_layer
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 from searcher import runtime_timing

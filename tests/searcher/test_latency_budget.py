@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bhvit.cost import PICOSECONDS
-from bhvit.device_profile import DeviceProfile, device_yaml, load_device
+from bhvit.device_file import device_yaml, load_device
+from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from bhvit.families import FAMILIES
 from bhvit.latency import seconds_by_layer

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bhvit.device_profile import DeviceProfile, device_yaml, load_device
+from bhvit.device_file import device_yaml, load_device
+from bhvit.device_profile import DeviceProfile
 from bhvit.families import Family
 from bhvit.layer_terms import Count
 from bhvit.precision import Precision
