@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bhvit.architecture import ArchitectureConfig
-from bhvit.errors import InvalidInput
 from bhvit.export.constants import folded, require_trained, step_of, weight_of
 from bhvit.family_model import FamilyModel, WeightLayer
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
 from bhvit.runtime import packed_file
+from bhvit.runtime.families import packed_family_of
 from bhvit.runtime.schema import Header, tensors_of
+from bhvit.staged import PyramidArchitecture
 
 Array = NDArray[Any]
 _DTYPES = {"f32": np.float32, "f16": np.float16}
@@ -38,12 +38,13 @@ def pack(model: FamilyModel, path: Path | str, class_names: Sequence[str] | None
 
 
 def header_of(model: FamilyModel, class_names: Sequence[str] | None = None, **preparation: Any) -> Header:
-    """The header of a packed `model`; arguments as of `pack`."""
+    """The header of a packed `model`; arguments as of `pack`. Raises `InvalidInput` for a family that has none."""
     classes = None if class_names is None else tuple(class_names)
     architecture = model.architecture
-    if not isinstance(architecture, ArchitectureConfig):
-        raise InvalidInput(f"the packed runtime runs BHViT, but the model is a {architecture.title}.")
-    return Header(architecture, tuple(model.layers.values()), model.norm, classes, **preparation)
+    packed_family_of(architecture)
+    return Header(
+        cast(PyramidArchitecture, architecture), tuple(model.layers.values()), model.norm, classes, **preparation
+    )
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bhvit.architecture import FIRST_ATTENTION_STAGE, SHIFT_RADII
 from bhvit.precision import Precision
+from bhvit.runtime.families import Mixing
 from bhvit.runtime.network import (
     Attention,
     Block,
@@ -24,6 +24,7 @@ from bhvit.runtime.network import (
     RPReLU,
     Stage,
     Stem,
+    Windows,
 )
 from bhvit.runtime.packed_file import PackedModel
 from bhvit.runtime.schema import DILATIONS
@@ -54,6 +55,7 @@ class _Assembly:
         return Stem(
             image_size=h.architecture.image_size,
             channels=h.architecture.embed_dims[0],
+            gelu=int(h.family.stem_gelu),
             classes=h.architecture.num_classes,
             product=self._product("stem.conv", h.real),
             norm=self._norm("stem.norm"),
@@ -86,9 +88,11 @@ class _Assembly:
     def _block(self, i: int, j: int) -> Block:
         name, address = f"stages.{i}.{j}", f"stage{i}.block{j}"
         mlp = self._mlp(name, i, self._header.layers[f"{address}.mlp"])
-        if i < FIRST_ATTENTION_STAGE:
-            return Block(self._mixer(name, self._header.layers[f"{address}.mixer"]), None, mlp)
-        return Block(None, self._attention(name, i, self._header.layers[f"{address}.attention"]), mlp)
+        mixing, (part, _) = self._header.family.mixing(i), self._header.architecture.block_parts(i)
+        precision = self._header.layers[f"{address}.{part}"]
+        if mixing is Mixing.convolutions:
+            return Block(self._mixer(name, precision), None, mlp)
+        return Block(None, self._attention(name, i, precision, mixing), mlp)
 
     def _mixer(self, block: str, precision: Precision) -> Mixer:
         name, branches = f"{block}.mixer", range(len(DILATIONS))
@@ -99,27 +103,40 @@ class _Assembly:
             norm=self._norm(f"{name}.norm"),
         )
 
-    def _attention(self, block: str, stage: int, precision: Precision) -> Attention:
-        name, a = f"{block}.mixer", self._header.architecture
-        binary = precision.activation_bits == 1
+    def _attention(self, block: str, stage: int, precision: Precision, mixing: Mixing) -> Attention:
+        name, h = f"{block}.mixer", self._header
+        ratio = h.family.ratio(h.architecture, stage)
         return Attention(
             norm_before=self._norm(f"{block}.norm_before"),
-            heads=a.num_heads[stage],
-            window=a.window_size,
+            heads=h.architecture.num_heads[stage],
             kind=Kind[precision.name],
-            summary_mix=self._array(f"{name}.summary.mix"),
-            token_norm=self._norm(f"{name}.token_norm", layer=True),
+            ratio=ratio,
+            windows=self._windows(name) if mixing is Mixing.windows else None,
+            reduction=self._residual(f"{name}.reduction", precision) if ratio > 1 else None,
             query=self._projection(f"{name}.query", precision),
             key=self._projection(f"{name}.key", precision),
             value=self._projection(f"{name}.value", precision),
-            probability_scale=self._optional(f"{name}.probability.{'alpha' if binary else 'step'}"),
+            probability_scale=self._probability_scale(f"{name}.probability", h.architecture.num_heads[stage]),
             probability_zero=self._optional(f"{name}.probability.zero_point"),
             norm=self._norm(f"{name}.norm"),
             rprelu=self._rprelu(f"{name}.rprelu"),
-            mix=self._array(f"{name}.mix"),
             output=self._residual(f"{name}.output", precision),
             layer_scale=self._layer_scale(f"{name}.layer_scale"),
         )
+
+    def _windows(self, name: str) -> Windows:
+        return Windows(
+            window=self._header.architecture.window_size,  # type: ignore[attr-defined]  # of families with windows
+            summary_mix=self._array(f"{name}.summary.mix"),
+            token_norm=self._norm(f"{name}.token_norm", layer=True),
+            mix=self._array(f"{name}.mix"),
+        )
+
+    def _probability_scale(self, name: str, heads: int) -> Floats | None:
+        """A scale for each head, whether the file has one each or one for all."""
+        scale = self._optional(f"{name}.alpha")
+        scale = self._optional(f"{name}.step") if scale is None else scale
+        return None if scale is None else np.ascontiguousarray(np.broadcast_to(scale, heads))
 
     def _projection(self, name: str, precision: Precision) -> Projection:
         return Projection(
@@ -132,6 +149,7 @@ class _Assembly:
             norm_after=self._norm(f"{block}.norm_after"),
             intermediate=self._header.architecture.intermediate_dims[stage],
             reach=len(height) // 2,
+            circular=int(self._header.family.circular),
             expand=self._residual(f"{block}.mlp.expand", precision),
             project=self._residual(f"{block}.mlp.project", precision),
             layer_scale=self._layer_scale(f"{block}.mlp.layer_scale"),
@@ -141,22 +159,24 @@ class _Assembly:
         )
 
     def _stencils(self, name: str, channels: int) -> tuple[Floats, Floats, Floats]:
-        """The shift branches as taps (2 R + 1, C) along height and width, and the sum (C) of their shifts."""
-        branches = [(branch, SHIFT_RADII[branch]) for branch in self._header.architecture.shifts]
-        reach, quarter = max((radius for _, radius in branches), default=0), channels // 4
+        """The branches as taps (2 R + 1, C) along height and width, and the sum (C) of their shifts."""
+        family = self._header.family
+        branches = family.branches(self._header.architecture)
+        reach, quarter = max(branches.values(), default=0), channels // 4
         height, width = np.zeros((2, 2 * reach + 1, channels), np.float32)
         shift = np.zeros(channels, np.float32)
-        for branch, radius in branches:
+        for branch, radius in branches.items():
             for taps, direction in ((height, "height"), (width, "width")):
                 rolls = slice(reach - radius, reach + radius + 1)
                 taps[rolls] += self._array(f"{name}.{direction}.{branch}.alpha") / np.float32(2 * radius + 1)
-            alpha = self._array(f"{name}.quarters.{branch}.alpha")
-            moves = ((height, -radius), (height, radius), (width, -radius), (width, radius))
-            for q, (taps, offset) in enumerate(moves):  # a roll by +k brings the value k before
-                part = slice(q * quarter, (q + 1) * quarter)
-                taps[reach + offset, part] += alpha[part]
-            for group in ("height", "width", "quarters"):
-                shift += self._array(f"{name}.{group}.{branch}.shift")
+            if "quarters" in family.directions:
+                alpha = self._array(f"{name}.quarters.{branch}.alpha")
+                moves = ((height, -radius), (height, radius), (width, -radius), (width, radius))
+                for q, (taps, offset) in enumerate(moves):  # a roll by +k brings the value k before
+                    part = slice(q * quarter, (q + 1) * quarter)
+                    taps[reach + offset, part] += alpha[part]
+            for direction in family.directions:
+                shift += self._array(f"{name}.{direction}.{branch}.shift")
         return height, width, shift
 
     def _residual(self, name: str, precision: Precision) -> Residual:
@@ -185,7 +205,9 @@ class _Assembly:
     def _rprelu(self, name: str) -> RPReLU:
         return RPReLU(*(self._array(f"{name}.{part}") for part in ("shift_in", "slope", "shift_out")))
 
-    def _layer_scale(self, name: str) -> LayerScale:
+    def _layer_scale(self, name: str) -> LayerScale | None:
+        if not self._header.family.layer_scale(self._header.architecture):
+            return None
         return LayerScale(self._array(f"{name}.alpha"), self._array(f"{name}.shift"))
 
     def _step(self, quantizer: str) -> float:

@@ -6,32 +6,30 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from bhvit.architecture import SHIFT_RADII, STAGES, ArchitectureConfig
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan, any_quantized, real_width
-from bhvit.staged import DOWNSAMPLE_FORMS
+from bhvit.runtime.families import PACKED_FAMILIES, PackedFamily, packed_family_of
+from bhvit.staged import DOWNSAMPLE_FORMS, PyramidArchitecture
 
-FAMILY = "bhvit"
 INTERPOLATIONS = ("bicubic", "bilinear")
 MAX_BLOCKS = 1024  # of a model: what follows from a header is bounded before it is computed
 MAX_NAME = 200  # characters of a class name
+MAX_ENTRIES = 16  # of an option that is a list
 MAX_CONSTANT = 1e6  # of mean and deviation
 LETTERS: Mapping[str, Precision] = MappingProxyType(
     dict(zip("b48hf", (PRECISIONS[name] for name in ("binary", "int4", "int8", "fp16", "fp32")), strict=True))
 )
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+STAGES = PyramidArchitecture.stage_count
 _LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
-_NUMBERS = ("image_size", "window_size", "num_classes")
-_KEYS = (
-    *("family", *_LISTS, *_NUMBERS, "shifts", "downsample_form", "layers", "norm"),
-    *("classes", "mean", "std", "crop_pct", "interpolation"),
-)
+_AFTER_OPTIONS = ("layers", "norm", "classes", "mean", "std", "crop_pct", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Header:
     each. Raises `InvalidInput` where a value breaks a rule.
     """
 
-    architecture: ArchitectureConfig
+    architecture: PyramidArchitecture
     precisions: tuple[Precision, ...]
     norm: str = "batch"
     classes: tuple[str, ...] | None = None
@@ -53,6 +51,7 @@ class Header:
     interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
+        packed_family_of(self.architecture)
         _check_counts(self.architecture.depths, len(self.precisions))
         if self.norm not in NORM_KINDS:
             raise unknown_name("norm", _short(self.norm), NORM_KINDS)
@@ -69,9 +68,14 @@ class Header:
             raise InvalidInput(f"crop_pct must be between 0.01 and 1, but it is {_short(self.crop_pct)}; use 0.875.")
 
     @classmethod
-    def of_plan(cls, architecture: ArchitectureConfig, plan: PrecisionPlan, **fields: Any) -> Header:
+    def of_plan(cls, architecture: PyramidArchitecture, plan: PrecisionPlan, **fields: Any) -> Header:
         """The header of a plan, resolved; `fields` are the others of a header."""
         return cls(architecture, tuple(plan.resolve(architecture.addresses).values()), **fields)
+
+    @cached_property
+    def family(self) -> PackedFamily:
+        """What models of the architecture's family are made of."""
+        return packed_family_of(self.architecture)
 
     @cached_property
     def layers(self) -> Mapping[str, Precision]:
@@ -92,11 +96,9 @@ class Header:
         """The JSON of a packed file: UTF-8, one line, always the same bytes for the same header."""
         a, letters = self.architecture, {p: letter for letter, p in LETTERS.items()}
         data = {
-            "family": FAMILY,
+            "family": self.family.name,
             **{name: list(getattr(a, name)) for name in _LISTS},
-            **{name: getattr(a, name) for name in _NUMBERS},
-            "shifts": list(a.shifts),
-            "downsample_form": a.downsample_form,
+            **{name: _plain(getattr(a, name)) for name in _options_of(self.family)},
             "layers": "".join(letters[p] for p in self.precisions),
             "norm": self.norm,
             "classes": None if self.classes is None else list(self.classes),
@@ -111,32 +113,17 @@ class Header:
     def from_json(cls, data: bytes) -> Header:
         """The inverse of `to_json`; raises `InvalidInput` for anything else. Its work is bounded by len(data)."""
         fields = _object(data)
-        for name in fields:
-            if name not in _KEYS:
-                raise unknown_name("key of a packed file's header", _short(name), _KEYS)
-        missing = [name for name in _KEYS if name not in fields]
-        if missing:
-            raise InvalidInput(
-                f"a packed file's header must have all of its keys, but {', '.join(missing)} is missing."
-            )
-        if fields["family"] != FAMILY:
-            raise unknown_name("family of a packed file", _short(fields["family"]), (FAMILY,))
+        family = _family(fields)
+        options = _options_of(family)
+        _check_keys(fields, ("family", *_LISTS, *options, *_AFTER_OPTIONS))
         depths, letters = _list(fields, "depths", _whole, STAGES), _text(fields, "layers")
         _check_counts(depths, len(letters))
         if unknown := [letter for letter in letters if letter not in LETTERS]:
             raise unknown_name("letter in layers", _short(unknown[0]), LETTERS)
-        form = _text(fields, "downsample_form")
-        if form not in DOWNSAMPLE_FORMS:
-            raise unknown_name("downsample_form", _short(form), DOWNSAMPLE_FORMS)
-        embed_dims, intermediate_dims, num_heads = (
-            _list(fields, name, _whole, STAGES) for name in ("embed_dims", "intermediate_dims", "num_heads")
-        )
-        image_size, window_size, num_classes = (_whole(name, fields[name]) for name in _NUMBERS)
-        shifts = _list(fields, "shifts", _whole)[: len(SHIFT_RADII) + 1]  # one too many is refused like a thousand
+        lists = {name: _list(fields, name, _whole, STAGES) for name in _LISTS}
+        values = {name: _option(fields, name, default) for name, default in options.items()}
         return cls(
-            ArchitectureConfig.from_lists(
-                embed_dims, intermediate_dims, depths, num_heads, image_size, window_size, num_classes, shifts, form
-            ),
+            family.config.from_lists(**lists, **values),
             tuple(LETTERS[letter] for letter in letters),
             _text(fields, "norm"),
             None if fields["classes"] is None else tuple(_list(fields, "classes", _any)),
@@ -145,6 +132,54 @@ class Header:
             _number("crop_pct", fields["crop_pct"]),
             _text(fields, "interpolation"),
         )
+
+
+def _options_of(family: PackedFamily) -> dict[str, Any]:
+    """The options of a family's architecture and their defaults, in the order of a header."""
+    return {field.name: field.default for field in fields_of(family.config)[1:]}  # type: ignore[arg-type]
+
+
+def _family(fields: Mapping[str, Any]) -> PackedFamily:
+    """The family that a header names; which other keys it must have follows from it."""
+    if "family" not in fields:
+        raise InvalidInput("a packed file's header must have all of its keys, but family is missing.")
+    name = fields["family"]
+    if not isinstance(name, str) or name not in PACKED_FAMILIES:
+        raise unknown_name("family of a packed file", _short(name), PACKED_FAMILIES)
+    return PACKED_FAMILIES[name]
+
+
+def _check_keys(fields: Mapping[str, Any], keys: Sequence[str]) -> None:
+    for name in fields:
+        if name not in keys:
+            raise unknown_name("key of a packed file's header", _short(name), keys)
+    missing = [name for name in keys if name not in fields]
+    if missing:
+        raise InvalidInput(f"a packed file's header must have all of its keys, but {', '.join(missing)} is missing.")
+
+
+def _option(fields: Mapping[str, Any], name: str, default: Any) -> Any:
+    """The value of an option, of the kind of its `default`; the architecture has the rules of what it may be."""
+    value = fields[name]
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InvalidInput(f"{name} must be true or false in a packed file's header, but it is {_short(value)}.")
+        return value
+    if isinstance(default, int):
+        return _whole(name, value)
+    if isinstance(default, tuple):
+        if isinstance(value, list) and len(value) > MAX_ENTRIES:
+            raise InvalidInput(f"{name} must have at most {MAX_ENTRIES} entries, but it is {_short(value)}.")
+        return tuple(_list(fields, name, _whole))
+    form = _text(fields, name)  # the only option that is a text
+    if form not in DOWNSAMPLE_FORMS:
+        raise unknown_name(name, _short(form), DOWNSAMPLE_FORMS)
+    return form
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _object(data: bytes) -> dict[str, Any]:

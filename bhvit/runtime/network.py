@@ -94,10 +94,11 @@ class Residual:
 
 @dataclass(frozen=True, eq=False)
 class Stem:
-    """GELU(norm(4 x 4 patches)) + position."""
+    """norm(4 x 4 patches), through a GELU where `gelu` is 1, + position."""
 
     image_size: int
     channels: int
+    gelu: int
     classes: int
     product: Product
     norm: Norm
@@ -126,15 +127,29 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows of `window` x `window` tokens that also see a summary of the map."""
+
+    window: int
+    summary_mix: Floats
+    token_norm: Norm
+    mix: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Attention:
-    """Attention within windows that see a summary of the map, added to the map."""
+    """Attention within `windows`, or of every token to averages of `ratio` x `ratio` tokens, added to the map.
+
+    `reduction` is what averages go through, where `ratio` is above 1. Binary probabilities with `probability_zero` have
+    two bits, the others one.
+    """
 
     norm_before: Norm
     heads: int
-    window: int
     kind: Kind
-    summary_mix: Floats
-    token_norm: Norm
+    ratio: int
+    windows: Windows | None
+    reduction: Residual | None
     query: Projection
     key: Projection
     value: Projection
@@ -142,21 +157,24 @@ class Attention:
     probability_zero: Floats | None
     norm: Norm
     rprelu: RPReLU
-    mix: Floats
     output: Residual
-    layer_scale: LayerScale
+    layer_scale: LayerScale | None
 
 
 @dataclass(frozen=True, eq=False)
 class Mlp:
-    """LayerScale(project(expand(v))) + stencils(v) of the normalised map v, added to the map."""
+    """LayerScale(project(expand(v))) + stencils(v) of the normalised map v, added to the map.
+
+    Stencils read the other side of the map beyond its border where `circular` is 1, zeros otherwise.
+    """
 
     norm_after: Norm
     intermediate: int
     reach: int
+    circular: int
     expand: Residual
     project: Residual
-    layer_scale: LayerScale
+    layer_scale: LayerScale | None
     height_taps: Floats
     width_taps: Floats
     branch_shift: Floats

@@ -25,17 +25,18 @@ from bhvit.runtime.network import (
     Mlp,
     Network,
     Norm,
-    Projection,
     Residual,
     RPReLU,
     Stem,
+    Windows,
 )
 from bhvit.runtime.numpy_products import LARGEST_LEVEL, exact_product, product, quantized
 
 PATCH = 4
 DILATIONS = (1, 3, 5)
 NORM_EPS = 1e-5
-HIGHEST_PROBABILITY = {Kind.binary: 3, Kind.int4: 15, Kind.int8: 255}  # level
+HIGHEST_PROBABILITY = {Kind.binary: 3, Kind.int4: 15, Kind.int8: 255}  # level; 1 of binary ones of one bit
+MOST_SCORES = 2**22  # of all heads that are computed at once where every token sees the whole map
 Layer = Callable[[NDArray[Any]], Floats]
 
 
@@ -55,7 +56,9 @@ def _token_mixing(block: Block) -> Layer:
     if block.mixer is not None:
         return partial(mixer, block.mixer)
     assert block.attention is not None
-    return partial(attention, block.attention)
+    if block.attention.windows is not None:
+        return partial(window_attention, block.attention, block.attention.windows)
+    return partial(global_attention, block.attention)
 
 
 def stem(s: Stem, image: NDArray[Any]) -> Floats:
@@ -64,7 +67,8 @@ def stem(s: Stem, image: NDArray[Any]) -> Floats:
         image = (image * s.image_scale + s.image_shift).transpose(2, 0, 1)
     side = s.image_size // PATCH
     patches = image.reshape(3, side, PATCH, side, PATCH).transpose(1, 3, 0, 2, 4).reshape(side * side, 1, -1)
-    y = _gelu(normed(s.norm, product(s.product, patches))) + s.position.reshape(side * side, -1)
+    y = normed(s.norm, product(s.product, patches))
+    y = (_gelu(y) if s.gelu else y) + s.position.reshape(side * side, -1)
     return y.reshape(side, side, -1)
 
 
@@ -77,30 +81,46 @@ def mixer(m: Mixer, h: Floats) -> Floats:
     return h + normed(m.norm, total).reshape(h.shape)
 
 
-def attention(a: Attention, h: Floats) -> Floats:
+def window_attention(a: Attention, w: Windows, h: Floats) -> Floats:
     """Map `h` + the attention of norm_before(h): windows of g x g tokens that also see n summary tokens of the map."""
     u = normed(a.norm_before, h)
-    windows, channels = h.shape[0] // a.window, h.shape[2]
-    local = normed(a.token_norm, _split(u, a.window)).reshape(-1, channels)
-    tokens = np.concatenate((local, normed(a.token_norm, _summary(a, u))))  # the summary is the same in every window
-    pairs = [_projected(a, projection, tokens, len(local)) for projection in (a.query, a.key, a.value)]
-    (q, q_levels), (k, k_levels), (v, v_levels) = pairs
-    c = rprelu(a.rprelu, normed(a.norm, _attended(a, q_levels, k_levels, v_levels)) + q + k + v)
-    overview = c[:, a.window**2 :].mean(axis=0, dtype=np.float32).reshape(windows, windows, channels)
-    summary = overview.repeat(a.window, axis=0).repeat(a.window, axis=1)
-    mixed = summary + a.mix * (_join(c[:, : a.window**2], a.window) - summary)
-    return h + scaled(a.layer_scale, residual_product(a.output, mixed.reshape(-1, channels), _tiled)).reshape(h.shape)
+    windows, channels = h.shape[0] // w.window, h.shape[2]
+    local = normed(w.token_norm, _split(u, w.window)).reshape(-1, channels)
+    tokens = np.concatenate((local, normed(w.token_norm, _summary(w, u))))  # the summary is the same in every window
+    projected = (residual_product(p.project, tokens, _tiled) for p in (a.query, a.key, a.value))
+    q, k, v = (_by_window(w, values, len(local)) for values in projected)
+    c = _context(a, q, k, v, residuals=[q, k, v])
+    overview = c[:, w.window**2 :].mean(axis=0, dtype=np.float32).reshape(windows, windows, channels)
+    summary = _upsampled(overview, w.window)
+    mixed = summary + w.mix * (_join(c[:, : w.window**2], w.window) - summary)
+    return h + _attention_output(a, mixed)
+
+
+def global_attention(a: Attention, h: Floats) -> Floats:
+    """Map `h` + the attention of all tokens of u = norm_before(h) to averages of R x R of them (R = 1: to all)."""
+    u = normed(a.norm_before, h)
+    channels, across = h.shape[2], h.shape[0] // a.ratio
+    seen = u.reshape(across, a.ratio, across, a.ratio, channels).mean(axis=(1, 3)).reshape(-1, channels)
+    if a.reduction is not None:
+        seen = residual_product(a.reduction, seen, _tiled)
+    q = residual_product(a.query.project, u.reshape(-1, channels), _tiled)
+    k, v = (residual_product(p.project, seen, _tiled) for p in (a.key, a.value))
+    up_k, up_v = (_upsampled(x.reshape(across, across, -1), a.ratio).reshape(-1, channels) for x in (k, v))
+    rows = max(1, MOST_SCORES // (a.heads * len(seen)))
+    parts = [slice(first, first + rows) for first in range(0, len(q), rows)]
+    c = [_context(a, q[None, i], k[None], v[None], residuals=[q[i], up_k[i], up_v[i]])[0] for i in parts]
+    return h + _attention_output(a, np.concatenate(c).reshape(h.shape))
 
 
 def mlp(m: Mlp, h: Floats) -> Floats:
-    """Map `h` + LayerScale(project(expand(v))) + the shift branches of v = norm_after(h)."""
+    """Map `h` + LayerScale(project(expand(v))) + the branches of v = norm_after(h)."""
     v = normed(m.norm_after, h)
     tokens = residual_product(m.project, residual_product(m.expand, v.reshape(-1, v.shape[-1]), _tiled), _pooled)
     y = h + scaled(m.layer_scale, tokens).reshape(h.shape)
     if not m.reach:
         return y
     for j, (height, width) in enumerate(zip(m.height_taps, m.width_taps, strict=True)):
-        y += np.roll(v, m.reach - j, axis=0) * height + np.roll(v, m.reach - j, axis=1) * width
+        y += _moved(m, v, m.reach - j, 0) * height + _moved(m, v, m.reach - j, 1) * width
     return y + m.branch_shift
 
 
@@ -136,9 +156,9 @@ def rprelu(r: RPReLU, x: Floats) -> Floats:
     return np.where(u >= 0, u, u * r.slope) + r.shift_out
 
 
-def scaled(s: LayerScale, x: Floats) -> Floats:
-    """`x` (..., C) times alpha plus shift."""
-    return x * s.alpha + s.shift
+def scaled(s: LayerScale | None, x: Floats) -> Floats:
+    """`x` (..., C) times alpha plus shift; `x` itself where there is no LayerScale."""
+    return x if s is None else x * s.alpha + s.shift
 
 
 def residual_product(r: Residual, x: Floats, resize: Callable[[Floats, int], Floats]) -> Floats:
@@ -147,17 +167,28 @@ def residual_product(r: Residual, x: Floats, resize: Callable[[Floats, int], Flo
     return rprelu(r.rprelu, y + resize(x, r.product.columns))
 
 
-def _projected(a: Attention, p: Projection, tokens: Floats, local: int) -> tuple[Floats, Floats]:
-    """P and its quantized levels for every window, (n, g^2 + n, C); the first `local` tokens belong to windows."""
-    values = residual_product(p.project, tokens, _tiled)
-    by_window = values[:local].reshape(-1, a.window**2, values.shape[1])
+def _attention_output(a: Attention, mixed: Floats) -> Floats:
+    tokens = residual_product(a.output, mixed.reshape(-1, mixed.shape[-1]), _tiled)
+    return scaled(a.layer_scale, tokens).reshape(mixed.shape)
+
+
+def _by_window(w: Windows, values: Floats, local: int) -> Floats:
+    """Values (n, g^2 + n, C) of the tokens that every window sees; the first `local` tokens belong to windows."""
+    by_window = values[:local].reshape(-1, w.window**2, values.shape[1])
     summary = np.broadcast_to(values[local:], (len(by_window), *values[local:].shape))
-    values = np.concatenate((by_window, summary), axis=1)
-    return values, quantized(a.kind, p.step, values + p.shift)
+    return np.concatenate((by_window, summary), axis=1)
+
+
+def _context(a: Attention, q: Floats, k: Floats, v: Floats, residuals: list[Floats]) -> Floats:
+    """RPReLU(norm(context) + residuals), (n, queries, C), of q (n, queries, C), k and v (n, keys, C)."""
+    pairs = ((a.query, q), (a.key, k), (a.value, v))
+    levels = [quantized(a.kind, p.step, values + p.shift) for p, values in pairs]
+    total: Floats = sum(residuals, start=normed(a.norm, _attended(a, *levels)))
+    return rprelu(a.rprelu, total)
 
 
 def _attended(a: Attention, q: Floats, k: Floats, v: Floats) -> Floats:
-    """Quantized softmax(q k^T / sqrt(C / H)) times v, (n, g^2 + n, C), from the levels of q, k and v."""
+    """Quantized softmax(q k^T / sqrt(C / H)) times v, (n, queries, C), from the levels of q, k and v."""
     q, k, v = (x.reshape(*x.shape[:2], a.heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))  # (n, H, tokens, C / H)
     highest = LARGEST_LEVEL.get(a.kind, 0)
     scores = exact_product(q, k.swapaxes(-1, -2), highest**2 * q.shape[-1]).astype(np.float32)
@@ -179,7 +210,9 @@ def _probability_levels(a: Attention, probabilities: Floats) -> Floats:
     """Whole numbers 0 .. highest for probabilities (n, H, queries, keys)."""
     assert a.probability_scale is not None
     scale, highest = a.probability_scale[:, None, None], HIGHEST_PROBABILITY[a.kind]
-    if a.kind is Kind.binary:
+    if a.kind is Kind.binary and a.probability_zero is None:
+        ratio, highest = probabilities / scale, 1
+    elif a.kind is Kind.binary:
         assert a.probability_zero is not None
         ratio = probabilities * (np.float32(highest) / scale) + a.probability_zero[:, None, None]
     else:
@@ -187,14 +220,30 @@ def _probability_levels(a: Attention, probabilities: Floats) -> Floats:
     return np.clip(np.rint(ratio), 0, highest)
 
 
-def _summary(a: Attention, u: Floats) -> Floats:
+def _summary(w: Windows, u: Floats) -> Floats:
     """Summary tokens (n, C): max and mean of shifted windows, mixed; padding counts as 0 in the mean."""
-    padding = a.window // 2
+    padding = w.window // 2
     inside = u.shape[0] - padding  # the last rows and columns are in no window
     before = ((padding, 0), (padding, 0), (0, 0))
-    average: Floats = _split(np.pad(u[:inside, :inside], before), a.window).mean(axis=1)
-    largest: Floats = _split(np.pad(u[:inside, :inside], before, constant_values=-np.inf), a.window).max(axis=1)
-    return average + a.summary_mix * (largest - average)
+    average: Floats = _split(np.pad(u[:inside, :inside], before), w.window).mean(axis=1)
+    largest: Floats = _split(np.pad(u[:inside, :inside], before, constant_values=-np.inf), w.window).max(axis=1)
+    return average + w.summary_mix * (largest - average)
+
+
+def _upsampled(x: Floats, ratio: int) -> Floats:
+    """A map of `ratio` times the side: every token repeated."""
+    return x.repeat(ratio, axis=0).repeat(ratio, axis=1)
+
+
+def _moved(m: Mlp, v: Floats, by: int, axis: int) -> Floats:
+    """The map whose value at i is that of `v` at i - `by` along `axis`: circularly, or zero beyond the border."""
+    if m.circular:
+        return np.roll(v, by, axis=axis)
+    result, size = np.zeros_like(v), v.shape[axis]
+    to, source = [slice(None)] * 2, [slice(None)] * 2
+    to[axis], source[axis] = slice(max(0, by), max(0, size + by)), slice(max(0, -by), max(0, size - by))
+    result[tuple(to)] = v[tuple(source)]
+    return result
 
 
 def _split(x: Floats, g: int) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bhvit.architecture import FIRST_ATTENTION_STAGE, MIXER_GROUPS
+from bhvit.architecture import MIXER_GROUPS
 from bhvit.precision import Precision
+from bhvit.runtime.families import Mixing
 from bhvit.runtime.header import Header
 from bhvit.staged import PATCH
 
@@ -50,7 +51,7 @@ class Tensor:
 
 
 def tensors_of(header: Header) -> tuple[Tensor, ...]:
-    """The tensors of a model, in forward order; names as in the state dict of `bhvit.model.BHViT`.
+    """The tensors of a model, in forward order; names as in the state dict of the torch model (`bhvit.pyramid`).
 
     Every norm is `.scale` and `.shift`. A product whose scale no batch norm takes in has a `.scale`.
     """
@@ -67,11 +68,11 @@ def _tensors(h: Header) -> Iterator[Tensor]:
     for i, stage in enumerate(a.stages):
         if i:
             yield from _downsample(h, i)
-        mixer, kind = (_mixer, "mixer") if i < FIRST_ATTENTION_STAGE else (_attention, "attention")
+        (part, _), mixing = a.block_parts(i), _MIXING[h.family.mixing(i)]
         for j in range(stage.depth):
             block, address = f"stages.{i}.{j}", f"stage{i}.block{j}"
             yield from _norm(f"{block}.norm_before", stage.embed_dim)
-            yield from mixer(f"{block}.mixer", h, h.layers[f"{address}.{kind}"], stage.embed_dim, stage.num_heads)
+            yield from mixing(f"{block}.mixer", h, h.layers[f"{address}.{part}"], i)
             yield from _mlp(block, h, h.layers[f"{address}.mlp"], stage.embed_dim, stage.intermediate_dim)
     c = a.embed_dims[-1]
     yield from _norm("head.norm", c)
@@ -95,7 +96,8 @@ def _downsample(h: Header, stage: int) -> Iterator[Tensor]:
     yield Tensor(f"{name}.position", "f32", (side, side, c_out))
 
 
-def _mixer(name: str, h: Header, precision: Precision, c: int, _heads: int) -> Iterator[Tensor]:
+def _mixer(name: str, h: Header, precision: Precision, stage: int) -> Iterator[Tensor]:
+    c = h.architecture.embed_dims[stage]
     yield Tensor(f"{name}.shift", "f32", (c,))
     per_group = c // MIXER_GROUPS
     for k in range(len(DILATIONS)):
@@ -108,13 +110,12 @@ def _mixer(name: str, h: Header, precision: Precision, c: int, _heads: int) -> I
     yield from _norm(f"{name}.norm", c)
 
 
-def _attention(name: str, h: Header, precision: Precision, c: int, heads: int) -> Iterator[Tensor]:
+def _window_attention(name: str, h: Header, precision: Precision, stage: int) -> Iterator[Tensor]:
+    c, heads = h.architecture.embed_dims[stage], h.architecture.num_heads[stage]
     yield Tensor(f"{name}.summary.mix", "f32", (c,))
     yield from _norm(f"{name}.token_norm", c)
     for part in ("query", "key", "value"):
-        yield from _residual_linear(f"{name}.{part}.project", h, precision, c, c)
-        yield Tensor(f"{name}.{part}.shift", "f32", (c,))
-        yield from _step(f"{name}.{part}", precision)
+        yield from _projection(f"{name}.{part}", h, precision, c)
     if precision.activation_bits == 1:
         yield Tensor(f"{name}.probability.alpha", "f32", (heads,))
         yield Tensor(f"{name}.probability.zero_point", "f32", (heads,))
@@ -123,17 +124,52 @@ def _attention(name: str, h: Header, precision: Precision, c: int, heads: int) -
     yield from _norm(f"{name}.norm", c)
     yield from _rprelu(f"{name}.rprelu", c)
     yield Tensor(f"{name}.mix", "f32", (c,))
+    yield from _attention_output(name, h, precision, c)
+
+
+def _global_attention(name: str, h: Header, precision: Precision, stage: int) -> Iterator[Tensor]:
+    c, heads = h.architecture.embed_dims[stage], h.architecture.num_heads[stage]
+    yield from _projection(f"{name}.query", h, precision, c)
+    if h.family.ratio(h.architecture, stage) > 1:
+        yield from _residual_linear(f"{name}.reduction", h, precision, c, c)
+    for part in ("key", "value"):
+        yield from _projection(f"{name}.{part}", h, precision, c)
+    if not precision.real_valued:  # binary probabilities are one bit of a level that all heads share
+        yield Tensor(f"{name}.probability.step", "f32", () if precision.activation_bits == 1 else (heads,))
+    yield from _norm(f"{name}.norm", c)
+    yield from _rprelu(f"{name}.rprelu", c)
+    yield from _attention_output(name, h, precision, c)
+
+
+_MIXING: Mapping[Mixing, Callable[[str, Header, Precision, int], Iterator[Tensor]]] = MappingProxyType(
+    {
+        Mixing.convolutions: _mixer,
+        Mixing.windows: _window_attention,
+        Mixing.everywhere: _global_attention,
+    }
+)
+
+
+def _projection(name: str, h: Header, precision: Precision, c: int) -> Iterator[Tensor]:
+    yield from _residual_linear(f"{name}.project", h, precision, c, c)
+    yield Tensor(f"{name}.shift", "f32", (c,))
+    yield from _step(name, precision)
+
+
+def _attention_output(name: str, h: Header, precision: Precision, c: int) -> Iterator[Tensor]:
     yield from _residual_linear(f"{name}.output", h, precision, c, c)
-    yield from _layer_scale(f"{name}.layer_scale", c)
+    if h.family.layer_scale(h.architecture):
+        yield from _layer_scale(f"{name}.layer_scale", c)
 
 
 def _mlp(block: str, h: Header, precision: Precision, c: int, intermediate: int) -> Iterator[Tensor]:
     yield from _norm(f"{block}.norm_after", c)
     yield from _residual_linear(f"{block}.mlp.expand", h, precision, c, intermediate)
     yield from _residual_linear(f"{block}.mlp.project", h, precision, intermediate, c)
-    yield from _layer_scale(f"{block}.mlp.layer_scale", c)
-    for direction in ("height", "width", "quarters"):
-        for branch in h.architecture.shifts:
+    if h.family.layer_scale(h.architecture):
+        yield from _layer_scale(f"{block}.mlp.layer_scale", c)
+    for direction in h.family.directions:
+        for branch in h.family.branches(h.architecture):
             yield from _layer_scale(f"{block}.shifts.{direction}.{branch}", c)
 
 

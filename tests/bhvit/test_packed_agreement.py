@@ -15,13 +15,13 @@ from bhvit import PRECISIONS
 from bhvit.export.packed import pack
 from bhvit.layer_terms import HEAD, STEM
 from bhvit.layers import QuantLinear
-from bhvit.model import BHViT
+from bhvit.pyramid import Pyramid
 from bhvit.quantizers.binary import Sign
 from bhvit.quantizers.learned_step import LearnedStep
-from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition
+from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition, ProbabilityPlane
 from bhvit.runtime import load
 from tests.bhvit.randomised import randomised
-from tests.bhvit.runtime.networks import layers_of_widths, random_header, runtimes
+from tests.bhvit.runtime.networks import FAMILIES, layers_of_widths, random_header, runtimes
 
 TOLERANCE = 1e-4  # of the mean magnitude of a layer's outputs
 CLOSE_SIGN = 1e-5  # distance from 0 below which rounding may decide
@@ -29,7 +29,7 @@ CLOSE_LEVEL = 1e-4  # of a level; levels go up to 255, so this is as close
 FEW = 0.1  # outputs that a decision of rounding may move
 
 
-def torch_layers(model: BHViT) -> list[Callable[[Tensor], Tensor]]:
+def torch_layers(model: Pyramid) -> list[Callable[[Tensor], Tensor]]:
     """What the addresses of `Model.layers` are, as functions of maps (1, r, r, C)."""
     layers: list[Callable[[Tensor], Tensor]] = [model.stem]
     for i, blocks in enumerate(model.blocks):
@@ -42,7 +42,7 @@ def torch_layers(model: BHViT) -> list[Callable[[Tensor], Tensor]]:
 
 
 @contextmanager
-def decisions(model: BHViT) -> Iterator[list[bool]]:
+def decisions(model: Pyramid) -> Iterator[list[bool]]:
     """Gets, for every quantization that happens, whether every sign and level is beyond the doubt of rounding."""
     clear: list[bool] = []
 
@@ -63,6 +63,8 @@ def decisions(model: BHViT) -> Iterator[list[bool]]:
                 level((x + shift[0] if shift and shift[0] is not None else x) / module.step.abs())
             case ProbabilityDecomposition():
                 level(3 * arguments[0] / module.alpha[:, None, None] + module.zero_point[:, None, None])
+            case ProbabilityPlane():
+                level((arguments[0] / module.step.abs()).clamp(0, 1))
             case LearnedStepProbability():
                 level(arguments[0] / module.step.abs()[:, None, None])
 
@@ -74,7 +76,7 @@ def decisions(model: BHViT) -> Iterator[list[bool]]:
             hook.remove()
 
 
-def errors(model: BHViT, path: Path, seed: int) -> Iterator[tuple[str, Tensor, bool]]:
+def errors(model: Pyramid, path: Path, seed: int) -> Iterator[tuple[str, Tensor, bool]]:
     """(runtime and layer, error of every output in units of their mean magnitude, no decision in doubt)."""
     packed = {name: load(path, instruction_set=name) for name in runtimes()}
     reference, side = copy.deepcopy(model).double(), model.architecture.image_size
@@ -89,30 +91,33 @@ def errors(model: BHViT, path: Path, seed: int) -> Iterator[tuple[str, Tensor, b
         x = y.float()
 
 
-def check_layers(seed: int, path: Path) -> None:
+def check_layers(family: str, seed: int, path: Path) -> None:
     """Every output agrees; where rounding may decide a sign or a level, nearly every one."""
-    model = randomised(random_header(seed), seed)
+    model = randomised(random_header(seed, family), seed)
     pack(model, path)
     for what, error, clear in errors(model, path, seed):
         wrong = float((error > TOLERANCE).double().mean())
         assert wrong <= (0 if clear else FEW), (what, float(error.max()), wrong)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(10))
-def test_every_layer_gives_what_float64_gives(seed: int, tmp_path: Path) -> None:
-    check_layers(seed, tmp_path / "m.bhvit")
+def test_every_layer_gives_what_float64_gives(seed: int, family: str, tmp_path: Path) -> None:
+    check_layers(family, seed, tmp_path / "m.bhvit")
 
 
 @pytest.mark.slow
-def test_every_layer_of_many_models_gives_what_float64_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_layer_of_many_models_gives_what_float64_gives(family: str, tmp_path: Path) -> None:
     for seed in range(100, 250):
-        check_layers(seed, tmp_path / "m.bhvit")
+        check_layers(family, seed, tmp_path / "m.bhvit")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_one_wrong_weight_in_a_layer_does_not_go_unnoticed(precision: str, tmp_path: Path) -> None:
+def test_one_wrong_weight_in_a_layer_does_not_go_unnoticed(precision: str, family: str, tmp_path: Path) -> None:
     """The tolerance is far below what one wrong sign or level of a layer's first product does."""
-    model = randomised(layers_of_widths(precision))
+    model = randomised(layers_of_widths(precision, family))
     changed = copy.deepcopy(model)
     for module in changed.modules():
         if hasattr(module, "weight_quantizer"):
