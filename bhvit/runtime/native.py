@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bhvit.errors import InvalidInput
 from bhvit.runtime.network import Floats, Network, Product
 
-ABI = 2  # BHVIT_ABI of native/core.h
+ABI = 3  # BHVIT_ABI of native/core.h
 ALIGNMENT = 64  # of the workspace, in bytes
 LIBRARY_VARIABLE = "BHVIT_RUNTIME_LIBRARY"
 BUILT_LIBRARY = Path(__file__).with_name("_core.so")
@@ -47,7 +47,7 @@ class _Residual(Structure):
 
 class _Stem(Structure):
     _fields_ = (
-        *((name, c_int32) for name in ("image_size", "channels", "reserved", "reserved2")),
+        *((name, c_int32) for name in ("image_size", "channels", "gelu", "reserved")),
         ("product", _Product),
         ("norm", _Norm),
         *((name, c_void_p) for name in ("position", "image_scale", "image_shift")),
@@ -62,18 +62,26 @@ class _Projection(Structure):
     _fields_ = (("project", _Residual), ("shift", c_void_p), ("step", c_float), ("reserved", c_int32))
 
 
+class _Windows(Structure):
+    _fields_ = (
+        *((name, c_int32) for name in ("window", "reserved")),
+        ("summary_mix", c_void_p),
+        ("token_norm", _Norm),
+        ("mix", c_void_p),
+    )
+
+
 class _Attention(Structure):
     _fields_ = (
         ("norm_before", _Norm),
-        *((name, c_int32) for name in ("heads", "window", "kind", "reserved")),
-        ("summary_mix", c_void_p),
-        ("token_norm", _Norm),
+        *((name, c_int32) for name in ("heads", "kind", "ratio", "reserved")),
+        ("windows", POINTER(_Windows)),
+        ("reduction", POINTER(_Residual)),
         *((name, _Projection) for name in ("query", "key", "value")),
         ("probability_scale", c_void_p),
         ("probability_zero", c_void_p),
         ("norm", _Norm),
         ("rprelu", _RPReLU),
-        ("mix", c_void_p),
         ("output", _Residual),
         ("layer_scale", _Scale),
     )
@@ -82,8 +90,7 @@ class _Attention(Structure):
 class _Mlp(Structure):
     _fields_ = (
         ("norm_after", _Norm),
-        ("intermediate", c_int32),
-        ("reach", c_int32),
+        *((name, c_int32) for name in ("intermediate", "reach", "circular", "reserved")),
         ("expand", _Residual),
         ("project", _Residual),
         ("layer_scale", _Scale),
@@ -131,8 +138,8 @@ class _Model(Structure):
 
 # In the order of bhvit_struct_sizes().
 _STRUCTS: tuple[type[Structure], ...] = (
-    _Product, _Norm, _RPReLU, _Scale, _Residual, _Stem, _Mixer, _Projection, _Attention, _Mlp, _Downsample, _Head,
-    _Block, _Stage, _Model,
+    _Product, _Norm, _RPReLU, _Scale, _Residual, _Stem, _Mixer, _Projection, _Windows, _Attention, _Mlp,
+    _Downsample, _Head, _Block, _Stage, _Model,
 )  # fmt: skip
 
 

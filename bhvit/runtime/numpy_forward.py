@@ -158,7 +158,9 @@ def rprelu(r: RPReLU, x: Floats) -> Floats:
 
 def scaled(s: LayerScale | None, x: Floats) -> Floats:
     """`x` (..., C) times alpha plus shift; `x` itself where there is no LayerScale."""
-    return x if s is None else x * s.alpha + s.shift
+    if s is not None:
+        x = x * s.alpha + s.shift
+    return x
 
 
 def residual_product(r: Residual, x: Floats, resize: Callable[[Floats, int], Floats]) -> Floats:

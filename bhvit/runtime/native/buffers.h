@@ -33,7 +33,9 @@ struct Buffers {
   float *query, *key, *value;   // attention, real-valued or integer: levels [rows][channels]
   uint32_t *query_bits, *key_bits; // attention, binary: [rows][head][word]
   uint8_t *value_bits;          // attention, binary: [channels][rows / 8]
-  float *local, *summary;       // attention: [tokens][channels] in place of `tokens`, [windows][windows][channels]
+  float *local, *summary;       // windows: [tokens][channels] in place of `tokens`, [windows][windows][channels]
+  uint32_t *panels;             // without windows: keys and values of every head as weight panels
+  float *ones;                  // without windows, binary: [channels], how many signs of the values are positive
   float *constants;             // what a layer folds together before it starts
   Scratch scratch[MAX_THREADS];
 };
@@ -50,25 +52,47 @@ struct Arena {
   }
 };
 
-// Rows of attention: the tokens window by window, then one summary token a window.
-struct AttentionShape {
-  int side, channels, heads, head, window, across, windows, area, keys, rows;
+// Channels by head, and how many rows are projected to keys and values.
+struct HeadShape {
+  int channels, heads, head, rows;
 
-  AttentionShape(const bhvit_attention &a, int side, int channels)
-      : side(side), channels(channels), heads(a.heads), head(channels / a.heads), window(a.window), across(side / a.window),
-        windows(across * across), area(window * window), keys(area + windows), rows(side * side + windows) {}
+  HeadShape(const bhvit_attention &a, int channels, int rows) : channels(channels), heads(a.heads), head(channels / a.heads), rows(rows) {}
   // Bytes of one channel's signs of all rows; 8 more may be read.
   METHOD int64_t value_row_bytes() const { return round_up(rows, TILE) / 8 + 8; }
+};
+
+// Rows of attention within windows: the tokens window by window, then one summary token a window.
+struct WindowShape : HeadShape {
+  int side, window, across, windows, area, keys;
+
+  WindowShape(const bhvit_attention &a, int side, int channels)
+      : HeadShape(a, channels, side * side + side / a.windows->window * (side / a.windows->window)), side(side), window(a.windows->window),
+        across(side / window), windows(across * across), area(window * window), keys(area + windows) {}
   // The pixel of local token i of a window.
   METHOD int pixel(int w, int i) const { return (w / across * window + i / window) * side + w % across * window + i % window; }
   // The row of key (or query) i of a window.
   METHOD int row(int w, int i) const { return i < area ? w * area + i : side * side + i - area; }
 };
 
+// Attention to the whole map: every token is a query, a key is what becomes of a patch of ratio x ratio tokens.
+struct GlobalShape : HeadShape {
+  int side, ratio, across, tokens;
+
+  GlobalShape(const bhvit_attention &a, int side, int channels)
+      : HeadShape(a, channels, side / a.ratio * (side / a.ratio)), side(side), ratio(a.ratio), across(side / a.ratio), tokens(side * side) {}
+  // The key of a token's patch.
+  METHOD int key_of(int token) const { return token / side / ratio * across + token % side / ratio; }
+  // Words of the weight panels of one head: those of its keys, and of keys and values.
+  METHOD int64_t key_words(int kind) const { return round_up(rows, PANEL) * (kind == BHVIT_BINARY ? words_of(head) : head); }
+  METHOD int64_t panel_words(int kind) const {
+    return key_words(kind) + round_up(head, PANEL) * (kind == BHVIT_BINARY ? words_of(rows) : rows);
+  }
+};
+
 struct Needs { // the largest of each over all layers, in elements
   int64_t map, next;            // features: of any stage, of any but the first
   int64_t planes, corrections;  // mixer
-  int64_t rows_channels, level_maps, head_words, value_bits, summary; // attention
+  int64_t rows_channels, level_maps, head_words, value_bits, summary, panels; // attention
   int64_t channels;             // of a map
   int64_t depth, depth2;        // of operands: of every product but an MLP's second, and of that
   int64_t columns;              // of a product before a LayerNorm
@@ -83,6 +107,37 @@ static void need_product(Needs &n, const bhvit_product &p, int operands = 1) {
   n.channels = larger(n.channels, int64_t(p.groups) * p.channels);
 }
 
+// What both kinds of attention need for `rows` that are projected and `keys` that a query sees.
+static void need_heads(Needs &n, const bhvit_attention &a, const HeadShape &shape, int64_t rows, int64_t keys, int planes) {
+  rows = round_up(rows, TILE);
+  n.rows_channels = larger(n.rows_channels, rows * shape.channels);
+  n.scores = larger(n.scores, round_up(keys, PANEL) * TILE);
+  if (a.kind == BHVIT_BINARY) {
+    n.head_words = larger(n.head_words, rows * shape.heads * words_of(shape.head));
+    n.value_bits = larger(n.value_bits, shape.channels * shape.value_row_bytes());
+    n.score_planes = larger(n.score_planes, larger(words_of(shape.head), int64_t(planes) * words_of(int(keys))) * TILE);
+  } else {
+    n.level_maps = larger(n.level_maps, rows * shape.channels);
+    n.score_planes = larger(n.score_planes, int64_t(shape.head) * TILE);
+  }
+}
+
+static void need_windows(Needs &n, const bhvit_attention &a, const WindowShape &shape) {
+  const int64_t windows = shape.windows, keys = shape.keys, head = shape.head, padded = round_up(keys, PANEL);
+  need_heads(n, a, shape, shape.rows, keys, 2);
+  n.summary = larger(n.summary, windows * windows * shape.channels);
+  if (a.kind == BHVIT_BINARY)
+    n.weights = larger(n.weights, larger(padded * words_of(int(head)), round_up(head, PANEL) * words_of(int(keys))));
+  else
+    n.weights = larger(n.weights, larger(padded * head, round_up(head, PANEL) * keys));
+}
+
+static void need_global(Needs &n, const bhvit_attention &a, const GlobalShape &shape) {
+  if (a.reduction) need_product(n, a.reduction->product);
+  need_heads(n, a, shape, shape.tokens, shape.rows, 1);
+  n.panels = larger(n.panels, shape.heads * shape.panel_words(a.kind));
+}
+
 static void need_block(Needs &n, const bhvit_block &block, int side, int channels) {
   n.channels = larger(n.channels, channels);
   if (const bhvit_mixer *m = block.mixer) {
@@ -92,26 +147,12 @@ static void need_block(Needs &n, const bhvit_block &block, int side, int channel
     n.constants = larger(n.constants, int64_t(8) * (channels + 16));
   }
   if (const bhvit_attention *a = block.attention) {
-    const AttentionShape shape(*a, side, channels);
-    const int64_t windows = shape.windows, keys = shape.keys, head = shape.head;
-    const int64_t rows = round_up(shape.rows, TILE), padded = round_up(keys, PANEL);
     need_product(n, a->query.project.product);
     need_product(n, a->output.product);
-    n.rows_channels = larger(n.rows_channels, rows * channels);
-    n.summary = larger(n.summary, windows * windows * channels);
-    n.scores = larger(n.scores, padded * TILE);
-    if (a->kind == BHVIT_BINARY) {
-      n.head_words = larger(n.head_words, rows * a->heads * words_of(int(head)));
-      n.value_bits = larger(n.value_bits, channels * shape.value_row_bytes());
-      n.weights = larger(n.weights, larger(padded * words_of(int(head)), round_up(head, PANEL) * words_of(int(keys))));
-      n.score_planes = larger(n.score_planes, larger(words_of(int(head)), 2 * words_of(int(keys))) * TILE);
-    } else {
-      n.level_maps = larger(n.level_maps, rows * channels);
-      n.weights = larger(n.weights, larger(padded * head, round_up(head, PANEL) * keys));
-      n.score_planes = larger(n.score_planes, head * TILE);
-    }
+    if (a->windows) need_windows(n, *a, WindowShape(*a, side, channels));
+    else need_global(n, *a, GlobalShape(*a, side, channels));
     if (is_wide(a->norm)) n.columns = larger(n.columns, channels);
-    n.constants = larger(n.constants, int64_t(24) * (channels + 16));
+    n.constants = larger(n.constants, int64_t(28) * (channels + 16));
   }
   const bhvit_mlp &m = *block.mlp;
   need_product(n, m.expand.product);
@@ -161,6 +202,8 @@ static int64_t lay_out(const bhvit_model &model, int threads, void *base, Buffer
   b.value_bits = arena.take<uint8_t>(n.value_bits);
   b.local = b.tokens; // which are projected before the first context is known
   b.summary = arena.take<float>(n.summary);
+  b.panels = arena.take<uint32_t>(n.panels);
+  b.ones = arena.take<float>(n.panels ? n.channels : 0);
   b.constants = arena.take<float>(n.constants);
   float *zeros = arena.take<float>(n.channels);
   if (zeros) memset(zeros, 0, size_t(n.channels) * sizeof(float));
@@ -191,6 +234,13 @@ struct Constants {
     float *piece = next;
     next += (n + 15) / 16 * 16;
     return piece;
+  }
+  // The factors of a LayerScale, ones where there is none.
+  const float *alpha(const bhvit_scale &scale, int n) {
+    if (scale.alpha) return scale.alpha;
+    float *ones = take(n);
+    for (int i = 0; i < n; ++i) ones[i] = 1.0f;
+    return ones;
   }
   Normed normed(const bhvit_product &p, const bhvit_norm &norm) {
     const int columns = p.groups * p.columns;

@@ -39,8 +39,8 @@ const Engine *engine_named(const char *name) {
 
 constexpr int32_t SIZES[] = {
     sizeof(bhvit_product), sizeof(bhvit_norm), sizeof(bhvit_rprelu), sizeof(bhvit_scale), sizeof(bhvit_residual),
-    sizeof(bhvit_stem), sizeof(bhvit_mixer), sizeof(bhvit_projection), sizeof(bhvit_attention), sizeof(bhvit_mlp),
-    sizeof(bhvit_downsample), sizeof(bhvit_head), sizeof(bhvit_block), sizeof(bhvit_stage), sizeof(bhvit_model)};
+    sizeof(bhvit_stem), sizeof(bhvit_mixer), sizeof(bhvit_projection), sizeof(bhvit_windows), sizeof(bhvit_attention),
+    sizeof(bhvit_mlp), sizeof(bhvit_downsample), sizeof(bhvit_head), sizeof(bhvit_block), sizeof(bhvit_stage), sizeof(bhvit_model)};
 
 } // namespace
 

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define BHVIT_ABI 2 /* to be raised with every change of what this file says */
+#define BHVIT_ABI 3 /* to be raised with every change of what this file says */
 #define BHVIT_PANEL 16 /* output columns of a weight panel */
 #define BHVIT_MAX_THREADS 256
 
@@ -50,13 +50,13 @@ typedef struct {
 } bhvit_norm;
 
 typedef struct { const float *shift_in, *slope, *shift_out; } bhvit_rprelu;
-typedef struct { const float *alpha, *shift; } bhvit_scale; /* LayerScale */
+typedef struct { const float *alpha, *shift; } bhvit_scale; /* LayerScale; both NULL: none */
 
 /* RPReLU(norm(product(x)) + resize(x)) */
 typedef struct { bhvit_product product; bhvit_norm norm; bhvit_rprelu rprelu; } bhvit_residual;
 
 typedef struct {
-  int32_t image_size, channels, reserved, reserved2;
+  int32_t image_size, channels, gelu, reserved; /* gelu 1: of what the norm gives */
   bhvit_product product; /* 4 x 4 patches: input (colour * 4 + row) * 4 + column of the patch, 48 in all; has a bias */
   bhvit_norm norm;
   const float *position;            /* [tokens][channels] */
@@ -72,27 +72,37 @@ typedef struct {
 
 typedef struct { bhvit_residual project; const float *shift; float step; int32_t reserved; } bhvit_projection;
 
+/* Windows of g x g tokens that also see a summary token of every window. */
+typedef struct {
+  int32_t window, reserved;
+  const float *summary_mix; /* a: a * maxpool + (1 - a) * avgpool */
+  bhvit_norm token_norm;    /* always over channels */
+  const float *mix;         /* b: b * window part + (1 - b) * summary part */
+} bhvit_windows;
+
+/* Without windows every token sees the averages of all patches of ratio x ratio tokens, after `reduction`, and the residuals
+   of keys and values are those of a token's patch. */
 typedef struct {
   bhvit_norm norm_before;
-  int32_t heads, window, kind, reserved; /* kind: of activations, as in bhvit_product */
-  const float *summary_mix;              /* a: a * maxpool + (1 - a) * avgpool */
-  bhvit_norm token_norm;                 /* always over channels */
-  bhvit_projection query, key, value;    /* shift and step of what is multiplied with one another */
-  const float *probability_scale;        /* [heads]: alpha (binary) or step (int4, int8); NULL where real-valued */
-  const float *probability_zero;         /* [heads], binary only */
+  int32_t heads, kind, ratio, reserved; /* kind: of activations, as in bhvit_product */
+  const bhvit_windows *windows;         /* or NULL */
+  const bhvit_residual *reduction;      /* NULL where ratio is 1 */
+  bhvit_projection query, key, value;   /* shift and step of what is multiplied with one another */
+  const float *probability_scale;       /* [heads]: alpha (binary) or step (int4, int8); NULL where real-valued */
+  const float *probability_zero;        /* [heads], binary with windows: two bits; else one bit, 1 where P > scale / 2 */
   bhvit_norm norm;
   bhvit_rprelu rprelu;
-  const float *mix; /* b: b * window part + (1 - b) * summary part */
   bhvit_residual output;
   bhvit_scale layer_scale;
 } bhvit_attention;
 
 typedef struct {
   bhvit_norm norm_after;
-  int32_t intermediate, reach;            /* reach R of the shift branches; 0: none */
+  int32_t intermediate, reach;            /* reach R of the branches; 0: none */
+  int32_t circular, reserved;             /* beyond its border a map goes on at its other side (1), or is 0 */
   bhvit_residual expand, project;
   bhvit_scale layer_scale;
-  const float *height_taps, *width_taps;  /* [2 R + 1][channels]: weights of x[i - R] .. x[i + R], circular */
+  const float *height_taps, *width_taps;  /* [2 R + 1][channels]: weights of x[i - R] .. x[i + R] */
   const float *branch_shift;              /* [channels]: sum of the shifts of all branches */
 } bhvit_mlp;
 
@@ -126,8 +136,8 @@ typedef struct {
   const bhvit_head *head;
 } bhvit_model;
 
-/* Sizes of product, norm, rprelu, scale, residual, stem, mixer, projection, attention, mlp, downsample, head, block,
-   stage, model, in this order. */
+/* Sizes of product, norm, rprelu, scale, residual, stem, mixer, projection, windows, attention, mlp, downsample, head,
+   block, stage, model, in this order. */
 int32_t bhvit_abi(void);
 const int32_t *bhvit_struct_sizes(int32_t *count);
 

@@ -33,7 +33,7 @@ static void run_stem(Run &run, const bhvit_stem &stem, const void *data, bool is
     if (is_float) patches(stem, first, count, (float *)s.operand, 1, int64_t(stem.image_size) * stem.image_size, [&](int64_t at, int) { return floats[at]; });
     else patches(stem, first, count, (float *)s.operand, COLOURS, 1, [&](int64_t at, int c) { return float(bytes[at]) * stem.image_scale[c] + stem.image_shift[c]; });
     each_normed_column(stem.product, norm, s.operand, s, [&](int c, const F *y) {
-      for (int r = 0; r < ROWS; ++r) store(s.columns + c * TILE + r * LANES, gelu(y[r]));
+      for (int r = 0; r < ROWS; ++r) store(s.columns + c * TILE + r * LANES, stem.gelu ? gelu(y[r]) : y[r]);
     });
     rows_of(s.columns, channels, s.rows);
     for (int t = 0; t < count; ++t) {

@@ -2,11 +2,12 @@
 #pragma once
 #include <time.h>
 
-#include "attention.h"
 #include "dispatch.h"
 #include "ends.h"
+#include "global_attention.h"
 #include "mixer.h"
 #include "mlp.h"
+#include "window_attention.h"
 
 namespace bhvit::ISA {
 
@@ -32,9 +33,14 @@ static int64_t workspace_bytes(const bhvit_model *model, int32_t threads) {
   return lay_out(*model, threads, nullptr, buffers);
 }
 
-static void run_block(Run &run, const bhvit_block &block, int side, int channels, Stopwatch &watch) {
+static void run_token_mixing(Run &run, const bhvit_block &block, int side, int channels) {
   if (block.mixer) run_mixer(run, *block.mixer, side, channels);
-  else run_attention(run, *block.attention, side, channels);
+  else if (block.attention->windows) run_window_attention(run, *block.attention, side, channels);
+  else run_global_attention(run, *block.attention, side, channels);
+}
+
+static void run_block(Run &run, const bhvit_block &block, int side, int channels, Stopwatch &watch) {
+  run_token_mixing(run, block, side, channels);
   watch.lap();
   run_mlp(run, *block.mlp, side, channels);
   watch.lap();
@@ -91,8 +97,7 @@ static bool run_layer(const bhvit_model *model, Pool *pool, int32_t threads, voi
       const bhvit_block &block = stage.blocks[layer / 2];
       with_map(stage.side, stage.channels, stage.side, stage.channels, [&] {
         if (layer % 2) run_mlp(run, *block.mlp, stage.side, stage.channels);
-        else if (block.mixer) run_mixer(run, *block.mixer, stage.side, stage.channels);
-        else run_attention(run, *block.attention, stage.side, stage.channels);
+        else run_token_mixing(run, block, stage.side, stage.channels);
       });
       return true;
     }

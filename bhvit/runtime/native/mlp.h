@@ -1,4 +1,4 @@
-// The channel mixer with the shift branches beside it. The wide intermediate is never stored: its columns leave as the
+// The channel mixer with the branches beside it. The wide intermediate is never stored: its columns leave as the
 // quantized operand of the second product and as the pooled residual.
 #pragma once
 #include "buffers.h"
@@ -12,7 +12,7 @@ struct Pooling {
   METHOD int end_of(int64_t j) const { return int(((j + 1) * n + m - 1) / m); }
 };
 
-// Both stencils of the shift branches as one: weights [taps][channels], where tap 0 is the token itself, then 2 R along
+// Both stencils of the branches as one: weights [taps][channels], where tap 0 is the token itself, then 2 R along
 // height and 2 R along width.
 static const float *fold_branches(const bhvit_mlp &m, int channels, Constants &constants) {
   if (!m.reach) return nullptr;
@@ -31,7 +31,7 @@ static const float *fold_branches(const bhvit_mlp &m, int channels, Constants &c
 struct MlpConstants {
   Normed expand, project;                    // without the RPReLU's first shift
   const float *threshold, *alpha, *base;     // of the quantized intermediate; output = PReLU * alpha + base
-  const float *stencil;                      // of the shift branches
+  const float *stencil;                      // of the branches
 };
 
 // Everything that is added per channel, added once: the shifts of both RPReLUs, the tiled first one as its mean over the pool.
@@ -44,15 +44,15 @@ static MlpConstants fold_mlp(const bhvit_mlp &m, int channels, Constants constan
     threshold[i] = -(first.shift_out[i] + (m.project.product.shift ? m.project.product.shift[i] : 0.0f));
   }
   const Pooling pooling = {m.intermediate, channels};
+  k.alpha = constants.alpha(m.layer_scale, channels);
   for (int c = 0; c < channels; ++c) {
     const int begin = pooling.first_of(c), end = pooling.end_of(c);
     float total = 0;
     for (int i = begin; i < end; ++i) total += first.shift_out[i];
     k.project.last()[c] += total / float(end - begin) - second.shift_in[c];
-    base[c] = second.shift_out[c] * m.layer_scale.alpha[c] + m.layer_scale.shift[c];
+    base[c] = second.shift_out[c] * k.alpha[c] + (m.layer_scale.shift ? m.layer_scale.shift[c] : 0.0f);
   }
   k.threshold = threshold;
-  k.alpha = m.layer_scale.alpha;
   k.base = base;
   k.stencil = fold_branches(m, channels, constants);
   return k;
@@ -110,28 +110,36 @@ INLINE int wrapped(int i, int side) {
   return i;
 }
 
-// The tokens that a stencil of reach R reads at a token, in the order of fold_branches.
-INLINE void stencil_tokens(int side, int reach, int token, int *out) {
+// The rows of v that a stencil of reach R reads at a token, in the order of fold_branches; beyond the border those of the other
+// side, or `zeros`.
+INLINE void stencil_rows(const bhvit_mlp &m, int side, int reach, int channels, const float *v, const float *zeros, int token, const float **out) {
   const int row = token / side, column = token - row * side;
-  out[0] = token;
+  const auto at = [&](int y, int x) {
+    if (!m.circular && (y < 0 || y >= side || x < 0 || x >= side)) return zeros;
+    return v + (int64_t(wrapped(y, side)) * side + wrapped(x, side)) * channels;
+  };
+  out[0] = v + int64_t(token) * channels;
   int tap = 1;
   for (int j = -reach; j <= reach; ++j) {
     if (!j) continue;
-    out[tap] = wrapped(row + j, side) * side + column;
-    out[tap + 2 * reach] = row * side + wrapped(column + j, side);
+    out[tap] = at(row + j, column);
+    out[tap + 2 * reach] = at(row, column + j);
     ++tap;
   }
 }
 
+// What the branches of a map are computed from: their stencil, the map v, and zeros for what lies beyond it.
+struct BranchInput {
+  const bhvit_mlp &m;
+  const float *weights, *v, *zeros;
+  int side, channels;
+};
+
 // map += rows + shift + stencil of v for GROUP tokens from `first` on; `rows` starts at the first of them.
-template <int TAPS_OF_BRANCHES, int GROUP>
-INLINE void add_branch_group(const float *weights, const float *shift, int side, int channels, const float *v, const float *rows, int first, float *map) {
-  const float *from[GROUP][TAPS_OF_BRANCHES];
-  for (int t = 0; t < GROUP; ++t) {
-    int tokens[TAPS_OF_BRANCHES];
-    stencil_tokens(side, TAPS_OF_BRANCHES / 4, first + t, tokens);
-    for (int j = 0; j < TAPS_OF_BRANCHES; ++j) from[t][j] = v + int64_t(tokens[j]) * channels;
-  }
+template <int TAPS_OF_BRANCHES, int GROUP> INLINE void add_branch_group(const BranchInput &in, const float *rows, int first, float *map) {
+  const int channels = in.channels;
+  const float *weights = in.weights, *shift = in.m.branch_shift, *from[GROUP][TAPS_OF_BRANCHES];
+  for (int t = 0; t < GROUP; ++t) stencil_rows(in.m, in.side, TAPS_OF_BRANCHES / 4, channels, in.v, in.zeros, first + t, from[t]);
   float *to = map + int64_t(first) * channels;
   int c = 0;
   for (; c + LANES <= channels; c += LANES) {
@@ -151,11 +159,10 @@ INLINE void add_branch_group(const float *weights, const float *shift, int side,
     }
 }
 
-template <int TAPS_OF_BRANCHES>
-static void add_branches(const float *weights, const float *shift, int side, int channels, const float *v, const float *rows, int first, int count, float *map) {
+template <int TAPS_OF_BRANCHES> static void add_branches(const BranchInput &in, const float *rows, int first, int count, float *map) {
   int t = 0;
-  for (; t + 4 <= count; t += 4) add_branch_group<TAPS_OF_BRANCHES, 4>(weights, shift, side, channels, v, rows + t * channels, first + t, map);
-  for (; t < count; ++t) add_branch_group<TAPS_OF_BRANCHES, 1>(weights, shift, side, channels, v, rows + t * channels, first + t, map);
+  for (; t + 4 <= count; t += 4) add_branch_group<TAPS_OF_BRANCHES, 4>(in, rows + t * in.channels, first + t, map);
+  for (; t < count; ++t) add_branch_group<TAPS_OF_BRANCHES, 1>(in, rows + t * in.channels, first + t, map);
 }
 
 static void mlp_tile(Run &run, const bhvit_mlp &m, const MlpConstants &k, int side, int channels, int first, int count, Scratch &s) {
@@ -177,9 +184,9 @@ static void mlp_tile(Run &run, const bhvit_mlp &m, const MlpConstants &k, int si
   });
   rows_of(s.columns, channels, s.rows);
   float *map = run.buffers.map;
-  const float *v = run.buffers.normed;
-  if (m.reach == 2) add_branches<9>(k.stencil, m.branch_shift, side, channels, v, s.rows, first, count, map);
-  else if (m.reach == 1) add_branches<5>(k.stencil, m.branch_shift, side, channels, v, s.rows, first, count, map);
+  const BranchInput in = {m, k.stencil, run.buffers.normed, s.zeros, side, channels};
+  if (m.reach == 2) add_branches<9>(in, s.rows, first, count, map);
+  else if (m.reach == 1) add_branches<5>(in, s.rows, first, count, map);
   else
     for (int t = 0; t < count; ++t) add_row(channels, s.rows + t * channels, map + int64_t(first + t) * channels);
 }
