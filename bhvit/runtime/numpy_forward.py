@@ -219,7 +219,8 @@ def _probability_levels(a: Attention, probabilities: Floats) -> Floats:
         ratio = probabilities * (np.float32(highest) / scale) + a.probability_zero[:, None, None]
     else:
         ratio = probabilities / scale
-    return np.clip(np.rint(ratio), 0, highest)
+    levels: Floats = np.clip(np.rint(ratio), 0, highest)
+    return levels
 
 
 def _summary(w: Windows, u: Floats) -> Floats:

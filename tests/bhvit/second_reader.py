@@ -109,20 +109,39 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
             rprelu(f"{name}.rprelus.{k}", c)
         norm(f"{name}.norm", c)
 
+    def projection(name: str, letter: str, c: int) -> None:
+        linear(f"{name}.project", letter, c, c)
+        vectors(name, "shift", c)
+        if letter in "48":
+            vectors(name, "activation.step")
+
     def attention(name: str, letter: str, c: int, heads: int) -> None:
         vectors(name, "summary.mix", c)
         norm(f"{name}.token_norm", c)
         for part in ("query", "key", "value"):
-            linear(f"{name}.{part}.project", letter, c, c)
-            vectors(f"{name}.{part}", "shift", c)
-            if letter in "48":
-                vectors(f"{name}.{part}", "activation.step")
+            projection(f"{name}.{part}", letter, c)
         vectors(f"{name}.probability", {"b": "alpha zero_point", "4": "step", "8": "step"}.get(letter, ""), heads)
         norm(f"{name}.norm", c)
         rprelu(f"{name}.rprelu", c)
         vectors(name, "mix", c)
         linear(f"{name}.output", letter, c, c)
         vectors(f"{name}.layer_scale", "alpha shift", c)
+
+    def global_attention(name: str, letter: str, c: int, heads: int, reduction: int) -> None:
+        projection(f"{name}.query", letter, c)
+        if reduction > 1:
+            linear(f"{name}.reduction", letter, c, c)
+        projection(f"{name}.key", letter, c)
+        projection(f"{name}.value", letter, c)
+        if letter == "b":
+            vectors(f"{name}.probability", "step")
+        elif letter in "48":
+            vectors(f"{name}.probability", "step", heads)
+        norm(f"{name}.norm", c)
+        rprelu(f"{name}.rprelu", c)
+        linear(f"{name}.output", letter, c, c)
+        if h["layer_scale"]:
+            vectors(f"{name}.layer_scale", "alpha shift", c)
 
     dims, side = h["embed_dims"], h["image_size"] // 4
     found.append(("stem.conv.weight", real, (1, dims[0], 1, 48)))
@@ -136,7 +155,9 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
             downsampling(f"downsamples.{i - 1}", next(letters), dims[i - 1], c, side // 2**i)
         for block in (f"stages.{i}.{j}" for j in range(depth)):
             norm(f"{block}.norm_before", c)
-            if i < 2:
+            if h["family"] == "binaryvit":
+                global_attention(f"{block}.mixer", next(letters), c, heads, h["reductions"][i])
+            elif i < 2:
                 mixer(f"{block}.mixer", next(letters), c)
             else:
                 attention(f"{block}.mixer", next(letters), c, heads)
@@ -144,9 +165,11 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
             norm(f"{block}.norm_after", c)
             linear(f"{block}.mlp.expand", letter, c, inner)
             linear(f"{block}.mlp.project", letter, inner, c)
-            vectors(f"{block}.mlp.layer_scale", "alpha shift", c)
-            for direction in ("height", "width", "quarters"):
-                for branch in h["shifts"]:
+            if h.get("layer_scale", True):
+                vectors(f"{block}.mlp.layer_scale", "alpha shift", c)
+            directions = ("height", "width", "quarters") if h["family"] == "bhvit" else ("height", "width")
+            for direction in directions:
+                for branch in h["shifts" if h["family"] == "bhvit" else "pools"]:
                     vectors(f"{block}.shifts.{direction}.{branch}", "alpha shift", c)
     norm("head.norm", dims[3])
     found.append(("head.linear.weight", real, (1, h["num_classes"], 1, dims[3])))

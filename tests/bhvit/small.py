@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.model import BHViT, build_model
+from bhvit.staged import PyramidArchitecture
 
 SMALLEST = ArchitectureConfig.from_lists(
     embed_dims=(8, 8, 16, 16),
@@ -18,12 +20,25 @@ SMALLEST = ArchitectureConfig.from_lists(
     num_classes=5,
 )
 
+SMALLEST_OF = {
+    "bhvit": SMALLEST,
+    "binaryvit": BinaryViTConfig.from_lists(
+        embed_dims=(8, 8, 16, 16),
+        intermediate_dims=(16, 16, 32, 32),
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 2, 4),
+        image_size=64,
+        num_classes=5,
+        reductions=(4, 2, 1, 1),
+    ),
+}
+
 
 def small_model(precision: str = "binary", architecture: ArchitectureConfig = SMALLEST, **options) -> BHViT:
     torch.manual_seed(0)
     return build_model(architecture, PrecisionPlan.uniform(precision), **options)
 
 
-def images(architecture: ArchitectureConfig = SMALLEST, batch: int = 2) -> Tensor:
+def images(architecture: PyramidArchitecture = SMALLEST, batch: int = 2) -> Tensor:
     size = architecture.image_size
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))

@@ -9,17 +9,23 @@ from torch import nn
 
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan
 from bhvit.export.packed import pack
+from bhvit.families import family_of
 from bhvit.layers import ResidualLinear
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.model import BHViT, build_model
+from bhvit.pyramid import Pyramid
 from bhvit.runtime.packed_file import PackedModel, read
-from tests.bhvit.small import SMALLEST, images, small_model
-from tests.bhvit.test_cost_against_model import drawn
+from tests.bhvit.drawn import FAMILIES, drawn
+from tests.bhvit.small import SMALLEST_OF, images, small_model
 
-MODELS = [(f"{p}-{norm}", p, norm) for p in [*PRECISIONS, "mixed"] for norm in ("batch", "layer")]
+MODELS = [
+    (f"{family}-{p}-{norm}", family, p, norm)
+    for family in FAMILIES
+    for p in [*PRECISIONS, "mixed"]
+    for norm in ("batch", "layer")
+]
 
 
-def as_if_trained(model: BHViT) -> BHViT:
+def as_if_trained(model: Pyramid) -> Pyramid:
     """Quantizers set by a batch, and everything else away from where it started."""
     draw = torch.Generator().manual_seed(2)
     model.train()(images(model.architecture))
@@ -36,21 +42,22 @@ def as_if_trained(model: BHViT) -> BHViT:
 
 
 @pytest.fixture(params=MODELS, ids=[name for name, *_ in MODELS])
-def packed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[BHViT, PackedModel]:
-    _, precision, norm = request.param
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Pyramid, PackedModel]:
+    _, family, precision, norm = request.param
+    architecture = SMALLEST_OF[family]
     plan = PrecisionPlan.uniform("binary")
     if precision == "mixed":
-        for i, address in enumerate(SMALLEST.addresses):
+        for i, address in enumerate(architecture.addresses):
             plan = plan.with_layers(address, list(PRECISIONS)[i % len(PRECISIONS)])
     else:
         plan = PrecisionPlan.uniform(precision)
     torch.manual_seed(0)
-    model = as_if_trained(build_model(SMALLEST, plan, norm=norm))
+    model = as_if_trained(family_of(architecture).build_model(architecture, plan, norm=norm))
     pack(model, tmp_path / "m.bhvit", ["a", "b", "c", "d", "e"], crop_pct=1.0)
     return model, read(tmp_path / "m.bhvit")
 
 
-def factors(model: BHViT, file: PackedModel, layer: str) -> np.ndarray:
+def factors(model: Pyramid, file: PackedModel, layer: str) -> np.ndarray:
     """What the columns of a quantized layer are multiplied by, told from the file alone."""
     if f"{layer}.scale" in file.tensors:
         return file.natural(f"{layer}.scale").astype(np.float64)
@@ -61,7 +68,7 @@ def factors(model: BHViT, file: PackedModel, layer: str) -> np.ndarray:
     return file.natural(f"{name}.scale") * (deviation / norm.weight.double()).detach().numpy()
 
 
-def test_weights_times_scales_are_the_quantized_weights(packed: tuple[BHViT, PackedModel]) -> None:
+def test_weights_times_scales_are_the_quantized_weights(packed: tuple[Pyramid, PackedModel]) -> None:
     model, file = packed
     names = {id(module): name for name, module in model.named_modules()}
     stored = {name.removesuffix(".weight") for name, t in file.schema.items() if t.is_weight}
@@ -86,7 +93,7 @@ def test_weights_times_scales_are_the_quantized_weights(packed: tuple[BHViT, Pac
             assert torch.equal(back * exact.view(-1, *[1] * (back.dim() - 1)), quantized)
 
 
-def test_folded_norms_give_what_norms_give(packed: tuple[BHViT, PackedModel]) -> None:
+def test_folded_norms_give_what_norms_give(packed: tuple[Pyramid, PackedModel]) -> None:
     model, file = packed
     checked = 0
     for name, module in model.named_modules():
@@ -112,7 +119,7 @@ def test_folded_norms_give_what_norms_give(packed: tuple[BHViT, PackedModel]) ->
     assert checked or model.norm == "layer"
 
 
-def test_everything_else_is_stored_as_it_is(packed: tuple[BHViT, PackedModel]) -> None:
+def test_everything_else_is_stored_as_it_is(packed: tuple[Pyramid, PackedModel]) -> None:
     model, file = packed
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     norms = {name for name, module in model.named_modules() if isinstance(module, TokenBatchNorm | nn.LayerNorm)}
@@ -128,11 +135,12 @@ def test_everything_else_is_stored_as_it_is(packed: tuple[BHViT, PackedModel]) -
     assert file.header.crop_pct == 1
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(8))
-def test_any_architecture_and_plan_can_be_packed(seed: int, tmp_path: Path) -> None:
-    architecture, plan = drawn(seed)
+def test_any_architecture_and_plan_can_be_packed(seed: int, family: str, tmp_path: Path) -> None:
+    architecture, plan = drawn(seed, family)
     torch.manual_seed(seed)
-    model = as_if_trained(build_model(architecture, plan))
+    model = as_if_trained(family_of(architecture).build_model(architecture, plan))
     header = pack(model, tmp_path / "m.bhvit")
     assert read(tmp_path / "m.bhvit").header == header
     assert dict(header.layers) == model.layers

@@ -9,22 +9,31 @@ import numpy as np
 import pytest
 
 from bhvit import PRECISIONS, PRESETS, InvalidInput, PrecisionPlan
+from bhvit.families import FAMILIES as MODEL_FAMILIES
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.layers.norm import NORMS
+from bhvit.runtime.families import PACKED_FAMILIES
 from bhvit.runtime.packed_file import read, write
 from bhvit.runtime.schema import Header, Tensor, random_arrays, tensors_of
+from tests.bhvit.drawn import FAMILIES, drawn
 from tests.bhvit.second_reader import read_packed
 from tests.bhvit.small import SMALLEST
-from tests.bhvit.test_cost_against_model import drawn
 
 BINARY = PrecisionPlan.uniform("binary")
 SMALL = Header.of_plan(SMALLEST, BINARY)
 
 
+def test_every_family_with_a_packed_layout_is_a_family_of_models_and_drawn_here() -> None:
+    assert set(PACKED_FAMILIES) == set(FAMILIES) <= set(MODEL_FAMILIES)
+    for name, family in PACKED_FAMILIES.items():
+        assert (family.name, family.config) == (name, MODEL_FAMILIES[name].config)
+
+
 @pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(15))
-def test_any_model_comes_back_as_it_was_written(seed: int, copy: bool, tmp_path: Path) -> None:
-    architecture, plan = drawn(seed)
+def test_any_model_comes_back_as_it_was_written(seed: int, family: str, copy: bool, tmp_path: Path) -> None:
+    architecture, plan = drawn(seed, family)
     names = tuple(f"Klasse {i} / 类 {i} \"'\\" for i in range(architecture.num_classes))
     header = Header.of_plan(
         architecture,
@@ -47,9 +56,12 @@ def test_any_model_comes_back_as_it_was_written(seed: int, copy: bool, tmp_path:
         assert not model.tensors[name].flags.writeable
 
 
-@pytest.mark.parametrize("seed", [*range(12), "tiny"])
-def test_a_reader_written_from_the_documentation_reads_the_same(seed: int | str, tmp_path: Path) -> None:
-    architecture, plan = drawn(seed) if isinstance(seed, int) else (PRESETS["tiny"], BINARY)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seed", [*range(12), "small"])
+def test_a_reader_written_from_the_documentation_reads_the_same(seed: int | str, family: str, tmp_path: Path) -> None:
+    architecture, plan = (
+        drawn(seed, family) if isinstance(seed, int) else (MODEL_FAMILIES[family].presets["small"], BINARY)
+    )
     for norm in ("batch", "layer"):
         header = Header.of_plan(architecture, plan, norm=norm)
         arrays = random_arrays(header)

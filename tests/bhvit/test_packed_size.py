@@ -10,7 +10,7 @@ from bhvit import PRECISIONS, PRESETS, ArchitectureConfig, PrecisionPlan, cost_o
 from bhvit.runtime.packed_file import HEAD, read, write
 from bhvit.runtime.placement import aligned, sections_of
 from bhvit.runtime.schema import Header, random_arrays
-from tests.bhvit.test_cost_against_model import drawn
+from tests.bhvit.drawn import FAMILIES, drawn
 
 DEMO = ArchitectureConfig.from_lists(
     (16, 32, 64, 128), (64, 128, 256, 512), (1, 1, 2, 1), (1, 1, 2, 4), image_size=96, window_size=3, num_classes=6
@@ -34,9 +34,10 @@ def mixed(architecture: ArchitectureConfig, seed: int) -> PrecisionPlan:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(40))
-def test_tensors_of_any_model_take_exactly_its_complete_bytes(seed: int, norm: str) -> None:
-    header = Header.of_plan(*drawn(seed), norm=norm)
+def test_tensors_of_any_model_take_exactly_its_complete_bytes(seed: int, family: str, norm: str) -> None:
+    header = Header.of_plan(*drawn(seed, family), norm=norm)
     sections = sections_of(header, 0)
     stored = sum(section.stop - section.start for section in sections)
     parts_of_bytes = sum(t.is_weight for section in sections for t, _ in section.tensors)

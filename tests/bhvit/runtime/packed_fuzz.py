@@ -21,11 +21,14 @@ from typing import Any
 import numpy as np
 
 from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.runtime import load
+from bhvit.runtime.families import PACKED_FAMILIES
 from bhvit.runtime.packed_file import HEAD, MAGIC, VERSION, read, write
 from bhvit.runtime.placement import sections_of
 from bhvit.runtime.schema import Header, random_arrays
 from bhvit.runtime.values import SMALLEST_DIVISOR
+from bhvit.staged import PyramidArchitecture
 from tests.bhvit.runtime.networks import runtimes
 
 LONGEST = 60  # seconds that one file may take, on the busiest machine
@@ -48,8 +51,16 @@ def sealed(text: bytes, rest: bytes) -> bytes:
 
 def drawn_header(draw: Draw) -> Header:
     """A small legal model."""
+    architecture = draw.choice(list(DRAWN.values()))(draw)
+    some = draw.sample(list(PRECISIONS), draw.randint(1, 3))
+    plan = PrecisionPlan.of_layers({a: PRECISIONS[draw.choice(some)] for a in architecture.addresses})
+    names = tuple(f"class {i}" for i in range(architecture.num_classes)) if draw.random() < 0.5 else None
+    return Header.of_plan(architecture, plan, norm=draw.choice(["batch", "layer"]), classes=names)
+
+
+def _drawn_bhvit(draw: Draw) -> ArchitectureConfig:
     window = draw.choice([1, 1, 3])
-    architecture = ArchitectureConfig.from_lists(
+    return ArchitectureConfig.from_lists(
         [4 * draw.randint(1, 9) for _ in range(2)] + [8 * draw.randint(1, 5) for _ in range(2)],
         [draw.randint(1, 70) for _ in range(4)],
         [1, draw.randint(1, 2), 1, 1],
@@ -60,10 +71,27 @@ def drawn_header(draw: Draw) -> Header:
         draw.choice([(), (3,), (5,), (3, 5), (5, 3)]),
         draw.choice(["auto", "residual", "plain"]),
     )
-    some = draw.sample(list(PRECISIONS), draw.randint(1, 3))
-    plan = PrecisionPlan.of_layers({a: PRECISIONS[draw.choice(some)] for a in architecture.addresses})
-    names = tuple(f"class {i}" for i in range(architecture.num_classes)) if draw.random() < 0.5 else None
-    return Header.of_plan(architecture, plan, norm=draw.choice(["batch", "layer"]), classes=names)
+
+
+def _drawn_binaryvit(draw: Draw) -> BinaryViTConfig:
+    image_size, heads = 32 * draw.randint(1, 3), [draw.choice([1, 2, 3]) for _ in range(4)]
+    sides = [image_size // 4 // 2**i for i in range(4)]
+    return BinaryViTConfig.from_lists(
+        [h * draw.randint(1, 14) for h in heads],
+        [draw.randint(1, 70) for _ in range(4)],
+        [1, draw.randint(1, 2), 1, 1],
+        heads,
+        image_size,
+        draw.randint(1, 20),
+        [draw.choice([r for r in range(1, side + 1) if side % r == 0]) for side in sides],
+        draw.choice([(), (3,), (5,), (3, 5), (5, 3)]),
+        draw.random() < 0.5,
+        draw.choice(["auto", "residual", "plain"]),
+    )
+
+
+DRAWN: dict[str, Callable[[Draw], PyramidArchitecture]] = {"bhvit": _drawn_bhvit, "binaryvit": _drawn_binaryvit}
+assert set(DRAWN) == set(PACKED_FAMILIES)
 
 
 def honest_file(path: Path, draw: Draw) -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ import pytest
 from bhvit import PRECISIONS
 from bhvit.runtime import load
 from bhvit.runtime.model import Model
-from tests.bhvit.runtime.networks import core, layers_of_widths, photographs, random_header, runtimes, written
+from tests.bhvit.runtime.networks import FAMILIES, core, layers_of_widths, photographs, random_header, runtimes, written
 
 TOLERANCE = 1e-3  # of the mean magnitude of a layer's outputs
 FEW = 0.1  # outputs of a layer that one sign, decided by rounding, may move
@@ -32,11 +32,12 @@ def shares_of_moved_outputs(model: Model, oracle: Model, threads: int = 1) -> li
     return moved
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("instruction_set", compiled)
-def test_layers_of_random_models_are_those_of_numpy(instruction_set: str, tmp_path: Path) -> None:
+def test_layers_of_random_models_are_those_of_numpy(instruction_set: str, family: str, tmp_path: Path) -> None:
     moved: list[float] = []
     for seed in SEEDS:
-        path = written(tmp_path / f"{seed}.bhvit", random_header(seed), seed)
+        path = written(tmp_path / f"{seed}.bhvit", random_header(seed, family), seed)
         moved += shares_of_moved_outputs(
             load(path, instruction_set=instruction_set), load(path, instruction_set="numpy")
         )
@@ -45,17 +46,23 @@ def test_layers_of_random_models_are_those_of_numpy(instruction_set: str, tmp_pa
 
 
 @pytest.mark.parametrize("instruction_set", compiled)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_real_valued_layers_are_those_of_numpy_everywhere(instruction_set: str, precision: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "m.bhvit", layers_of_widths(precision))
+def test_real_valued_layers_are_those_of_numpy_everywhere(
+    instruction_set: str, family: str, precision: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "m.bhvit", layers_of_widths(precision, family))
     moved = shares_of_moved_outputs(load(path, instruction_set=instruction_set), load(path, instruction_set="numpy"))
     assert max(moved) == 0
 
 
 @pytest.mark.parametrize("instruction_set", compiled)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_threads_within_an_image_change_no_bit(instruction_set: str, precision: str, tmp_path: Path) -> None:
-    model = load(written(tmp_path / "m.bhvit", layers_of_widths(precision)), instruction_set=instruction_set)
+def test_threads_within_an_image_change_no_bit(
+    instruction_set: str, family: str, precision: str, tmp_path: Path
+) -> None:
+    model = load(written(tmp_path / "m.bhvit", layers_of_widths(precision, family)), instruction_set=instruction_set)
     image = photographs(model.image_size, 1)
     expected = model(image)
     for threads in (2, 3, 7):
