@@ -13,7 +13,7 @@ from bhvit.layers.norm import TokenBatchNorm
 from bhvit.quantizers.binary import BinaryWeight, binarized_weight
 from bhvit.quantizers.first_batch import all_done
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
-from bhvit.quantizers.probability import LearnedStepProbability
+from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityPlane
 from bhvit.quantizers.uniform import UniformWeight
 
 
@@ -67,8 +67,8 @@ def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
     return Weight(weight.double(), weight.new_ones(len(weight), dtype=torch.float64))
 
 
-def step_of(quantizer: LearnedStep | LearnedStepProbability) -> Tensor:
-    """The step between levels as it acts: its sign means nothing."""
+def step_of(quantizer: LearnedStep | LearnedStepProbability | ProbabilityPlane) -> Tensor:
+    """The step between levels as it acts: its sign means nothing (`quantize_with_step`)."""
     return quantizer.step.detach().abs().clamp_min(SMALLEST_STEP)
 
 

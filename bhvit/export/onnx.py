@@ -28,6 +28,7 @@ from bhvit.export.onnx_graph import INPUT, onnx_graph
 from bhvit.export.packed import header_of
 from bhvit.family_model import FamilyModel
 from bhvit.pyramid import Pyramid
+from bhvit.runtime.families import packed_family_of
 from bhvit.whole_files import write_with
 
 PRODUCER = "bhvit-searcher"
@@ -40,8 +41,9 @@ def export_fp32(
 ) -> None:
     """Write what `model` computes in evaluation to the ONNX file `path`, whole or not at all, every weight in float32.
 
-    `class_names` and the texts of `metadata` are stored with it. Raises `InvalidInput` for a model whose quantizers
-    never saw a training batch, whose numbers are not all finite, or which is too large for one file.
+    `class_names` and the texts of `metadata` are stored with it. Raises `InvalidInput` for a model of a family that
+    cannot be exported, whose quantizers never saw a training batch, whose numbers are not all finite, or which is too
+    large for one file.
     """
     _write(_described(_exported(model), model, class_names, metadata), path)
 
@@ -112,6 +114,7 @@ def has_binary_layers(model: FamilyModel) -> bool:
 
 
 def _exported(model: FamilyModel, int8_weights: bool = False) -> onnx.ModelProto:
+    packed_family_of(model.architecture)
     require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
     round_to_stored_precision(deployed)

@@ -1,4 +1,4 @@
-"""BHViT in evaluation mode as an ONNX graph, part by part.
+"""Pyramids in evaluation mode as an ONNX graph, part by part.
 
 Written out node by node and not traced: the product's layers have gradients of their own and memory-saving paths for
 training, none of which belongs into a deployed graph, and a traced graph has about five times as many nodes.
@@ -7,28 +7,21 @@ Per-channel additions are folded into thresholds, weights and norms (`onnx_layer
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
-import numpy as np
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bhvit.blocks import Block, Downsample, Head, Mlp, Stem, TokenMixer, WindowAttention
-from bhvit.blocks.attention import Projection
-from bhvit.blocks.summary_tokens import SummaryTokens
-from bhvit.export.constants import step_of
-from bhvit.export.onnx_layers import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Layers, Value, folded_or_identity
+from bhvit.blocks import Block, Downsample, GlobalAttention, Head, Mlp, Stem, TokenMixer, WindowAttention
+from bhvit.export.onnx_attention import Attentions
+from bhvit.export.onnx_layers import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Value, folded_or_identity
 from bhvit.export.onnx_nodes import Nodes, float_info
-from bhvit.layers import Branches, LayerScale, QuantConv2d, RPReLU, Tile
+from bhvit.layers import Branches, QuantConv2d, RPReLU, Tile
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.pyramid import Pyramid
-from bhvit.quantizers.probability import PLANES_LEVEL, LearnedStepProbability, ProbabilityDecomposition
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
-INTO_HEADS = [0, 1, 3, 2, 4]  # (B, n, tokens, H, d) <-> (B, n, H, tokens, d)
-INTO_WINDOWS = [0, 1, 3, 2, 4, 5]  # (B, w, g, w, g, C) <-> (B, w, w, g, g, C)
 
 
 @torch.no_grad()
@@ -43,14 +36,14 @@ def onnx_graph(model: Pyramid, int8_weights: bool = False) -> onnx.ModelProto:
             h = graph.block(block, h, a.resolutions[i])
     graph.head(model.head, h)
     images = float_info(INPUT, [BATCH, 3, a.image_size, a.image_size])
-    return graph.nodes.model([images], [float_info(OUTPUT, [BATCH, a.num_classes])], "BHViT")
+    return graph.nodes.model([images], [float_info(OUTPUT, [BATCH, a.num_classes])], a.title)
 
 
-class Parts(Layers):
+class Parts(Attentions):
     """Adds the parts of a model to a graph."""
 
     def stem(self, stem: Stem) -> Value:
-        """GELU(norm(conv)) plus the position embedding."""
+        """norm(conv), through a GELU if it has one, plus the position embedding."""
         with self.nodes.scope("stem"):
             gain, shift = folded_or_identity(stem.norm, len(stem.conv.weight))
             assert stem.conv.bias is not None
@@ -61,19 +54,27 @@ class Parts(Layers):
             y = self.transposed(y, TO_CHANNELS_LAST)
             if isinstance(stem.norm, nn.LayerNorm):
                 y = self.layer_norm(stem.norm, y)
-            return Value(self.nodes.op("Add", self.nodes.op("Gelu", y), stem.position))
+            y = self.nodes.op("Gelu", y) if stem.gelu else y
+            return Value(self.nodes.op("Add", y, stem.position))
 
     def block(self, block: Block, h: Value, side: int) -> Value:
         """One block on maps of this side."""
         u = self.norm(block.norm_before, h)
-        if isinstance(block.mixer, TokenMixer):
-            mixed = self.mixer(block.mixer, u)
-        else:
-            mixed = self.attention(cast(WindowAttention, block.mixer), u, side)
-        h = self.added(h, mixed)
+        h = self.added(h, self.mixed(block.mixer, u, side))
         v = self.norm(block.norm_after, h)
+        if block.shifts.radii and not block.shifts.circular:  # beyond the border is 0, not the offset
+            with self.nodes.scope(self.names[block.shifts]):
+                v = Value(self.settled(v))
         h = self.added(h, self.mlp(block.mlp, v))
         return self.added(h, self.shifts(block.shifts, v, side)) if block.shifts.radii else h
+
+    def mixed(self, mixer: nn.Module, u: Value, side: int) -> Value:
+        """What mixes the tokens of a block."""
+        if isinstance(mixer, TokenMixer):
+            return self.mixer(mixer, u)
+        if isinstance(mixer, WindowAttention):
+            return self.window_attention(mixer, u, side)
+        return self.global_attention(cast(GlobalAttention, mixer), u, side)
 
     def mixer(self, mixer: TokenMixer, u: Value) -> Value:
         """Three dilated convolutions; a quantizer that learns nothing is shared by them."""
@@ -97,29 +98,32 @@ class Parts(Layers):
 
     def mlp(self, mlp: Mlp, v: Value) -> Value:
         """The channel mixer."""
-        return self.layer_scale(
-            cast(LayerScale, mlp.layer_scale), self.residual_linear(mlp.project, self.residual_linear(mlp.expand, v))
-        )
+        return self.layer_scale(mlp.layer_scale, self.residual_linear(mlp.project, self.residual_linear(mlp.expand, v)))
 
     def shifts(self, shifts: Branches, v: Value, side: int) -> Value:
-        """All shift branches as one depthwise convolution of the map that is continued circularly."""
+        """All branches as one depthwise convolution of the map, which is continued circularly or by zeros."""
         height, width = (taps.double() for taps in shifts.taps())
         reach = len(height) // 2
         kernel = height.new_zeros(height.shape[1], 1, 2 * reach + 1, 2 * reach + 1)
         kernel[:, 0, :, reach] += height.t()
         kernel[:, 0, reach, :] += width.t()
         around = [i % side for i in range(-reach, side + reach)]
+        padding: dict[str, Any] = {} if shifts.circular else {"pads": [reach] * 4}
         with self.nodes.scope(self.names[shifts]):
-            x = self.nodes.op("Gather", self.nodes.op("Gather", v.name, around, axis=1), around, axis=2)
+            x = v.name
+            if shifts.circular:
+                x = self.nodes.op("Gather", self.nodes.op("Gather", x, around, axis=1), around, axis=2)
             y = self.nodes.op(
                 "Conv",
                 self.transposed(x, TO_CHANNELS_FIRST),
                 self.nodes.constant(kernel, "weight"),
                 kernel_shape=[2 * reach + 1] * 2,
                 group=len(kernel),
+                **padding,
             )
             offset = shifts.shift().double()
-            if v.offset is not None:  # a constant a channel stays one
+            if v.offset is not None:  # a constant a channel stays one where the map is continued circularly
+                assert shifts.circular
                 offset = offset + kernel.sum((1, 2, 3)) * v.offset
             return Value(self.transposed(y, TO_CHANNELS_LAST), offset)
 
@@ -136,7 +140,7 @@ class Parts(Layers):
             value = self.norm(downsample.norm, value)
         if downsample.rprelu is not None:
             with self.nodes.scope(self.names[downsample]):
-                pooled = self._pooled(x.name, "AveragePool", conv.stride)
+                pooled = self.pooled(x.name, "AveragePool", conv.stride)
                 value = self.added(value, self.resized(Tile(), Value(pooled, x.offset), have, want))
             value = self.rprelu(downsample.rprelu, value)
         with self.nodes.scope(self.names[downsample]):
@@ -144,112 +148,6 @@ class Parts(Layers):
             return Value(
                 self.nodes.op("Add", value.name, position if value.offset is None else position + value.offset)
             )
-
-    def attention(self, attention: WindowAttention, u: Value, side: int) -> Value:
-        """Attention within windows and their summary tokens."""
-        with self.nodes.scope(self.names[attention]):
-            t = self._tokens(attention, u, side)
-        context = self._context(attention, Value(t))
-        window, across = attention.window, side // attention.window
-        with self.nodes.scope(self.names[attention]):
-            mixed = self._mixed(attention, self.settled(context), window, across)
-        return self.layer_scale(
-            cast(LayerScale, attention.layer_scale), self.residual_linear(attention.output, Value(mixed))
-        )
-
-    def _tokens(self, attention: WindowAttention, u: Value, side: int) -> str:
-        """Normalised windows with the summary tokens (B, n, g^2 + n, C)."""
-        x, window, across = self.settled(u), attention.window, side // attention.window
-        channels, windows = len(attention.mix), across**2
-        summary = self.layer_norm(attention.token_norm, self._summary(attention.summary, x))
-        split = self.nodes.op(
-            "Reshape", self.layer_norm(attention.token_norm, x), [0, across, window, across, window, channels]
-        )
-        local = self.nodes.op("Reshape", self.transposed(split, INTO_WINDOWS), [0, windows, window**2, channels])
-        summary = self.nodes.op("Reshape", summary, [0, 1, windows, channels])
-        everywhere = self.nodes.op("Expand", summary, [1, windows, windows, channels])
-        return self.nodes.op("Concat", local, everywhere, axis=2)
-
-    def _summary(self, summary: SummaryTokens, x: str) -> str:
-        """Summary tokens as a map (B, r / g, r / g, C)."""
-        window, mix = summary.window, summary.mix.double()
-        largest, average = (self._pooled(x, kind, window, window // 2) for kind in ("MaxPool", "AveragePool"))
-        return self.nodes.op("Add", self.nodes.op("Mul", largest, mix), self.nodes.op("Mul", average, 1 - mix))
-
-    def _pooled(self, x: str, kind: str, window: int, padding: int = 0) -> str:
-        options: dict[str, Any] = {"kernel_shape": [window] * 2, "strides": [window] * 2, "pads": [padding] * 4}
-        if kind == "AveragePool":
-            options["count_include_pad"] = 1
-        return self.transposed(self.nodes.op(kind, self.transposed(x, TO_CHANNELS_FIRST), **options), TO_CHANNELS_LAST)
-
-    def _projected(self, projection: Projection, t: Value) -> tuple[Value, str, Tensor]:
-        """P, the levels of its quantizer, and their step."""
-        p = self.residual_linear(projection.project, t)
-        with self.nodes.scope(self.names[projection]):
-            return p, *self.quantized(projection.activation, p, projection.shift)
-
-    def _context(self, attention: WindowAttention, t: Value) -> Value:
-        """What tokens see of those in their window, normalised, with its residuals."""
-        heads, channels = attention.num_heads, len(attention.mix)
-        width = channels // heads
-        (q, q_levels, q_step), (k, k_levels, k_step), (v, v_levels, v_step) = (
-            self._projected(projection, t) for projection in (attention.query, attention.key, attention.value)
-        )
-        with self.nodes.scope(self.names[attention]):
-            per_head = [self.nodes.op("Reshape", x, [0, 0, 0, heads, width]) for x in (q_levels, k_levels, v_levels)]
-            orders = (INTO_HEADS, [0, 1, 3, 4, 2], INTO_HEADS)
-            q_heads, k_heads, v_heads = (self.transposed(x, o) for x, o in zip(per_head, orders, strict=True))
-            scale = q_step * k_step / math.sqrt(width)
-            scores = self.nodes.op("Mul", self.nodes.op("MatMul", q_heads, k_heads), scale)
-            probabilities, factor = self._probabilities(
-                attention.probability, self.nodes.op("Softmax", scores, axis=-1)
-            )
-            context = self.transposed(self.nodes.op("MatMul", probabilities, v_heads), INTO_HEADS)
-            context = self.nodes.op("Reshape", context, [0, 0, 0, channels])
-            gain = (factor.expand(heads) * v_step).repeat_interleave(width)
-            value = self._scaled_norm(attention.norm, context, gain)
-            for residual in (q, k, v):
-                value = self.added(value, residual)
-        return self.rprelu(attention.rprelu, value)
-
-    def _scaled_norm(self, norm: nn.Module, x: str, gain: Tensor) -> Value:
-        """`norm` of x times `gain` (C)."""
-        if isinstance(norm, TokenBatchNorm):
-            scale, shift = folded_or_identity(norm, len(gain))
-            return Value(self.nodes.op("Mul", x, scale * gain), shift)
-        one = bool((gain == 1).all())
-        return self.norm(norm, Value(x if one else self.nodes.op("Mul", x, gain)))
-
-    def _probabilities(self, quantizer: nn.Module, probabilities: str) -> tuple[str, Tensor]:
-        """Levels of attention probabilities, and their step a head (H), or one for all."""
-        if isinstance(quantizer, ProbabilityDecomposition):
-            alpha, zero = quantizer.alpha[:, None, None], quantizer.zero_point[:, None, None]
-            scaled = self.nodes.op("Add", self.nodes.op("Mul", probabilities, PLANES_LEVEL / alpha), zero)
-            return self._rounded(scaled, PLANES_LEVEL), quantizer.alpha.double()
-        if isinstance(quantizer, LearnedStepProbability):
-            step = step_of(quantizer)
-            scaled = self.nodes.op("Div", probabilities, step[:, None, None])
-            return self._rounded(scaled, quantizer.highest), step.double()
-        return probabilities, torch.ones((), dtype=torch.float64)
-
-    def _rounded(self, x: str, highest: int) -> str:
-        return self.nodes.op("Round", self.nodes.op("Clip", x, 0.0, float(highest)))
-
-    def _mixed(self, attention: WindowAttention, context: str, window: int, across: int) -> str:
-        """B * window part + (1 - b) * summary part, as a map."""
-        channels, mix, tokens = len(attention.mix), attention.mix.double(), window**2
-        local = self.nodes.op("Slice", context, [0], [tokens], [2])
-        split = self.nodes.op("Reshape", local, [0, across, across, window, window, channels])
-        side = across * window
-        joined = self.nodes.op("Reshape", self.transposed(split, INTO_WINDOWS), [0, side, side, channels])
-        summary = self.nodes.op("Slice", context, [tokens], [tokens + across**2], [2])
-        overview = self.nodes.op(
-            "Reshape", self.nodes.op("ReduceMean", summary, [1], keepdims=0), [0, across, across, channels]
-        )
-        share, repeated = self.nodes.op("Mul", overview, 1 - mix), np.repeat(np.arange(across), window).tolist()
-        if window > 1:
-            share = self.nodes.op("Gather", self.nodes.op("Gather", share, repeated, axis=1), repeated, axis=2)
-        return self.nodes.op("Add", self.nodes.op("Mul", joined, mix), share)
 
     def head(self, head: Head, h: Value) -> None:
         """Norm, mean over tokens, linear layer: with batch statistics one product of the mean."""

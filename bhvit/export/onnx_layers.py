@@ -1,4 +1,4 @@
-"""The layers that BHViT's parts share, as ONNX nodes: products, norms, RPReLU, residuals."""
+"""The layers that the parts of all pyramids share, as ONNX nodes: products, norms, RPReLU, residuals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 class Value:
     """A tensor of the graph plus an `offset` a channel (float64), which waits for a node that can take it along.
 
-    Most per-channel additions of BHViT (shifts, biases, folded norms) meet a comparison, another addition or a linear
+    Most per-channel additions (shifts, biases, folded norms) meet a comparison, another addition or a linear
     layer, and so become no node at all.
     """
 
@@ -147,8 +147,10 @@ class Layers:
         below = self.nodes.op("Mul", self.nodes.op("Min", u, 0.0), slope)
         return self.nodes.op("Add", self.nodes.op("Relu", u), below)
 
-    def layer_scale(self, scale: LayerScale, x: Value) -> Value:
-        """LayerScale."""
+    def layer_scale(self, scale: nn.Module, x: Value) -> Value:
+        """LayerScale, or the identity where there is none."""
+        if not isinstance(scale, LayerScale):
+            return x
         with self.nodes.scope(self.names[scale]):
             alpha, shift = scale.alpha.detach().double(), scale.shift.detach().double()
             offset = shift if x.offset is None else shift + alpha * x.offset

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.checkpoint import round_to_stored_precision
 from bhvit.errors import InvalidInput
 from bhvit.export import onnx as export
@@ -22,10 +23,12 @@ from bhvit.export.onnx import export_fp32, export_int8_weights, export_qdq
 from bhvit.export.onnx_check import Reference, onnx_logits, reference
 from bhvit.export.onnx_layers import Layers, Value
 from bhvit.export.onnx_nodes import Nodes, float_info
-from bhvit.model import BHViT, build_model
+from bhvit.families import family_of
 from bhvit.precision import PRECISIONS
+from bhvit.pyramid import Pyramid
 from bhvit.quantizers.binary import Sign
 from bhvit.quantizers.learned_step import LearnedStep
+from bhvit.staged import PyramidArchitecture
 from tests.bhvit.small import SMALLEST, images, small_model
 
 ODD = ArchitectureConfig.from_lists(
@@ -37,24 +40,37 @@ ODD = ArchitectureConfig.from_lists(
     window_size=3,
     num_classes=7,
 )
+ODD_OF = {
+    "bhvit": ODD,
+    "binaryvit": BinaryViTConfig.from_lists(
+        embed_dims=(12, 20, 24, 39),
+        intermediate_dims=(18, 50, 33, 90),
+        depths=(1, 2, 1, 1),
+        num_heads=(1, 2, 2, 3),
+        image_size=96,
+        num_classes=7,
+        reductions=(6, 4, 1, 1),
+    ),
+}
+FAMILIES = tuple(ODD_OF)
 MIXED = (
     PrecisionPlan.uniform("binary")
     .with_layers("downsample*", "fp16")
-    .with_layers("*.mixer", "int4")
+    .with_layers("stage1.*", "int4")
     .with_layers("stage2.*", "int8")
     .with_layers("stage3.*attention", "fp32")
 )
 ROUNDING = 5e-6
 
 
-def trained(plan: PrecisionPlan | str, architecture: ArchitectureConfig = ODD, **options) -> BHViT:
+def trained(plan: PrecisionPlan | str, architecture: PyramidArchitecture = ODD, **options) -> Pyramid:
     """A model none of whose parameters has its initial value, and whose quantizers and norms have seen batches.
 
     Norms have negative weights among others, RPReLUs have slopes above 1 and below 0.
     """
     plan = PrecisionPlan.uniform(plan) if isinstance(plan, str) else plan
     torch.manual_seed(0)
-    model = build_model(architecture, plan, **options)
+    model = family_of(architecture).build_model(architecture, plan, **options)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             kind = name.rpartition(".")[2]
@@ -71,13 +87,13 @@ def trained(plan: PrecisionPlan | str, architecture: ArchitectureConfig = ODD, *
     return model.eval()
 
 
-def pictures(architecture: ArchitectureConfig, batch: int) -> torch.Tensor:
+def pictures(architecture: PyramidArchitecture, batch: int) -> torch.Tensor:
     """Images of noise that differ in colour, too."""
     colours = torch.randn(batch, 3, 1, 1, generator=torch.Generator().manual_seed(2))
     return images(architecture, batch) + 1.5 * colours
 
 
-def deviation(path: Path, model: BHViT, count: int = 7) -> float:
+def deviation(path: Path, model: Pyramid, count: int = 7) -> float:
     """How far a file's logits are from those of the model in float64: the largest difference, in the median image.
 
     In single images rounding may turn a sign (`bhvit.export.onnx_check`).
@@ -89,14 +105,15 @@ def deviation(path: Path, model: BHViT, count: int = 7) -> float:
 
 
 @pytest.fixture(scope="module")
-def binary() -> BHViT:
+def binary() -> Pyramid:
     return trained("binary")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_precision_and_norm_gives_the_logits_of_pytorch(precision, norm, tmp_path) -> None:
-    model = trained(precision, norm=norm)
+def test_every_precision_and_norm_gives_the_logits_of_pytorch(precision, norm, family, tmp_path) -> None:
+    model = trained(precision, ODD_OF[family], norm=norm)
     export_fp32(model, tmp_path / "m.onnx")
     assert deviation(tmp_path / "m.onnx", model) < ROUNDING
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
@@ -106,6 +123,14 @@ def test_every_precision_and_norm_gives_the_logits_of_pytorch(precision, norm, t
 @pytest.mark.parametrize("shifts", [(3, 5), (3,), ()])
 def test_mixed_plans_in_all_forms_give_the_logits_of_pytorch(form, shifts, tmp_path) -> None:
     model = trained(MIXED, dataclasses.replace(ODD, downsample_form=form, shifts=shifts))
+    export_fp32(model, tmp_path / "m.onnx")
+    assert deviation(tmp_path / "m.onnx", model) < ROUNDING
+
+
+@pytest.mark.parametrize("layer_scale", [True, False])
+@pytest.mark.parametrize("pools", [(3, 5), (3,), ()])
+def test_binaryvits_without_some_of_their_parts_give_the_logits_of_pytorch(pools, layer_scale, tmp_path) -> None:
+    model = trained(MIXED, dataclasses.replace(ODD_OF["binaryvit"], pools=pools, layer_scale=layer_scale))
     export_fp32(model, tmp_path / "m.onnx")
     assert deviation(tmp_path / "m.onnx", model) < ROUNDING
 
@@ -234,9 +259,10 @@ def test_no_session_quantizes_the_activations_of_int8_weights_again(binary, tmp_
     assert not {kind for kind in kinds if "NBits" in kind or "Integer" in kind or kind.startswith("DynamicQuantize")}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_int8_weights_of_mixed_plans_leave_other_layers_in_float(norm, tmp_path) -> None:
-    model = trained(MIXED, norm=norm)
+def test_int8_weights_of_mixed_plans_leave_other_layers_in_float(norm, family, tmp_path) -> None:
+    model = trained(MIXED, ODD_OF[family], norm=norm)
     export_int8_weights(model, tmp_path / "i.onnx")
     assert deviation(tmp_path / "i.onnx", model) < ROUNDING
 
@@ -281,9 +307,10 @@ def test_models_that_cannot_be_exported_are_refused_in_one_line(tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", ["binary", "fp32"])
-def test_the_check_finds_a_wrong_graph_and_forgives_what_float32_does_itself(precision, tmp_path) -> None:
-    model = trained(precision)
+def test_the_check_finds_a_wrong_graph_and_forgives_what_float32_does_itself(precision, family, tmp_path) -> None:
+    model = trained(precision, ODD_OF[family])
     export_fp32(model, tmp_path / "m.onnx")
     judged = reference(model, pictures(ODD, 12))
     right = onnx_logits(tmp_path / "m.onnx", judged.images)
