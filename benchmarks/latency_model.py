@@ -1,9 +1,11 @@
 """Whether predicted milliseconds are those that are measured, and whether OPs would do instead.
 
-    python benchmarks/latency_model.py [--device avx512] [--candidates 48] [--seed 2026]     # 3 to 5 minutes
+    python benchmarks/latency_model.py [--family bhvit] [--device avx512] [--candidates 48] [--seed 2026]
+                                                                                     # 3 to 5 minutes
 
-Random candidates of the full space (BHViT-Tiny and -Small, any width, any precision in any layer, several image
-sizes), none of them seen by the calibration, are written as packed models and run on this machine, one image at a time,
+Random candidates of the full space (of a family's first preset and, every fourth, of its last: BHViT-Tiny and -Small;
+any width, any precision in any layer, several image sizes), none of them seen by the calibration, are written as packed
+models and run on this machine, one image at a time,
 with the instruction set and the threads of the device profile. Measured is the median of whole calls, from uint8 image
 to logits; with one thread it is processor time, which is what a clock on the wall shows where nothing else runs.
 
@@ -20,10 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bhvit.bhvit_terms import bhvit_terms
 from bhvit.cost import price_layers
 from bhvit.device_file import load_device
-from bhvit.latency import layer_seconds, seconds_by_layer
+from bhvit.families import FAMILIES
+from bhvit.latency import seconds_by_layer
+from bhvit.runtime.families import PACKED_FAMILIES
 from searcher.calibration import RandomCandidate, random_candidate
 from searcher.latency_fit import relative_errors
 from searcher.runtime_timing import machine_name, model_of, random_image
@@ -46,18 +49,20 @@ class Row:
 def main() -> None:
     """Measure, print the table, the errors and the rank correlations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="bhvit", choices=list(PACKED_FAMILIES))
     parser.add_argument("--device", default="avx512", help="device profile: a name or a file (default: avx512)")
     parser.add_argument("--candidates", type=int, default=48)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     profile, rng = load_device(args.device), np.random.default_rng(args.seed)
     print(f"{'model':6} side   C0    I3 binary   G OPs  predicted  measured ms  error")
-    rows = []
+    rows, family = [], FAMILIES[args.family]
+    presets = list(family.presets)
     for i in range(args.candidates):
-        preset = ("tiny", "small")[i % 4 == 3]
-        candidate = random_candidate(rng, preset)
-        predicted = sum(seconds_by_layer(candidate.architecture, candidate.layers, profile, layer_seconds).values())
-        reported = price_layers(candidate.architecture, candidate.layers, bhvit_terms).ops
+        preset = presets[-1 if i % 4 == 3 else 0]
+        candidate = random_candidate(rng, family.presets[preset])
+        predicted = sum(seconds_by_layer(candidate.architecture, candidate.layers, profile, family.seconds_of).values())
+        reported = price_layers(candidate.architecture, candidate.layers, family.layer_terms).ops
         rows.append(
             Row(candidate, preset, reported, predicted, measured(candidate, profile.threads, profile.instruction_set))
         )
@@ -68,6 +73,7 @@ def main() -> None:
     scale = float(np.median(truth / operations))  # the best that one factor makes of OPs
     report = {
         "benchmark": "latency_model",
+        "family": family.name,
         "machine": machine_name(),
         "device": profile.name,
         "instruction_set": profile.instruction_set,

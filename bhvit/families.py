@@ -10,13 +10,16 @@ from typing import Any
 
 from bhvit.architecture import PRESETS, ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
+from bhvit.bhvit_work import bhvit_work
 from bhvit.binaryvit.architecture import PRESETS as BINARYVIT_PRESETS
 from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.binaryvit.terms import binaryvit_terms
+from bhvit.binaryvit.work import binaryvit_work
 from bhvit.cost import CostReport, price_layers
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.latency import DeviceProfile, LatencyFunction, SecondsOf, layer_seconds
+from bhvit.latency import DeviceProfile, SecondsOf, layer_seconds
 from bhvit.layer_terms import TermsFunction
+from bhvit.layer_work import WorkFunction
 from bhvit.precision import PrecisionPlan
 from bhvit.staged import Architecture
 
@@ -27,8 +30,8 @@ class Family:
 
     `config` is its frozen architecture type, `layer_terms` the closed-form counts that `bhvit.cost` prices (see
     `bhvit.layer_terms`), `builder` the `module:function` that makes the `bhvit.family_model.FamilyModel` from
-    (architecture, plan, norm, recu, drop_path_rate), and `latency` the closed-form seconds of its layers on a device
-    (see `bhvit.latency`), where the family has a packed runtime.
+    (architecture, plan, norm, recu, drop_path_rate), and `work` what the packed runtime does in its layers (see
+    `bhvit.layer_work`), where it runs the family.
     """
 
     name: str
@@ -36,19 +39,19 @@ class Family:
     presets: Mapping[str, Architecture]
     layer_terms: TermsFunction
     builder: str
-    latency: LatencyFunction | None = None
+    work: WorkFunction | None = None
 
     def seconds_of(self, shape: Any, profile: DeviceProfile) -> SecondsOf:
         """Predicted seconds of the layers of an architecture, or of a grid of widths over one.
 
-        Raises `InvalidInput` for a family without a latency function.
+        Raises `InvalidInput` for a family that the packed runtime does not run.
         """
-        if self.latency is None:
+        if self.work is None:
             raise InvalidInput(
                 f"a budget in milliseconds needs a model family whose latency can be predicted, but {self.name} has "
                 "no latency function; use a budget of memory or ops."
             )
-        return self.latency(shape, profile)
+        return layer_seconds(shape, profile, self.work)
 
     def build_model(self, *args: Any, **kwargs: Any) -> Any:
         """The instantiated `torch.nn.Module`; arguments as of the family's builder. Imports torch."""
@@ -61,9 +64,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model", layer_seconds),
+            Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model", bhvit_work),
             Family(
-                "binaryvit", BinaryViTConfig, BINARYVIT_PRESETS, binaryvit_terms, "bhvit.binaryvit.model:build_model"
+                *("binaryvit", BinaryViTConfig, BINARYVIT_PRESETS, binaryvit_terms),
+                *("bhvit.binaryvit.model:build_model", binaryvit_work),
             ),
         )
     }

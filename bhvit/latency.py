@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from bhvit.bhvit_terms import Shape
-from bhvit.bhvit_work import Work, bhvit_work
 from bhvit.device_profile import DeviceProfile
 from bhvit.layer_terms import HEAD, STEM, Count
+from bhvit.layer_work import Work, WorkFunction
 from bhvit.precision import Precision, any_quantized, real_width
 
 __all__ = [
@@ -48,14 +47,16 @@ def seconds_by_layer(
     return {address: float(value) for address, value in seconds.items()}
 
 
-def work_by_layer(shape: Shape, layers: Mapping[str, Precision], instruction_set: str) -> dict[str, Work]:
+def work_by_layer(
+    shape: Any, layers: Mapping[str, Precision], instruction_set: str, work: WorkFunction
+) -> dict[str, Work]:
     """What every layer of a resolved plan is made of, stem first, head last."""
-    return _by_layer(bhvit_work(shape, instruction_set), layers)
+    return _by_layer(work(shape, instruction_set), layers)
 
 
-def layer_seconds(shape: Shape, profile: DeviceProfile) -> SecondsOf:
-    """Seconds of a BHViT's layers, one image; layers of one stage, kind and precision share one value."""
-    work_of, known = bhvit_work(shape, profile.instruction_set), dict[int, tuple[Work, Count]]()
+def layer_seconds(shape: Any, profile: DeviceProfile, work: WorkFunction) -> SecondsOf:
+    """Seconds of the layers of a shape, one image; those with the same `Work` share one value."""
+    work_of, known = work(shape, profile.instruction_set), dict[int, tuple[Work, Count]]()
 
     def seconds_of(address: str, precision: Precision, plan_quantizes: bool) -> Count:
         work = work_of(address, precision, plan_quantizes)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.random import Generator
 
-from bhvit.architecture import PRESETS, STAGES, ArchitectureConfig
+from bhvit.architecture import TINY
 from bhvit.device_profile import DeviceProfile
-from bhvit.latency import layer_seconds, seconds_by_layer, work_by_layer
+from bhvit.families import family_of
+from bhvit.latency import seconds_by_layer, work_by_layer
+from bhvit.layer_work import WorkFunction
 from bhvit.precision import PRECISIONS, Precision
+from bhvit.staged import PyramidArchitecture
 from searcher.latency_fit import TimedWork, fit, relative_errors
 from searcher.statistics import rank_correlation
 
-Measure: TypeAlias = Callable[[ArchitectureConfig, Mapping[str, Precision]], Mapping[str, float]]
+Measure: TypeAlias = Callable[[PyramidArchitecture, Mapping[str, Precision]], Mapping[str, float]]
 """From a candidate to the seconds of its layers, "stem" and "head" included."""
 
 HIDDEN, INTERMEDIATE = (1.0, 3.0), (1.0, 4.0)  # the full space of the thesis
-SIZES = ((224, 7), (224, 7), (192, 3), (160, 5), (96, 3))  # image and window side
+SIZES = (224, 224, 192, 160, 96)  # of images
 HELD_OUT = 5  # every so many candidates one is kept for the check, more often where that makes too few
 LEAST_HELD_OUT = 5  # fewer say nothing about ranks
 LEAST_CANDIDATES = 15
@@ -32,7 +35,7 @@ MOST_ERROR = 0.25  # median of candidates kept from the fit, beyond which a prof
 class RandomCandidate:
     """A candidate of the full space: its widths, and every layer's precision."""
 
-    architecture: ArchitectureConfig
+    architecture: PyramidArchitecture
     layers: Mapping[str, Precision]
 
 
@@ -74,15 +77,15 @@ class Calibration:
         return self.median_error <= MOST_ERROR
 
 
-def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
-    """One of the full space: widths that need not be whole, alike or one a stage, any precision in any layer."""
-    size, window = SIZES[rng.integers(len(SIZES))]
-    stages = 1 if rng.random() < 0.5 else STAGES
+def random_candidate(rng: Generator, base: PyramidArchitecture = TINY) -> RandomCandidate:
+    """One of the full space over `base`: widths that need not be whole, alike or one a stage, precisions at random."""
+    size = SIZES[rng.integers(len(SIZES))]
+    stages = 1 if rng.random() < 0.5 else base.stage_count
     hidden, intermediate = (rng.uniform(*limits, stages).round(2) for limits in (HIDDEN, INTERMEDIATE))
     if rng.random() < 0.5:  # as most spaces have them; then I is often a multiple of C
         hidden, intermediate = hidden.round(), intermediate.round()
-    base = replace(PRESETS[preset], image_size=size, window_size=window)
-    architecture = base.scaled(*(np.resize(factors, STAGES).tolist() for factors in (hidden, intermediate)))
+    base = base.with_options(image_size=size, **base.options_at(size))
+    architecture = base.scaled(*(np.resize(factors, base.stage_count).tolist() for factors in (hidden, intermediate)))
     binary = 1 - rng.random() ** 2  # what is searched is mostly binary
     others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
     drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=[binary, *(1 - binary) * others])
@@ -106,14 +109,17 @@ def coefficients_of(timed: Sequence[Timed], template: DeviceProfile) -> dict[str
     """
     rows = []
     for one in timed:
-        works = work_by_layer(one.candidate.architecture, one.candidate.layers, template.instruction_set)
+        candidate = one.candidate
+        work = cast(WorkFunction, family_of(candidate.architecture).work)
+        works = work_by_layer(candidate.architecture, candidate.layers, template.instruction_set, work)
         rows += [TimedWork(works[a], s, s / one.total) for a, s in one.seconds.items()]
     return fit(rows, template.coefficients)
 
 
 def predicted(one: Timed, profile: DeviceProfile) -> dict[str, float]:
     """Predicted seconds of a timed candidate's layers."""
-    return seconds_by_layer(one.candidate.architecture, one.candidate.layers, profile, layer_seconds)
+    family = family_of(one.candidate.architecture)
+    return seconds_by_layer(one.candidate.architecture, one.candidate.layers, profile, family.seconds_of)
 
 
 def calibrated(timed: Sequence[Timed], template: DeviceProfile, seconds: float, others: float | None) -> Calibration:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit import runtime
-from bhvit.architecture import TINY, ArchitectureConfig
+from bhvit.architecture import TINY
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, random_arrays
+from bhvit.staged import PyramidArchitecture
 
 LEAST_RUNS, MOST_RUNS, QUARTILE = 5, 25, 0.25
 LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run no more than LEAST_RUNS times
@@ -33,7 +34,7 @@ class LayerTimes:
         self.threads, self.instruction_set = threads, instruction_set
         self._wall = self._cpu = 0.0
 
-    def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
+    def __call__(self, architecture: PyramidArchitecture, layers: Mapping[str, Precision]) -> dict[str, float]:
         image = random_image(architecture)
         with model_of(architecture, layers, self.threads, self.instruction_set) as model:
             model(image)
@@ -52,7 +53,7 @@ class LayerTimes:
 
 @contextmanager
 def model_of(
-    architecture: ArchitectureConfig, layers: Mapping[str, Precision], threads: int, instruction_set: str | None
+    architecture: PyramidArchitecture, layers: Mapping[str, Precision], threads: int, instruction_set: str | None
 ) -> Iterator[runtime.Model]:
     """A model with random weights, loaded from a file that is removed afterwards."""
     header = Header(architecture, tuple(layers.values()))
@@ -62,7 +63,7 @@ def model_of(
         yield runtime.load(path, threads=threads, instruction_set=instruction_set)
 
 
-def random_image(architecture: ArchitectureConfig) -> NDArray[np.uint8]:
+def random_image(architecture: PyramidArchitecture) -> NDArray[np.uint8]:
     """One image of noise, 1 x S x S x 3."""
     side = architecture.image_size
     return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)

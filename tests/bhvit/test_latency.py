@@ -1,36 +1,52 @@
 """Predicted seconds: sums of layers, the same for one candidate and for arrays of widths."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from bhvit.architecture import TINY
 from bhvit.bhvit_work import bhvit_work
+from bhvit.binaryvit.architecture import SMALL
 from bhvit.cost import WidthGrid
 from bhvit.device_file import load_device
 from bhvit.device_profile import COEFFICIENTS, INSTRUCTION_SETS
 from bhvit.errors import InvalidInput
 from bhvit.families import FAMILIES, Family
-from bhvit.latency import layer_seconds, seconds_by_layer
+from bhvit.latency import seconds_by_layer
 from bhvit.precision import PRECISIONS, PrecisionPlan
+from bhvit.runtime.families import PACKED_FAMILIES
 
 HIDDEN, INTERMEDIATE = (1, 1.25, 1.9, 3), (1, 2.3, 4)
 ADDRESSES = ("stem", *TINY.addresses, "head")
+BHVIT = FAMILIES["bhvit"]
+RUN = {family.name: family for family in FAMILIES.values() if family.work is not None}
 
 
+def addresses_of(shape: Any) -> tuple[str, ...]:
+    return ("stem", *shape.addresses, "head")
+
+
+def test_latency_is_predicted_of_every_family_that_the_runtime_runs() -> None:
+    assert set(RUN) == set(PACKED_FAMILIES)
+
+
+@pytest.mark.parametrize("family", RUN)
 @pytest.mark.parametrize("device", ["avx512", "avx2", "rpi5"])
 @pytest.mark.parametrize("quantizes", [True, False])
-def test_arrays_of_widths_cost_what_each_of_them_costs(device: str, quantizes: bool) -> None:
-    profile = load_device(device)
-    shapes = [TINY.scaled(h, i) for h in HIDDEN for i in INTERMEDIATE]
+def test_arrays_of_widths_cost_what_each_of_them_costs(device: str, quantizes: bool, family: str) -> None:
+    profile, base = load_device(device), next(iter(FAMILIES[family].presets.values()))
+    shapes = [base.scaled(h, i) for h in HIDDEN for i in INTERMEDIATE]
     columns = [
         tuple(np.array([getattr(s, dims)[stage] for s in shapes]) for stage in range(4))
         for dims in ("embed_dims", "intermediate_dims")
     ]
-    together = layer_seconds(WidthGrid(TINY, *columns), profile)
+    together = FAMILIES[family].seconds_of(WidthGrid(base, *columns), profile)
+    each = [FAMILIES[family].seconds_of(s, profile) for s in shapes]
     for precision in PRECISIONS.values():
-        for address in ADDRESSES:
+        for address in addresses_of(base):
             seconds = np.broadcast_to(together(address, precision, quantizes), len(shapes))
-            alone = [layer_seconds(s, profile)(address, precision, quantizes) for s in shapes]
+            alone = [of(address, precision, quantizes) for of in each]
             np.testing.assert_allclose(seconds, alone, rtol=1e-12)
             assert (seconds > 0).all()
 
@@ -38,23 +54,22 @@ def test_arrays_of_widths_cost_what_each_of_them_costs(device: str, quantizes: b
 def test_layers_are_in_forward_order_and_stem_and_head_take_the_plans_width() -> None:
     profile = load_device("avx512")
     layers = PrecisionPlan.uniform("binary").with_layers("downsample*", "fp16").resolve(TINY.addresses)
-    seconds = seconds_by_layer(TINY, layers, profile, layer_seconds)
+    seconds = seconds_by_layer(TINY, layers, profile, BHVIT.seconds_of)
     assert tuple(seconds) == ADDRESSES
-    of = layer_seconds(TINY, profile)
+    of = BHVIT.seconds_of(TINY, profile)
     assert seconds["stem"] == of("stem", PRECISIONS["fp16"], True)
     assert seconds["downsample2"] == of("downsample2", PRECISIONS["fp16"], True)
 
 
 def test_blocks_of_a_stage_share_one_value() -> None:
-    of = layer_seconds(TINY, load_device("avx512"))
+    of = BHVIT.seconds_of(TINY, load_device("avx512"))
     binary = PRECISIONS["binary"]
     assert of("stage2.block0.mlp", binary, True) is of("stage2.block5.mlp", binary, True)
     assert of("stage2.block0.mlp", binary, True) != of("stage1.block0.mlp", binary, True)
 
 
 def test_a_family_without_latency_says_so() -> None:
-    bhvit = FAMILIES["bhvit"]
-    plain = Family("plain", bhvit.config, bhvit.presets, bhvit.layer_terms, bhvit.builder)
+    plain = Family("plain", BHVIT.config, BHVIT.presets, BHVIT.layer_terms, BHVIT.builder)
     with pytest.raises(InvalidInput, match="but plain has no latency function; use a budget of memory or ops"):
         plain.seconds_of(TINY, load_device("avx512"))
 
@@ -81,9 +96,20 @@ def test_odd_widths_are_rounded_up_to_words_and_columns() -> None:
     assert work["binary_mac_ps"] == 3 * tokens * 4 * 24 * 9 * 32
 
 
+@pytest.mark.parametrize("family", RUN)
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
-def test_every_instruction_set_has_its_tiles_and_every_count_a_coefficient(instruction_set: str) -> None:
-    of = bhvit_work(TINY, instruction_set)
-    works = [of(address, precision, True) for address in ADDRESSES for precision in PRECISIONS.values()]
-    assert {name for work in works for name in work} <= set(COEFFICIENTS)
-    assert all(count >= 0 for work in works for count in work.values())
+def test_every_instruction_set_has_its_tiles_and_every_count_a_coefficient(instruction_set: str, family: str) -> None:
+    for base in RUN[family].presets.values():
+        of = RUN[family].work(base, instruction_set)
+        works = [of(address, precision, True) for address in addresses_of(base) for precision in PRECISIONS.values()]
+        assert {name for work in works for name in work} <= set(COEFFICIENTS)
+        assert all(count >= 0 for work in works for count in work.values())
+
+
+def test_keys_that_all_tokens_share_are_projected_once() -> None:
+    """BinaryViT-Small's first attention on AVX2: 3136 tokens (196 tiles of 16) see 49 averages (4 tiles), C = 64."""
+    work = RUN["binaryvit"].work(SMALL, "avx2")("stage0.block0.attention", PRECISIONS["binary"], True)
+    queries, seen = 196 * 16, 4 * 16
+    scores, context = 52 * 64, 64 * 64  # 49 keys in columns of 4; 49 probabilities of one bit in words of 32
+    assert work["binary_mac_ps"] == (2 * queries + 3 * seen) * 64 * 64 + queries * (scores + context)
+    assert work["weight_byte_ps"] == 5 * 64 * 64 / 8

@@ -12,7 +12,8 @@ from bhvit.architecture import TINY, ArchitectureConfig
 from bhvit.device_file import SHIPPED as SHIPPED_FOLDER
 from bhvit.device_file import load_device
 from bhvit.device_profile import COEFFICIENTS
-from bhvit.latency import layer_seconds, seconds_by_layer
+from bhvit.families import family_of
+from bhvit.latency import seconds_by_layer
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 from searcher import runtime_timing
 from searcher.calibration import Timed, calibrated, random_candidate
@@ -36,7 +37,7 @@ class FakeMachine:
         self.noise, self.random = noise, np.random.default_rng(1)
 
     def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
-        seconds = seconds_by_layer(architecture, layers, TRUTH, layer_seconds)
+        seconds = seconds_by_layer(architecture, layers, TRUTH, family_of(architecture).seconds_of)
         return {a: s * self.random.lognormal(0, self.noise) for a, s in seconds.items()}
 
 
@@ -137,7 +138,7 @@ def test_calibrate_writes_a_profile_that_a_space_can_name(fake_machine: Path) ->
     assert profile.median_error is not None
     assert 0 < profile.median_error < 0.05
     binary = PrecisionPlan.uniform("binary").resolve(TINY.addresses)
-    seconds = [sum(seconds_by_layer(TINY, binary, p, layer_seconds).values()) for p in (profile, TRUTH)]
+    seconds = [sum(seconds_by_layer(TINY, binary, p, family_of(TINY).seconds_of).values()) for p in (profile, TRUTH)]
     assert seconds[0] == pytest.approx(seconds[1], rel=0.05)
     assert text.startswith("A Processor, avx512, 1 thread: ")
     assert "rank correlation 0.99" in text or "rank correlation 1.000" in text

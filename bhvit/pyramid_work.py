@@ -1,0 +1,90 @@
+"""What the packed runtime does in the layers that all pyramids share; a family adds what mixes its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from bhvit.layer_terms import HEAD, STEM
+from bhvit.layer_work import TILES, LayerWork, Tile, Work, WorkOf
+from bhvit.precision import Precision
+from bhvit.pyramid_terms import PyramidShape
+from bhvit.staged import PATCH
+
+COLOURS, DOWNSAMPLE_TAPS = 3, 4
+
+PartWork: TypeAlias = Callable[[LayerWork, Any, int], None]
+"""Adds the work of a part of a block of a stage (work, shape, stage)."""
+
+
+def pyramid_work(shape: PyramidShape, instruction_set: str, parts: Mapping[str, PartWork]) -> WorkOf:
+    """The work of a pyramid's layers, one image; `parts` adds that of a block's parts by their last word.
+
+    Layers of one stage, kind and precision share one mapping.
+    """
+    known, tile = dict[tuple[str, str, bool], Work](), TILES[instruction_set]
+
+    def work_of(address: str, precision: Precision, plan_quantizes: bool) -> Work:
+        key = (_kind_of(address), precision.name, plan_quantizes)
+        if key not in known:
+            known[key] = _work(shape, address, precision, plan_quantizes, tile, parts)
+        return known[key]
+
+    return work_of
+
+
+def mlp_work(work: LayerWork, s: PyramidShape, stage: int, reach: int) -> None:
+    """Add the work of an MLP beside branches of which the widest has this radius."""
+    c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
+    work.product(tokens, i, c)
+    work.product(tokens, c, i)
+    outputs = work.padded(tokens) * (c + i)
+    work.operands(outputs)
+    work.add("output_ns", outputs)
+    work.add("uneven_ns", work.padded(tokens) * i * (i % c != 0))
+    work.add("element_ns", (3 + reach) * tokens * c)
+
+
+def _kind_of(address: str) -> str:
+    """The address without its block, since blocks of a stage are alike: `stage2.mlp`."""
+    return ".".join(part for part in address.split(".") if not part.startswith("block"))
+
+
+def _work(
+    s: PyramidShape, address: str, p: Precision, plan_quantizes: bool, tile: Tile, parts: Mapping[str, PartWork]
+) -> Work:
+    work = LayerWork(p, tile)
+    if address == STEM:
+        _stem(work, s)
+    elif address == HEAD:
+        _head(work, s)
+    elif address.startswith("downsample"):
+        stage = int(address[len("downsample") :])
+        _downsample(work, s, stage, s.form_of_downsample(p.real_valued, plan_quantizes) == "residual")
+    else:
+        kind, stage = address[address.rindex(".") + 1 :], int(address[len("stage") : address.index(".")])
+        parts[kind](work, s, stage)
+    return work.counts
+
+
+def _stem(work: LayerWork, s: PyramidShape) -> None:
+    c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
+    work.product(tokens, c, COLOURS * PATCH**2)
+    work.add("pixel_ns", tokens * COLOURS * PATCH**2)
+    work.add("output_ns", tokens * c)
+    work.add("element_ns", tokens * c)
+
+
+def _head(work: LayerWork, s: PyramidShape) -> None:
+    c, tokens = s.embed_dims[-1], s.resolutions[-1] ** 2
+    work.product(1, s.num_classes, c)
+    work.add("element_ns", 2 * tokens * c)
+
+
+def _downsample(work: LayerWork, s: PyramidShape, stage: int, residual: bool) -> None:
+    c_in, c, tokens = s.embed_dims[stage - 1], s.embed_dims[stage], s.resolutions[stage] ** 2
+    padded = work.padded(tokens)
+    work.product(tokens, c, c_in, taps=DOWNSAMPLE_TAPS)
+    work.operands(padded * DOWNSAMPLE_TAPS * c_in)
+    work.add("output_ns", padded * c)
+    work.add("element_ns", tokens * (DOWNSAMPLE_TAPS * c_in * (2 if residual else 1) + c))
