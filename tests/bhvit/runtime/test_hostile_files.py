@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.runtime.packed_file import HEAD, MAGIC, read, write
 from bhvit.runtime.placement import sections_of
 from bhvit.runtime.schema import Header, random_arrays
@@ -173,6 +174,40 @@ def test_a_lying_header_with_a_right_checksum_is_refused(
     change: Callable[[dict[str, Any]], Any], message: str, honest: bytes, tmp_path: Path
 ) -> None:
     assert message in refusal(with_header(honest, change), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reductions": [8, 4, 1]}, "reductions must have 4 entries, one a stage"),
+        ({"reductions": [3, 4, 1, 1]}, "reductions must divide the side of their stage's map, but stage 0 has 3"),
+        ({"reductions": [0, 4, 1, 1]}, "reductions must be whole and positive in a packed file's header"),
+        ({"reductions": [1] * 100_000}, "reductions must have at most 16 entries, but it is [1, 1"),
+        ({"reductions": [2, 4, 1, 1]}, None),  # of the same tensors
+        ({"reductions": [1, 4, 1, 1]}, "its model must need all of its"),
+        ({"pools": [3, 7]}, "pools must be distinct and among [3, 5], but they are [3, 7]"),
+        ({"pools": "35"}, "pools must be a list"),
+        ({"layer_scale": False}, "its model must need all of its"),
+        ({"layer_scale": 1}, "layer_scale must be true or false in a packed file's header, but it is 1"),
+        ({"num_heads": [3, 2, 2, 4]}, "num_heads must divide embed_dim, but stage 0 has num_heads=3, embed_dim=8"),
+        ({"window_size": 1}, "unknown key of a packed file's header 'window_size'"),
+        ({"family": "bhvit"}, "unknown key of a packed file's header 'reductions'"),
+    ],
+)
+def test_options_of_another_family_and_those_that_it_does_not_allow_are_refused(
+    change: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    lists = (8, 8, 16, 16), (16, 16, 32, 32), (1,) * 4, (1, 2, 2, 4)
+    architecture = BinaryViTConfig.from_lists(*lists, image_size=64, num_classes=5, reductions=(8, 4, 1, 1))
+    header = Header.of_plan(architecture, PrecisionPlan.uniform("binary"))
+    write(tmp_path / "m.bhvit", header, random_arrays(header))
+    rest = (tmp_path / "m.bhvit").read_bytes()[HEAD.size + len(header.to_json()) :]
+    content = sealed(json.dumps(json.loads(header.to_json()) | change, separators=(",", ":")).encode(), rest)
+    if message is None:
+        (tmp_path / "m.bhvit").write_bytes(content)
+        assert read(tmp_path / "m.bhvit").header.architecture.reductions == (2, 4, 1, 1)
+    else:
+        assert message in refusal(content, tmp_path)
 
 
 @pytest.mark.parametrize(
