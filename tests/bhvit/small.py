@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from bhvit import ArchitectureConfig, PrecisionPlan
 from bhvit.binaryvit.architecture import BinaryViTConfig
-from bhvit.model import BHViT, build_model
+from bhvit.families import family_of
 from bhvit.staged import PyramidArchitecture
 
 SMALLEST = ArchitectureConfig.from_lists(
@@ -34,9 +36,9 @@ SMALLEST_OF = {
 }
 
 
-def small_model(precision: str = "binary", architecture: ArchitectureConfig = SMALLEST, **options) -> BHViT:
+def small_model(precision: str = "binary", architecture: PyramidArchitecture = SMALLEST, **options) -> Any:
     torch.manual_seed(0)
-    return build_model(architecture, PrecisionPlan.uniform(precision), **options)
+    return family_of(architecture).build_model(architecture, PrecisionPlan.uniform(precision), **options)
 
 
 def images(architecture: PyramidArchitecture = SMALLEST, batch: int = 2) -> Tensor:

@@ -1,5 +1,6 @@
 """Packed files against the torch models that they were made of."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from bhvit import PRECISIONS, InvalidInput, PrecisionPlan
+from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
+from bhvit.export.onnx import export_fp32
 from bhvit.export.packed import pack
 from bhvit.families import family_of
 from bhvit.layers import ResidualLinear
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.pyramid import Pyramid
+from bhvit.runtime import load
 from bhvit.runtime.packed_file import PackedModel, read
 from tests.bhvit.drawn import FAMILIES, drawn
 from tests.bhvit.small import SMALLEST_OF, images, small_model
@@ -156,9 +159,42 @@ def test_sign_of_zero_is_positive(tmp_path: Path) -> None:
     assert (file.natural("stages.0.0.mlp.expand.norm.scale") == 0).all()
 
 
+@pytest.mark.parametrize("step", [0.25, -0.25, 0.0, 1e-12])
+def test_the_level_of_one_bit_probabilities_is_stored_as_it_acts(step: float, tmp_path: Path) -> None:
+    model = as_if_trained(small_model(architecture=SMALLEST_OF["binaryvit"]))
+    model.stages[2][0].mixer.probability.step.data.fill_(step)
+    pack(model, tmp_path / "m.bhvit")
+    stored = read(tmp_path / "m.bhvit").natural("stages.2.0.mixer.probability.step")
+    assert stored == np.float32(max(abs(step), 1e-8))
+    runnable, pictures = load(tmp_path / "m.bhvit", instruction_set="numpy"), images(SMALLEST_OF["binaryvit"])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(runnable(pictures.numpy())), model(pictures), atol=1e-3, rtol=1e-3)
+
+
+def test_kernels_that_are_not_centred_are_stored_by_their_own_sign(tmp_path: Path) -> None:
+    model = as_if_trained(small_model(architecture=SMALLEST_OF["binaryvit"]))
+    weight = model.downsamples[0].conv.weight
+    weight.data.abs_()
+    pack(model, tmp_path / "m.bhvit")
+    assert (read(tmp_path / "m.bhvit").natural("downsamples.0.conv.weight") == 1).all()
+
+
 def test_untrained_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="a model must be trained before it is exported"):
         pack(small_model("int8"), tmp_path / "m.bhvit")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_family_that_the_runtime_does_not_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    class Other(ArchitectureConfig):
+        title = "ResNet"
+
+    model = small_model()
+    model.architecture = Other(**vars(model.architecture))
+    message = "models of BHViT and BinaryViT can be exported, but this one is a ResNet."
+    for export in (pack, export_fp32):
+        with pytest.raises(InvalidInput, match=f"^{re.escape(message)}$"):
+            export(model, tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 

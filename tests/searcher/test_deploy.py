@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bhvit.runtime import load
+from bhvit.runtime.families import PACKED_FAMILIES
 from searcher import deployment
 from searcher.checkpoint_files import BEST, WARM_STARTS
 from searcher.cli import main
@@ -62,6 +63,19 @@ def test_all_formats_are_written_and_nothing_else(deployed) -> None:
     assert sorted(p.name for p in deployed.iterdir()) == sorted(FILES)
     sizes = {name: (deployed / name).stat().st_size for name in FILES}
     assert sizes["model.bhvit"] < sizes["model-int8-weights.onnx"] < sizes["model.onnx"]
+
+
+@pytest.mark.parametrize("family", list(PACKED_FAMILIES)[1:])
+def test_candidates_of_every_family_that_the_runtime_runs_are_deployed(family: str, root, tmp_path) -> None:
+    space = yaml.safe_load((root / "space.yaml").read_text())
+    space["model"]["family"] = family
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    study, out = tmp_path / "runs" / "study", tmp_path / "out"
+    arguments = ["train", str(tmp_path / "space.yaml"), "--runs", str(study.parent), "--study", study.name]
+    assert main([*arguments, "--set", "downsample*=fp16", "--device", "cpu"]) == 0
+    assert main(["deploy", str(study), "0", "--out", str(out), "--images", "6", "--calibration", "8"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == sorted(FILES)
+    assert load(out / "model.bhvit").header.family.name == family
 
 
 def test_every_file_knows_the_classes_of_the_data(deployed) -> None:
