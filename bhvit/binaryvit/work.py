@@ -7,6 +7,8 @@ from bhvit.binaryvit.terms import Shape
 from bhvit.layer_work import LayerWork, WorkOf, rounded_up
 from bhvit.pyramid_work import mlp_work, pyramid_work
 
+ONE_BIT = 0.2  # of a score: the work of one with two bits, in a window whose keys are gathered for every tile
+
 
 def binaryvit_work(shape: Shape, instruction_set: str) -> WorkOf:
     """The work of a BinaryViT's layers, one image; layers of one stage, kind and precision share one mapping."""
@@ -29,8 +31,7 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
         work.product(keys, c, c)
         work.operands(seen * c)
         work.add("output_ns", seen * c)
-        work.add("element_ns", (2 * tokens + keys) * c)
-    work.add("score_ns", padded * keys * heads)
+    work.add("score_ns", padded * keys * heads * (ONE_BIT if work.binary else 1))
     work.attention(tokens, padded, keys, heads, head, planes=1)
     if not work.binary:
         work.add("gather_ns", 2 * keys * c)
