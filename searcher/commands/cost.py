@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     model = parser.add_argument_group("a candidate by flags")
     model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: bhvit)")
-    model.add_argument("--preset", metavar="NAME", help="a base architecture of the family (default: tiny)")
+    model.add_argument("--preset", metavar="NAME", help="a base architecture of the family (default: its first)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
     model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
@@ -85,7 +85,7 @@ def _from_flags(args: argparse.Namespace) -> Candidate:
     if args.settings:
         raise InvalidInput("--set needs a space file whose variables it sets, but none is given.")
     family = family_named("bhvit" if args.family is None else args.family)
-    preset = "tiny" if args.preset is None else args.preset
+    preset = next(iter(family.presets)) if args.preset is None else args.preset
     if preset not in family.presets:
         raise unknown_name("preset", preset, family.presets)
     given = {"image_size": args.image_size, "window_size": args.window_size, "num_classes": args.classes}
