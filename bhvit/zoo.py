@@ -32,7 +32,10 @@ def _register(family: Family, preset: str) -> str:
         return _create(family, name, architecture, pretrained, options)
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"{architecture.title}, preset {preset}; {architecture.precisions[0]} unless `precision` says otherwise, see `_create`."
+    default = architecture.precisions[0]
+    create.__doc__ = (
+        f"{architecture.title}, preset {preset}; {default} unless `precision` says otherwise, see `_create`."
+    )
     globals()[name] = register_model(create)
     return name
 

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--precision",
         metavar="NAME",
-        help=f"of all layers, or a plan: {', '.join(PLANS)} (default: the family's lowest)",
+        help=f"of all layers, or a plan: {', '.join(PLANS)} (default: the family's first)",
     )
     model.add_argument("--layers", action="append", metavar="GLOB=NAME", help="precision of some layers; repeatable")
     parser.add_argument("--accounting", choices=ACCOUNTINGS, default="reported", help="what is counted")
