@@ -33,9 +33,7 @@ def _register(family: Family, preset: str) -> str:
 
     create.__name__ = create.__qualname__ = name
     default = architecture.precisions[0]
-    create.__doc__ = (
-        f"{architecture.title}, preset {preset}; {default} unless `precision` says otherwise, see `_create`."
-    )
+    create.__doc__ = f"{architecture.title}, preset {preset}; {default} unless `precision` says so, see `_create`."
     globals()[name] = register_model(create)
     return name
 
