@@ -113,8 +113,8 @@ def has_binary_layers(model: FamilyModel) -> bool:
 def _exported(model: FamilyModel, int8_weights: bool = False) -> onnx.ModelProto:
     if not isinstance(model, Pyramid):
         raise InvalidInput(
-            f"ONNX files are written of pyramids (BHViT, BinaryViT), but the model is a {model.architecture.title}; use "
-            "its weights from PyTorch."
+            f"ONNX files are written of pyramids (BHViT, BinaryViT), but the model is a {model.architecture.title}; "
+            "use its weights from PyTorch."
         )
     require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
