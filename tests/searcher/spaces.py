@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bhvit.families import FAMILIES
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.space import Space, parse_space
 
-FAMILY_NAMES = sorted(FAMILIES)
 
-
-def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
+def plain_space(family: str = DEFAULT_FAMILY, **sections: Any) -> dict[str, Any]:
     """Plain data of a space with 2 widths x 2 widths x 3 precisions ^ 2 = 36 configurations; `sections` replace."""
     preset = sorted(FAMILIES[family].presets)[-1]
     return {
@@ -26,6 +24,6 @@ def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
     }
 
 
-def small_space(family: str = "bhvit", **sections: Any) -> Space:
+def small_space(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
     """`plain_space`, read."""
     return parse_space(plain_space(family, **sections), "small")

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bhvit.families import DEFAULT_FAMILY
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.proposer import MOST_EVIDENCE, Proposer, accuracies_of
 from searcher.records import Outcome
 from searcher.space import Space
-from tests.searcher.spaces import FAMILY_NAMES, small_space
+from tests.searcher.architectures import FAMILY_NAMES
+from tests.searcher.spaces import small_space
 
 BAD = (Outcome.DIVERGED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 WIDTHS_ONLY = {"widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3, 3.5, 4]}}, "precision": {}}
 
 
-def _budgeted(family: str = "bhvit", **sections: Any) -> Space:
+def _budgeted(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
     free = small_space(family)
     memory = sorted(free.candidate(free.decode(i)).cost().memory_bytes for i in range(free.size))
     return small_space(family, budget={"memory": memory[17]}, **sections)
