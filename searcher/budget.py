@@ -12,7 +12,7 @@ from bhvit.cost import ACCOUNTINGS
 from bhvit.device_file import shipped_devices
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.precision import precision_named
+from bhvit.precision import PrecisionPlan
 from searcher.quantities import QUANTITIES, Quantity, parse_percent
 
 
@@ -76,13 +76,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class RelativeTo:
-    """The reference of relative limits: the base architecture at these widths, every layer at one precision."""
+    """The reference of relative limits: the base architecture at these widths, all layers at one precision or plan."""
 
     widths: float | dict[str, float] = 1
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        precision_named(self.precision)
+        PrecisionPlan.named(self.precision)
         if isinstance(self.widths, dict):
             for key in self.widths:
                 if key not in ("hidden", "intermediate"):

@@ -110,7 +110,7 @@ class Space:
         if relative_to is None:
             return None
         architecture = self.base.scaled(**relative_to.factors)
-        return self._candidate(architecture, PrecisionPlan.uniform(relative_to.precision))
+        return self._candidate(architecture, PrecisionPlan.named(relative_to.precision))
 
     @cached_property
     def budget(self) -> Budget:
