@@ -160,10 +160,6 @@ class Architecture(ABC):
             options = {**self.options_at(options["image_size"]), **options}
         return replace(self, **_immutable(options))  # type: ignore[type-var]  # of the dataclass
 
-    def at_image_size(self, image_size: int) -> Self:
-        """This architecture for images of another side, with what follows from it (`options_at`)."""
-        return self.with_options(image_size=image_size, **self.options_at(image_size))
-
     def full_precision(self) -> Self:
         """The architecture of the full-precision model that a quantized one starts from."""
         return self

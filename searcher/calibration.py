@@ -84,7 +84,7 @@ def random_candidate(rng: Generator, preset: Architecture = PRESET) -> RandomCan
     if rng.random() < 0.5:  # as most spaces have them; then I is often a multiple of C
         hidden, intermediate = hidden.round(), intermediate.round()
     factors = (np.resize(given, len(preset.stages)).tolist() for given in (hidden, intermediate))
-    architecture = preset.at_image_size(size).scaled(*factors)
+    architecture = preset.with_options(image_size=size).scaled(*factors)
     binary = 1 - rng.random() ** 2  # what is searched is mostly binary
     others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
     drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=[binary, *(1 - binary) * others])

@@ -74,7 +74,7 @@ def resolved_instruction_set(asked: str | None) -> str:
     Raises `InvalidInput` where this machine or this build lacks it.
     """
     preset = next(iter(FAMILIES[DEFAULT_FAMILY].presets.values()))
-    smallest = preset.scaled(1 / 64, 1 / 512).at_image_size(32)
+    smallest = preset.scaled(1 / 64, 1 / 512).with_options(image_size=32)
     layers = PrecisionPlan.uniform("binary").resolve(smallest.addresses)
     with model_of(smallest, layers, 1, asked) as model:
         return model.instruction_set

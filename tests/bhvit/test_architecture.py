@@ -52,7 +52,7 @@ def test_hidden_and_intermediate_scale_independently() -> None:
 
 @pytest.mark.parametrize(("side", "window"), [(224, 7), (160, 5), (96, 3), (192, 3), (448, 7), (128, 1)])
 def test_window_size_follows_from_the_image_size(side: int, window: int) -> None:
-    resized = TINY.at_image_size(side)
+    resized = TINY.with_options(image_size=side)
     assert (resized.image_size, resized.window_size) == (side, window)
 
 

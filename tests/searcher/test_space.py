@@ -119,7 +119,7 @@ def test_space_without_variables_is_a_single_candidate() -> None:
 def test_options_are_derived_from_the_image_size(family: str, side: int) -> None:
     model = plain_space(family)["model"] | {"image_size": side}
     preset = FAMILIES[family].presets[model["preset"]]
-    assert parse_space({"model": model}, "x").base == preset.at_image_size(side)
+    assert parse_space({"model": model}, "x").base == preset.with_options(image_size=side)
 
 
 def test_canonical_yaml_reads_back_to_the_same_space(card: Path, tmp_path: Path) -> None:
