@@ -83,7 +83,7 @@ def test_stochastic_depth_drops_attention_and_mlp_but_no_branch() -> None:
         ({"reductions": (8, 4, 1)}, "reductions must have 4 entries, one a stage"),
         (
             {"reductions": (8, 4, 3, 1)},
-            "reductions must divide the side .* stage 2 has 3 and a side of 4; use one of 1, 2",
+            r"reductions must divide the side .* stage 2 has 3 and a side of 4; use one of 1, 2",
         ),
         ({"reductions": (0, 4, 1, 1)}, "stage 0 reduction must be a positive integer"),
         ({"pools": (3, 7)}, r"pools must be distinct and among \[3, 5\], but they are \[3, 7\]"),
