@@ -25,8 +25,8 @@ class ModelSection:
     """A preset, or four lists with one entry a stage.
 
     `options` are the further fields of the family's configuration, by their keys in a file; None, or leaving one out,
-    means the family's default (which may follow from the image size, `Architecture.options_at`). `recu` defaults to
-    what the family's released training does.
+    means the family's default (which may follow from the image size, `Architecture.options_at`). `norm` defaults to
+    the family's first, `recu` to what its released training does.
     """
 
     family: str = DEFAULT_FAMILY
@@ -37,8 +37,8 @@ class ModelSection:
     num_heads: tuple[int, ...] | None = None
     image_size: int = 224
     classes: int = 37
-    norm: str = "batch"
-    recu: bool = None  # type: ignore[assignment]  # set by __post_init__
+    norm: str = None  # type: ignore[assignment]  # set by __post_init__
+    recu: bool = None  # type: ignore[assignment]  # likewise
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +52,8 @@ class ModelSection:
             _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
         for name, largest in LARGEST.items():
             _at_most(name, largest, getattr(self, name))
+        if self.norm is None:
+            object.__setattr__(self, "norm", family.config.norms[0])
         if self.recu is None:
             object.__setattr__(self, "recu", family.config.released_with_recu)
         object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))

@@ -139,7 +139,8 @@ class Space:
 
     def candidate(self, choices: Mapping[str, Choice]) -> Candidate:
         """The candidate with these choices, one for every variable (see `complete`)."""
-        widths: dict[str, list[float]] = {str(Kind.HIDDEN): [1.0] * 4, str(Kind.INTERMEDIATE): [1.0] * 4}
+        stages = len(self.base.stages)
+        widths: dict[str, list[float]] = {str(kind): [1.0] * stages for kind in (Kind.HIDDEN, Kind.INTERMEDIATE)}
         scaled = False
         for variable in self.variables:
             for stage in variable.stages:

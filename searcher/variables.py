@@ -196,6 +196,8 @@ def _precision_variables(
         raise InvalidInput(
             f"{where}: {group.layers!r} must match a layer, but it matches none of {', '.join(base.addresses)}."
         )
+    for choice in group.choices:
+        base.require_precision(precision_named(choice), f"a choice of {where}")
     tied: dict[str, list[str]] = {}
     for address in matches:
         if address in owner:
