@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from bhvit.errors import InvalidInput
 from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from bhvit.staged import Architecture
 from searcher.candidate import Candidate
 from searcher.model_section import LISTS
 
-FAMILY_NAMES = tuple(FAMILIES)
 SIDE = 96  # of an image
 
 
@@ -58,3 +58,12 @@ def build(architecture: Architecture, plan: Any, **options: Any) -> Any:
 def address_of(architecture: Architecture, stage: int, part: int = 0, block: int = 0) -> str:
     """Address of a part of a block, of the first one."""
     return f"stage{stage}.block{block}.{architecture.block_parts(stage)[part]}"
+
+
+def refused(call: Callable[[], object]) -> str | None:
+    """What `call` is refused with, None where it is not."""
+    try:
+        call()
+    except InvalidInput as error:
+        return str(error)
+    return None

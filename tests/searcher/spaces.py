@@ -7,6 +7,10 @@ from typing import Any
 from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.space import Space, parse_space
 
+PLAIN = frozenset(("binary", "int4", "int8", "fp16", "fp32"))
+FAMILY_NAMES = [f.name for f in FAMILIES.values() if f.config.stage_count > 1 and set(f.config.precisions) >= PLAIN]
+"""Families that `plain_space` can be of; the contract of all of them is `test_family_contract`."""
+
 
 def plain_space(family: str = DEFAULT_FAMILY, **sections: Any) -> dict[str, Any]:
     """Plain data of a space with 2 widths x 2 widths x 3 precisions ^ 2 = 36 configurations; `sections` replace."""

@@ -7,8 +7,7 @@ import pytest
 from bhvit.errors import InvalidInput
 from searcher.budget import Budget, Violation
 from searcher.quantities import format_bytes, format_ops, parse_bytes, parse_ops
-from tests.searcher.architectures import FAMILY_NAMES
-from tests.searcher.spaces import small_space
+from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 
 @pytest.mark.parametrize(

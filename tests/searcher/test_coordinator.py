@@ -24,9 +24,8 @@ from searcher.outcomes import Diverged, MissingData, OutOfMemory
 from searcher.records import EpochRecord, Metrics, Outcome, TrialRecord, read_records
 from searcher.space import parse_space
 from searcher.study_folder import StudyFolder
-from tests.searcher.architectures import FAMILY_NAMES
 from tests.searcher.fake_training import assert_every_epoch_once, fake_train, search, search_space, table
-from tests.searcher.spaces import small_space
+from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 State = optuna.trial.TrialState
 

@@ -10,8 +10,8 @@ from searcher.derived import ABLATION_STEPS, ablation, alone, single
 from searcher.precision_groups import grouped
 from searcher.pruning import NoPruning
 from searcher.space import parse_space
-from tests.searcher.architectures import FAMILY_NAMES, first_preset
-from tests.searcher.spaces import small_space
+from tests.searcher.architectures import first_preset
+from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

@@ -12,8 +12,7 @@ from searcher import feasible, grid
 from searcher.feasible import feasible_set, profile
 from searcher.grid import Grid
 from searcher.views.space import verdict
-from tests.searcher.architectures import FAMILY_NAMES
-from tests.searcher.spaces import plain_space, small_space
+from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
 
 
 def _every_regime(family: str, accounting: str) -> Any:

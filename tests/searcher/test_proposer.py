@@ -16,8 +16,7 @@ from searcher.feasible import FeasibleSet, feasible_set
 from searcher.proposer import MOST_EVIDENCE, Proposer, accuracies_of
 from searcher.records import Outcome
 from searcher.space import Space
-from tests.searcher.architectures import FAMILY_NAMES
-from tests.searcher.spaces import small_space
+from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 BAD = (Outcome.DIVERGED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 WIDTHS_ONLY = {"widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3, 3.5, 4]}}, "precision": {}}

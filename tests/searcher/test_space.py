@@ -16,8 +16,8 @@ from bhvit.families import FAMILIES
 from searcher.pruning import Hyperband, Median
 from searcher.space import Space, load_space, parse_space
 from searcher.yaml_file import parse_yaml
-from tests.searcher.architectures import FAMILY_NAMES, first_preset
-from tests.searcher.spaces import plain_space, small_space
+from tests.searcher.architectures import first_preset
+from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
 
 LATE, EVERYWHERE = first_preset().block_parts(3)
 DESIGN_CARD = """
