@@ -44,7 +44,7 @@ class Architecture(ABC):
     released_with_recu: ClassVar[bool] = False  # whether the released training uses ReCU
     stage_count: ClassVar[int] = 4
     norms: ClassVar[tuple[str, ...]] = NORM_KINDS  # to choose from, the default first
-    precisions: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)  # that a layer may have
+    precisions: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)  # that a layer may have, likewise
     stages: tuple[StageConfig, ...]
     image_size: int
     num_classes: int

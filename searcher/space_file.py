@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.families import family_named
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from, device_to_plain
 from searcher.model_section import ModelSection, model_from
@@ -87,6 +88,7 @@ def read_space_file(data: object) -> SpaceFile:
     sections = dict(data)
     if "model" in sections:
         sections["model"] = model_from(sections["model"], "model")
+        sections["precision"] = _with_default(sections.get("precision", {}), sections["model"])
     if sections.get("recipe") is not None:
         sections["recipe"] = recipe_from(sections["recipe"], "recipe")
     search = sections.get("search")
@@ -96,6 +98,12 @@ def read_space_file(data: object) -> SpaceFile:
     if isinstance(budget, Mapping) and "device" in budget:
         sections["budget"] = {**budget, "device": device_from(budget["device"], "budget.device")}
     return from_mapping(SpaceFile, sections, "the space file")
+
+
+def _with_default(precision: Any, model: ModelSection) -> Any:
+    """`precision:` with the family's first precision as its default where it has none."""
+    default = family_named(model.family).config.precisions[0]
+    return {"default": default, **precision} if isinstance(precision, Mapping) else precision
 
 
 def to_plain(file: SpaceFile) -> dict[str, Any]:

@@ -137,6 +137,8 @@ def variables_of(
     owner: dict[str, str] = {}
     for i, group in enumerate(precision.groups):
         found += _precision_variables(architecture, group, f"precision.groups[{i}]", precision.default, owner)
+    if any(address not in owner for address in architecture.addresses):
+        architecture.require_precision(precision_named(precision.default), "precision.default")
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ class DeiTConfig(Architecture):
     title: ClassVar[str] = "DeiT"
     stage_count: ClassVar[int] = 1
     norms: ClassVar[tuple[str, ...]] = ("layer",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp16", "fp32")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
 
     stages: tuple[StageConfig, ...]
     image_size: int = 224

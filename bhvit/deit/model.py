@@ -22,6 +22,8 @@ class ClassTokenStem(nn.Module):
 
     def __init__(self, network: VisionTransformer) -> None:
         super().__init__()
+        assert network.cls_token is not None
+        assert network.pos_embed is not None
         self.patches, self.class_token, self.position = network.patch_embed, network.cls_token, network.pos_embed
 
     def forward(self, images: Tensor) -> Tensor:

@@ -44,14 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     model = parser.add_argument_group("a candidate by flags")
     model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: {DEFAULT_FAMILY})")
-    model.add_argument("--preset", metavar="NAME", help="a base architecture (default: the family's first)")
+    model.add_argument("--preset", metavar="NAME", help="a base architecture (default: its family's first)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
     model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
     model.add_argument("--hidden", type=number, metavar="X", help="factor on the embedding widths (default: 1)")
     model.add_argument("--intermediate", type=number, metavar="X", help="factor on the MLP widths (default: 1)")
     model.add_argument(
-        "--precision", metavar="NAME", help=f"of all layers, or a plan: {', '.join(PLANS)} (default: binary)"
+        "--precision",
+        metavar="NAME",
+        help=f"of all layers, or a plan: {', '.join(PLANS)} (default: its family's first)",
     )
     model.add_argument("--layers", action="append", metavar="GLOB=NAME", help="precision of some layers; repeatable")
     parser.add_argument("--accounting", choices=ACCOUNTINGS, default="reported", help="what is counted")
@@ -94,7 +96,7 @@ def _from_flags(args: argparse.Namespace) -> Candidate:
     base = family.presets[preset].with_options(**{key: value for key, value in given.items() if value is not None})
     factors = {"hidden": args.hidden, "intermediate": args.intermediate}
     architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
-    plan = PrecisionPlan.named("binary" if args.precision is None else args.precision)
+    plan = PrecisionPlan.named(base.precisions[0] if args.precision is None else args.precision)
     for text in args.layers or ():
         plan = plan.with_layers(*key_and_value(text, "--layers", "GLOB=PRECISION"))
     return Candidate(family.name, architecture, plan)
