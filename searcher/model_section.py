@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import Family, family_named
+from bhvit.families import DEFAULT_FAMILY, Family, family_named
 from bhvit.staged import Architecture
 from searcher.schema import convert, from_mapping
 
@@ -29,7 +29,7 @@ class ModelSection:
     the family's first, `recu` to what its released training does.
     """
 
-    family: str = "bhvit"
+    family: str = DEFAULT_FAMILY
     preset: str | None = None
     embed_dims: tuple[int, ...] | None = None
     intermediate_dims: tuple[int, ...] | None = None

@@ -47,11 +47,11 @@ class Variable:
 
     @property
     def positions(self) -> tuple[float, ...]:
-        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bit widths."""
+        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bits."""
         if self.kind is Kind.PRECISION:
-            order = [precision_named(str(c)).weight_bits for c in self.choices]
+            order: list[Any] = [precision_named(str(c)).bits for c in self.choices]
         else:
-            order = [float(c) for c in self.choices]  # type: ignore[misc]
+            order = [float(c) for c in self.choices]
         ranked = sorted(order)
         return tuple(ranked.index(value) / max(1, len(ranked) - 1) for value in order)
 
