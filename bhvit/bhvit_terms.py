@@ -180,14 +180,14 @@ _BLOCK_PARTS = {"mixer": _mixer, "attention": _attention, "mlp": _mlp}
 
 def _steps(p: Precision, quantizers: int) -> int:
     """Learned activation steps of a layer: one a quantizer where activations have several bits (LSQ), else none."""
-    return quantizers if 1 < p.activation_bits < 16 else 0
+    return 0 if p.real_valued or p.takes_signs else quantizers
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: scale and zero a head (binary), scale a head (int)."""
+    """Quantizer parameters of the attention probabilities: scale and zero a head (signs), scale a head (levels)."""
     if p.real_valued:
         return 0
-    return 2 * heads if p.activation_bits == 1 else heads
+    return 2 * heads if p.takes_signs else heads
 
 
 def _bytes(elements: Count, p: Precision) -> Count:
