@@ -120,7 +120,7 @@ class _Work:
 
 
 def kernel_of(precision: Precision) -> tuple[Precision, int]:
-    """The precision whose kernel computes a product, and how often it goes through the inputs: for each plane of signs."""
+    """The precision whose kernel computes a product, and how often it counts an input: once a plane of signs."""
     if precision.takes_signs:
         return PRECISIONS["binary"], precision.weight_bits
     return (PRECISIONS["int4"] if precision.weight_bits < 4 else precision), 1

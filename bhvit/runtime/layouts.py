@@ -1,9 +1,9 @@
 """Weights of products in their three forms: natural, as kernels read them, and as a file stores them.
 
 *Natural*: (groups, columns, taps, channels); int8 signs and levels, float16, float32. *Kernel*: as in
-`native/core.h`, panels of 16 columns. *Stored*: the kernel layout where that takes no more room (`in_kernel_layout`), so
-that a mapped file is used in place; else the natural order with items of few bits packed tightly, the first one lowest.
-Levels of int2 are never stored as kernels read them, which is as int4.
+`native/core.h`, panels of 16 columns. *Stored*: the kernel layout where that takes no more room
+(`in_kernel_layout`), so that a mapped file is used in place; else the natural order with items of few bits packed
+tightly, the first one lowest. Levels of int2 never are in kernel layout there, which is that of int4.
 """
 
 from __future__ import annotations
@@ -166,8 +166,9 @@ def _planes(tensor: Tensor, natural: NDArray[Any]) -> list[NDArray[np.bool_]]:
 
 def _mean(bits: NDArray[np.uint8]) -> NDArray[np.int8]:
     """The mean over planes (planes, ...) of signs."""
-    first, *others = (bits.astype(np.int8) << 1) - np.int8(1)
-    return (first + others[0]) >> 1 if others else first
+    signs = (bits.astype(np.int8) << 1) - np.int8(1)
+    total: NDArray[np.int8] = signs.sum(0, np.int8)
+    return total // np.int8(len(signs))
 
 
 def _tight(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -175,7 +176,7 @@ def _tight(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
     per_byte = levels.shape[-1]
     bits = 8 // per_byte
     fields = np.ascontiguousarray(levels).view(np.uint8) & ((1 << bits) - 1)
-    packed = fields[..., 0]
+    packed: NDArray[np.uint8] = fields[..., 0]
     for i in range(1, per_byte):
         packed = packed | fields[..., i] << (bits * i)
     return packed

@@ -59,9 +59,9 @@ class Kind(IntEnum):
 class Product:
     """Quantized activations times quantized weights; `weight` in the layout of `core.h`, panels of 16 columns.
 
-    `weight` is (groups, panels, ...): uint32 (taps, ceil(channels / 32), 16) for binary, (2, taps, ...) for ternary; uint8
-    (ceil(K / 2), 16) for int2 and int4, int8 (ceil(K / 2), 16, 2) for int8, half or float (K, 16) for real values, with
-    K = taps * channels.
+    `weight` is (groups, panels, ...): uint32 (taps, ceil(channels / 32), 16) for binary, (2, taps, ...) for ternary;
+    uint8 (ceil(K / 2), 16) for int2 and int4, int8 (ceil(K / 2), 16, 2) for int8, half or float (K, 16) for real
+    values, with K = taps * channels.
     """
 
     kind: Kind
