@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,8 +85,11 @@ class ModelSection:
         return values | dict(self.options)
 
 
-def model_from(data: object, where: str) -> ModelSection:
-    """The section from plain data, read strictly; raises `InvalidInput` naming the place in the file."""
+def model_from(data: object, where: str, beside: Sequence[str] = ()) -> ModelSection:
+    """The section from plain data, read strictly; raises `InvalidInput` naming the place in the file.
+
+    `beside` are further keys that may stand there and were read already, for messages.
+    """
     if isinstance(data, ModelSection):
         return data
     if not isinstance(data, Mapping):
@@ -96,7 +99,7 @@ def model_from(data: object, where: str) -> ModelSection:
     own = [f.name for f in dataclasses.fields(ModelSection) if f.name != "options"]
     for key in data:
         if key not in own and key not in names:
-            raise unknown_name(f"key in {where}:", key, (*own, *names))
+            raise unknown_name(f"key in {where}:", key, (*beside, *own, *names))
     options = {
         key: None if data[key] is None else convert(hints[name], data[key], f"{where}.{key}")
         for key, name in names.items()

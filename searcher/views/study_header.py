@@ -13,7 +13,7 @@ from rich.text import Text
 from bhvit.device_profile import DeviceProfile
 from bhvit.precision import PRECISIONS
 from searcher.device_profiles import device_id
-from searcher.feasible import ENUMERABLE, SAMPLE
+from searcher.feasible import ENUMERABLE, examined_count
 from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot
@@ -85,7 +85,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
     elif feasible is not None:
-        text += f", {share_text(feasible / SAMPLE)} of a sample within the budget"
+        text += f", {share_text(feasible / examined_count(snapshot.space))} of a sample within the budget"
     yield "space", text
     yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
     if snapshot.space.device is not None:
