@@ -19,7 +19,6 @@ from bhvit.staged import Architecture
 
 ACCOUNTINGS = ("reported", "complete")
 PICOSECONDS = 10**12  # in a second; layers are priced in whole ones, so that sums of many are exact in any order
-BINARY_PROBABILITY_BITS = 2  # levels 0..3 of the quantization decomposition are two bit planes
 
 
 @dataclass(frozen=True)
@@ -273,6 +272,6 @@ def ops(terms: LayerTerms, precision: Precision, accounting: str) -> Count:
     products = terms.macs * precision.ops_per_mac + terms.score_macs * precision.ops_per_product
     if accounting == "reported":
         return products + terms.context_macs * precision.ops_per_product
-    probability_bits = BINARY_PROBABILITY_BITS if precision.activation_bits == 1 else precision.activation_bits
+    probability_bits = terms.probability_planes if precision.activation_bits == 1 else precision.activation_bits
     context = terms.context_macs * ops_per_mac(probability_bits, precision.activation_bits)
     return products + context + terms.elementwise

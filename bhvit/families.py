@@ -10,6 +10,9 @@ from typing import Any
 
 from bhvit.architecture import PRESETS, ArchitectureConfig
 from bhvit.bhvit_terms import bhvit_terms
+from bhvit.binaryvit.architecture import PRESETS as BINARYVIT_PRESETS
+from bhvit.binaryvit.architecture import BinaryViTConfig
+from bhvit.binaryvit.terms import binaryvit_terms
 from bhvit.cost import CostReport, price_layers
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.latency import DeviceProfile, LatencyFunction, SecondsOf, layer_seconds
@@ -59,6 +62,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         family.name: family
         for family in (
             Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model", layer_seconds),
+            Family(
+                "binaryvit", BinaryViTConfig, BINARYVIT_PRESETS, binaryvit_terms, "bhvit.binaryvit.model:build_model"
+            ),
         )
     }
 )

@@ -24,7 +24,8 @@ class LayerTerms(NamedTuple):
     `weights`: elements of convolution and linear weights; `macs`: multiply-accumulates of those weights;
     `score_macs`, `context_macs`: of the two attention products (activation x activation); `auxiliary`: parameters that
     are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs, real
-    values in fp32; `scales`: weight scales that a quantized layer stores because no batch norm follows to absorb them.
+    values in fp32; `scales`: weight scales that a quantized layer stores because no batch norm follows to absorb
+    them; `probability_planes`: bit planes of attention probabilities where activations have one bit.
     """
 
     weights: Count
@@ -35,6 +36,7 @@ class LayerTerms(NamedTuple):
     score_macs: Count = 0
     context_macs: Count = 0
     scales: Count = 0
+    probability_planes: int = 2
 
 
 class TermsOf(Protocol):

@@ -95,6 +95,15 @@ class PrecisionPlan:
         return cls(precision_named(precision))
 
     @classmethod
+    def named(cls, name: str | Precision) -> PrecisionPlan:
+        """The plan of `PLANS`, or the uniform plan of the precision, with this name; raises `InvalidInput`."""
+        if isinstance(name, Precision) or name in PRECISIONS:
+            return cls.uniform(name)
+        if name not in PLANS:
+            raise unknown_name("precision", name, (*PRECISIONS, *PLANS))
+        return PLANS[name]
+
+    @classmethod
     def of_layers(cls, layers: Mapping[str, Precision]) -> PrecisionPlan:
         """The shortest plan that resolves to exactly `layers` (address -> precision): most common one as default."""
         if not layers:
@@ -131,6 +140,13 @@ class PrecisionPlan:
                 )
             layers.update(dict.fromkeys(matches, precision))
         return layers
+
+
+PLANS: Mapping[str, PrecisionPlan] = MappingProxyType(
+    {"some_fp": PrecisionPlan.uniform("binary").with_layers("downsample*", "fp16")}
+)
+"""Plans that have a name beside the uniform ones, which are named by their precision: `some_fp` is the released flag of
+BHViT and BinaryViT for real-valued downsampling layers in a binary model."""
 
 
 def real_width(layers: Mapping[str, Precision]) -> Precision:

@@ -143,12 +143,21 @@ class Architecture(ABC):
         """Plain data of all fields."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # of the dataclass
 
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Fields other than the stages."""
+        return tuple(field.name for field in fields(self))[1:]  # type: ignore[arg-type]  # of the dataclass
+
     def with_options(self, **options: Any) -> Self:
-        """This architecture with other values of some of its options; raises `InvalidInput` for one it has not."""
-        known = [field.name for field in fields(self) if field.name != "stages"]  # type: ignore[arg-type]
+        """This architecture with other values of some of its options; raises `InvalidInput` for one it has not.
+
+        With another image size, options that follow from it (`options_at`) do.
+        """
         for name in options:
-            if name not in known:
-                raise unknown_name(f"option of a {self.title}", name, known)
+            if name not in self.option_names:
+                raise unknown_name(f"option of a {self.title}", name, self.option_names)
+        if "image_size" in options:
+            options = {**self.options_at(options["image_size"]), **options}
         return replace(self, **_immutable(options))  # type: ignore[type-var]  # of the dataclass
 
     def full_precision(self) -> Self:

@@ -12,7 +12,7 @@ from bhvit.cost import ACCOUNTINGS
 from bhvit.device_file import shipped_devices
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.precision import precision_named
+from bhvit.precision import PrecisionPlan
 from searcher.quantities import QUANTITIES, Quantity, parse_percent
 
 
@@ -76,7 +76,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class RelativeTo:
-    """The reference of relative limits: the base architecture at these widths, every layer at one precision.
+    """The reference of relative limits: the base architecture at these widths, all layers at one precision or plan.
 
     `model` is the label of an alternative (default: the first), where the file lists several.
     """
@@ -86,7 +86,7 @@ class RelativeTo:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        precision_named(self.precision)
+        PrecisionPlan.named(self.precision)
         if isinstance(self.widths, dict):
             for key in self.widths:
                 if key not in ("hidden", "intermediate"):

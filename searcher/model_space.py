@@ -72,7 +72,7 @@ class ModelSpace:
         """The candidate of this model that relative limits refer to."""
         self.check_unit_scale()
         architecture = self.base.scaled(**relative_to.factors)
-        return self._candidate(architecture, PrecisionPlan.uniform(relative_to.precision))
+        return self._candidate(architecture, PrecisionPlan.named(relative_to.precision))
 
     def decode(self, index: int) -> dict[str, Choice]:
         """Choices of configuration `index`."""

@@ -299,9 +299,10 @@ class Space:
         """Raise `InvalidInput` for a key of a point that speaks of variables of other models only."""
         having = [m.label for m in self.models if any(v.covered_by(str(key)) for v in m.variables)]
         if having and model.label not in having:
+            owners = " and ".join(having)
             raise InvalidInput(
-                f"{where}: {key!r} is a variable of model {' and '.join(having)}, but the point is of {model.label}{why}"
-                f"; set model to {having[0]}, or leave {key} out."
+                f"{where}: {key!r} is a variable of model {owners}, but the point is of {model.label}{why}; set model "
+                f"to {having[0]}, or leave {key} out."
             )
 
     def _named(self, model: ModelSpace, choices: dict[str, Choice]) -> dict[str, Choice]:

@@ -17,7 +17,7 @@ from bhvit.cost import ACCOUNTINGS
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.families import FAMILIES, family_named
-from bhvit.precision import PrecisionPlan
+from bhvit.precision import PLANS, PrecisionPlan
 from searcher.candidate import Candidate
 from searcher.commands.arguments import add_profile_argument, add_settings, chosen, key_and_value, number
 from searcher.device_profiles import device_from, device_id
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
     model.add_argument("--hidden", type=number, metavar="X", help="factor on the embedding widths (default: 1)")
     model.add_argument("--intermediate", type=number, metavar="X", help="factor on the MLP widths (default: 1)")
-    model.add_argument("--precision", metavar="NAME", help="precision of all layers (default: binary)")
+    model.add_argument(
+        "--precision", metavar="NAME", help=f"of all layers, or a plan: {', '.join(PLANS)} (default: binary)"
+    )
     model.add_argument("--layers", action="append", metavar="GLOB=NAME", help="precision of some layers; repeatable")
     parser.add_argument("--accounting", choices=ACCOUNTINGS, default="reported", help="what is counted")
     add_profile_argument(parser)
@@ -92,7 +94,7 @@ def _from_flags(args: argparse.Namespace) -> Candidate:
     base = family.presets[preset].with_options(**{key: value for key, value in given.items() if value is not None})
     factors = {"hidden": args.hidden, "intermediate": args.intermediate}
     architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
-    plan = PrecisionPlan.uniform("binary" if args.precision is None else args.precision)
+    plan = PrecisionPlan.named("binary" if args.precision is None else args.precision)
     for text in args.layers or ():
         plan = plan.with_layers(*key_and_value(text, "--layers", "GLOB=PRECISION"))
     return Candidate(family.name, architecture, plan)

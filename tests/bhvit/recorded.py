@@ -1,8 +1,8 @@
-"""The recorded values of the released implementation, and how to repeat what was recorded.
+"""The recorded values of the released implementations, and how to repeat what was recorded.
 
-`reference/` holds numbers only: outputs, gradients and losses of the released code (github ivarvl/bhvit-width-scaling
-at deb0a35, extending IMRL/BHViT at 4093f5b) in float64 on the CPU. Weights and inputs are regenerated from released
-names.
+`reference/` holds numbers only: outputs, gradients and losses of the released code of each family in float64 on the
+CPU (BHViT: github ivarvl/bhvit-width-scaling at deb0a35, extending IMRL/BHViT at 4093f5b; BinaryViT: github
+Phuoc-Hoan-Le/BinaryViT, main of February 2024). Weights and inputs are regenerated from released names.
 
 One deliberate difference: the released sign activation gives sign(0) = 0, ours +1. The recorded values contain no exact
 zero that matters.
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,84 +23,153 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict
-from bhvit.model import BHViT, build_model
+from bhvit.families import family_of
+from bhvit.pyramid import Pyramid
 from bhvit.released_names import released_names
+from bhvit.staged import PyramidArchitecture
 
 REFERENCE = Path(__file__).parent / "reference"
-VARIANTS = json.loads((REFERENCE / "variants.json").read_text())
+Variant = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Inputs:
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     teacher: Tensor
 
 
-def recorded(variant: str) -> dict[str, np.ndarray]:
-    with np.load(REFERENCE / f"{variant}.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+@dataclass(frozen=True)
+class Recording:
+    """What differs between the recordings of the families.
+
+    `loss` is that of one training pass (logits, inputs), `step` the learning rate and weight decay of AdamW and the
+    loss of three steps (model, logits, inputs): the total and what else was recorded. `place` brings a map
+    (B, r, r, C) into the recorded layout; `norm_below` is where gradient norms count as 0 (then compared absolutely).
+    """
+
+    folder: str
+    architecture: Callable[[Variant], PyramidArchitecture]
+    place: Callable[[Tensor], Tensor]
+    has_labels: bool
+    loss: Callable[[Tensor, Inputs], Tensor]
+    step: Callable[[Pyramid, Tensor, Inputs], tuple[Tensor, ...]]
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return json.loads((REFERENCE / self.folder / "variants.json").read_text())
+
+    def values(self, variant: str) -> dict[str, np.ndarray]:
+        with np.load(REFERENCE / self.folder / f"{variant}.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def keys(self) -> list[str]:
+        """Variants whose released names and shapes were recorded."""
+        return [path.name.removesuffix(".keys.json") for path in (REFERENCE / self.folder).glob("*.keys.json")]
+
+    def released_shapes(self, variant: str) -> dict[str, list[int]]:
+        return json.loads((REFERENCE / self.folder / f"{variant}.keys.json").read_text())
+
+    def model(self, variant: str) -> Pyramid:
+        """The variant's model in float64 with the weights that were recorded."""
+        v = self.variants[variant]
+        plan = PrecisionPlan.uniform("binary" if v["wbits"] == 1 else "fp32")
+        if v["some_fp"]:
+            plan = plan.with_layers("downsample*", "fp16")
+        architecture = self.architecture(v)
+        family = family_of(architecture)
+        model = family.build_model(architecture, plan, norm=v["norm"], recu=v.get("recu", False)).double()
+        shapes = {name: tuple(value.shape) for name, value in reference_state_dict(model).items()}
+        load_reference_state_dict(model, {name: generated(name, shape, v) for name, shape in shapes.items()})
+        return model
+
+    def inputs(self, variant: str) -> Inputs:
+        v = self.variants[variant]
+        r = np.random.RandomState(v["seed"] + 1000)
+        images = r.standard_normal((v["batch"], 3, v["image"], v["image"]))
+        labels = torch.as_tensor(r.randint(0, v["classes"], v["batch"])) if self.has_labels else None
+        teacher = r.standard_normal((v["batch"], v["classes"]))
+        return Inputs(torch.as_tensor(images), labels, torch.as_tensor(teacher))
 
 
-def architecture_of(variant: str) -> ArchitectureConfig:
-    v = VARIANTS[variant]
-    shifts = [n for n in (3, 5) if v[f"shift{n}"]]
-    return ArchitectureConfig.from_lists(
-        v["hidden"], v["intermediate"], v["depths"], v["heads"], v["image"], v["window"], v["classes"], shifts
-    )
-
-
-def model_of(variant: str) -> BHViT:
-    """The variant's model in float64 with the weights that were recorded."""
-    v = VARIANTS[variant]
-    plan = PrecisionPlan.uniform("binary" if v["wbits"] == 1 else "fp32")
-    if v["some_fp"]:
-        plan = plan.with_layers("downsample*", "fp16")
-    model = build_model(architecture_of(variant), plan, norm=v["norm"], recu=v["recu"]).double()
-    shapes = {name: tuple(value.shape) for name, value in reference_state_dict(model).items()}
-    load_reference_state_dict(model, {name: generated(name, shape, v["seed"]) for name, shape in shapes.items()})
-    return model
-
-
-def generated(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+def generated(name: str, shape: tuple[int, ...], v: Variant) -> Tensor:
     """The tensor that stands under a released name in every recorded run."""
-    n = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode())).standard_normal(shape)
+    n = np.random.RandomState(zlib.crc32(f"{v['seed']}:{name}".encode())).standard_normal(shape)
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return torch.tensor(0)
     if last == "init_state":
         return torch.ones(shape)
-    return torch.as_tensor(_value(name, last, n), dtype=torch.float64)
+    return torch.as_tensor(_value(name, last, np.asarray(n), v.get("weight_std", 0.05)), dtype=torch.float64)
 
 
-def _value(name: str, last: str, n: np.ndarray) -> np.ndarray:
+def _value(name: str, last: str, n: np.ndarray, weight_std: float) -> np.ndarray:
     if last == "running_var":
         return 0.5 + np.abs(n)
+    if last == "att_prob_clip":
+        return 0.008 + 0.01 * np.abs(n)
     if "att_prob_quantizer.alpha" in name:
         return 0.3 + 0.1 * np.abs(n)
     if "att_prob_quantizer.zero_point" in name:
         return 0.05 * n
     if last == "weight" and n.ndim == 1:
         return (0.25 if "prelu" in name else 1.0) + 0.1 * n
-    return (0.05 if last == "weight" else 0.1) * n
+    return (weight_std if last == "weight" else 0.1) * n
 
 
-def inputs_of(variant: str) -> Inputs:
-    v = VARIANTS[variant]
-    r = np.random.RandomState(v["seed"] + 1000)
-    images = r.standard_normal((v["batch"], 3, v["image"], v["image"]))
-    labels = r.randint(0, v["classes"], v["batch"])
-    teacher = r.standard_normal((v["batch"], v["classes"]))
-    return Inputs(torch.as_tensor(images), torch.as_tensor(labels), torch.as_tensor(teacher))
+def distillation(logits: Tensor, inputs: Inputs) -> Tensor:
+    return -(inputs.teacher.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def places_of(model: BHViT, images: Tensor) -> dict[str, Tensor]:
-    """Output (B, C, r, r) of every recorded place, and the logits, in evaluation mode."""
+def _bhvit_architecture(v: Variant) -> ArchitectureConfig:
+    shifts = [n for n in (3, 5) if v[f"shift{n}"]]
+    return ArchitectureConfig.from_lists(
+        v["hidden"], v["intermediate"], v["depths"], v["heads"], v["image"], v["window"], v["classes"], shifts
+    )
+
+
+def _bhvit_loss(logits: Tensor, inputs: Inputs) -> Tensor:
+    return 0.8 * distillation(logits, inputs) + 0.2 * F.cross_entropy(logits, inputs.labels)
+
+
+def _bhvit_step(model: Pyramid, logits: Tensor, inputs: Inputs) -> tuple[Tensor, ...]:
+    regularizer = model.weight_regularizer(include_downsampling=False)
+    loss = 0.1 * F.cross_entropy(logits, inputs.labels) + 0.8 * distillation(logits, inputs) + 0.1 * regularizer
+    return loss, regularizer
+
+
+def _binaryvit_architecture(v: Variant) -> BinaryViTConfig:
+    return BinaryViTConfig.from_lists(
+        *(v["hidden"], v["intermediate"], v["depths"], v["heads"]),
+        image_size=v["image"],
+        num_classes=v["classes"],
+        reductions=v["reduction"],
+        pools=[n for n in (3, 5) if v[f"avg_res{n}"]],
+        layer_scale=v["layerscale"],
+    )
+
+
+RECORDINGS = (
+    Recording(
+        "bhvit", _bhvit_architecture, lambda x: x.permute(0, 3, 1, 2), True, _bhvit_loss, _bhvit_step, 1e-3, 0.05
+    ),
+    Recording(
+        *("binaryvit", _binaryvit_architecture, lambda x: x.flatten(1, 2), False, distillation),
+        *(lambda model, logits, inputs: (distillation(logits, inputs),), 5e-4, 0.0),
+    ),
+)
+
+
+def places_of(recording: Recording, model: Pyramid, images: Tensor) -> dict[str, Tensor]:
+    """Output of every recorded place in the recorded layout, and the logits, in evaluation mode."""
     places: dict[str, Tensor] = {}
 
     def keep(place: str):
-        return lambda module, args, out: places.__setitem__(place, out.permute(0, 3, 1, 2))
+        return lambda module, args, out: places.__setitem__(place, recording.place(out))
 
     hooks = [model.stem.register_forward_hook(keep("embeddings"))]
     hooks += [m.register_forward_hook(keep(f"downsample{i + 1}")) for i, m in enumerate(model.downsamples)]
@@ -111,46 +182,30 @@ def places_of(model: BHViT, images: Tensor) -> dict[str, Tensor]:
     return places
 
 
-def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    return -(teacher.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
-
-
-def train_pass(model: BHViT, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """Logits and loss of one training pass; gradients are left in the parameters."""
-    logits = model.train()(inputs.images)
-    loss = 0.8 * distillation(logits, inputs.teacher) + 0.2 * F.cross_entropy(logits, inputs.labels)
-    model.zero_grad(set_to_none=True)
-    loss.backward()
-    return logits.detach(), loss.detach()
-
-
-def gradients_of(model: BHViT) -> dict[str, Tensor]:
+def gradients_of(model: Pyramid) -> dict[str, Tensor]:
     """Gradients under the released names and shapes."""
     names, parameters = released_names(model), dict(model.named_parameters())
     return {names[ours].name: names[ours].layout.pack(p.grad) for ours, p in parameters.items() if p.grad is not None}
 
 
-def train_losses(model: BHViT, inputs: Inputs, steps: int) -> list[tuple[float, float]]:
-    """Total loss and weight regulariser of each of some AdamW steps."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+def train_losses(recording: Recording, model: Pyramid, inputs: Inputs, steps: int) -> list[list[float]]:
+    """Loss, and what else was recorded, of each of some AdamW steps."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recording.learning_rate, weight_decay=recording.weight_decay)
     losses = []
     model.train()
     for _ in range(steps):
-        logits = model(inputs.images)
-        regularizer = model.weight_regularizer(include_downsampling=False)
-        loss = 0.1 * F.cross_entropy(logits, inputs.labels) + 0.8 * distillation(logits, inputs.teacher)
-        loss = loss + 0.1 * regularizer
+        loss, *more = recording.step(model, model(inputs.images), inputs)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append((loss.item(), regularizer.item()))
+        losses.append([loss.item(), *(value.item() for value in more)])
     return losses
 
 
-def deviations(variant: str) -> dict[str, float]:
+def deviations(recording: Recording, variant: str) -> dict[str, float]:
     """Largest deviation from the recorded values by kind, relative to max(1, largest recorded magnitude)."""
-    values, inputs, v = recorded(variant), inputs_of(variant), VARIANTS[variant]
-    places = places_of(model_of(variant), inputs.images)
+    values, inputs = recording.values(variant), recording.inputs(variant)
+    places = places_of(recording, recording.model(variant), inputs.images)
     found: dict[str, float] = {"logits": _distance(places["logits"], values["logits_eval"])}
     for name in values:
         kind, _, place = name.partition("/")
@@ -161,10 +216,12 @@ def deviations(variant: str) -> dict[str, float]:
         if kind == "eval_head":
             _worst(found, "stages", _distance(places[place].flatten()[:64], values[name]))
     if "logits_train" in values:
-        model = model_of(variant)
-        logits, loss = train_pass(model, inputs)
-        found["train logits"] = _distance(logits, values["logits_train"])
-        found["train loss"] = _distance(loss, values["loss_train"])
+        model = recording.model(variant).train()
+        logits = model(inputs.images)
+        loss = recording.loss(logits, inputs)
+        loss.backward()
+        found["train logits"] = _distance(logits.detach(), values["logits_train"])
+        found["train loss"] = _distance(loss.detach(), values["loss_train"])
         gradients = gradients_of(model)
         assert set(gradients) == set(values["grad_names"].tolist())
         norms = torch.stack([gradients[name].norm() for name in values["grad_names"].tolist()])
@@ -172,8 +229,10 @@ def deviations(variant: str) -> dict[str, float]:
         for name in values:
             if name.startswith("grad/"):
                 _worst(found, "gradients", _distance(gradients[name[5:]], values[name]))
+            if name.startswith("grad_head/"):
+                _worst(found, "gradients", _distance(gradients[name[10:]].flatten()[:64], values[name]))
     if "train_losses" in values:
-        losses = train_losses(model_of(variant), inputs, v["train_steps"])
+        losses = train_losses(recording, recording.model(variant), inputs, len(values["train_losses"]))
         found["three losses"] = _distance(torch.tensor(losses, dtype=torch.float64), values["train_losses"])
     return found
 

@@ -11,7 +11,7 @@ from bhvit.bhvit_terms import bhvit_terms
 from bhvit.cost import WidthGrid, memory_bytes, ops
 from bhvit.precision import PRECISIONS
 
-ROWS = json.loads((Path(__file__).parent / "reference" / "cost.json").read_text())
+ROWS = json.loads((Path(__file__).parent / "reference" / "bhvit" / "cost.json").read_text())
 BINARY, FP32 = PrecisionPlan.uniform("binary"), PrecisionPlan.uniform("fp32")
 DAGGER = BINARY.with_layers("downsample*", "fp16")
 MIB = 2**20

@@ -7,7 +7,7 @@ from bhvit import TINY, InvalidInput
 
 
 def test_timm_creates_our_models() -> None:
-    assert set(bhvit.zoo.__all__) <= set(timm.list_models("bhvit_*"))
+    assert {"bhvit_tiny", "bhvit_small", "binaryvit_small"} <= set(bhvit.zoo.NAMES) <= set(timm.list_models())
     with torch.device("meta"):
         model = timm.create_model("bhvit_tiny", num_classes=37, precision="binary")
     assert model.architecture == TINY
@@ -35,6 +35,21 @@ def test_options_reach_the_model() -> None:
     assert model.eval()(torch.zeros(1, 3, 96, 96)).shape == (1, 5)
 
 
+@pytest.mark.parametrize("name", bhvit.zoo.NAMES)
+def test_every_preset_is_built_at_another_image_size_with_its_default_options(name) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name, img_size=96, num_classes=3).eval()
+        assert model(torch.empty(1, 3, 96, 96)).shape == (1, 3)
+
+
+def test_published_flags_are_precision_plans() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("binaryvit_small", precision="some_fp", num_classes=1000)
+    assert {a for a, p in model.layers.items() if p.real_valued} == {"downsample1", "downsample2", "downsample3"}
+    assert sum(p.numel() for p in model.parameters()) == 22_488_635  # as released
+    assert [d.rprelu for d in model.downsamples] == [None] * 3
+
+
 def test_timm_knows_how_to_prepare_images_for_the_model() -> None:
     with torch.device("meta"):
         model = timm.create_model("bhvit_tiny", img_size=96, window_size=3)
@@ -52,3 +67,5 @@ def test_pretrained_weights_are_refused_because_there_are_none() -> None:
 def test_a_misspelt_option_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"unknown option of bhvit_tiny: 'percision' \(did you mean 'precision'\?\)"):
         timm.create_model("bhvit_tiny", percision="binary")
+    with pytest.raises(InvalidInput, match=r"unknown precision 'some_pf' \(did you mean 'some_fp'\?\)"):
+        timm.create_model("bhvit_tiny", precision="some_pf")

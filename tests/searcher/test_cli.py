@@ -108,7 +108,7 @@ def test_overview_has_every_command_in_one_group_and_fits_80_columns(capsys) -> 
         (["cost", "--hidden", "-1"], "--hidden"),
         (["cost", "--layers", "downsample*"], "--layers takes GLOB=PRECISION, but it is 'downsample*'."),
         (["cost", "--layers", "downsampel*=fp16"], "'downsampel*' matches none of"),
-        (["cost", "--image-size", "100"], "image_size must be a multiple of 32 * window_size = 224"),
+        (["cost", "--image-size", "100"], "image_size must be a multiple of 32 * window_size = 96"),
         (["cost", "--image-size", "0"], "image_size must be a positive integer, but it is 0."),
         (["cost", "--set", "hidden=2"], "--set needs a space file"),
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=["], "--set hidden must be valid YAML"),

@@ -1,0 +1,66 @@
+"""How many weights, multiply-accumulates, parameters and element-wise operations each layer of BinaryViT has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bhvit.layer_terms import NORM_OPS, RPRELU_OPS, SCALE_OPS, SOFTMAX_OPS, LayerTerms, TermsOf
+from bhvit.precision import Precision
+from bhvit.pyramid_terms import LAYER_SCALE, NORM, REAL_BYTES, RPRELU, PyramidShape, mlp_terms, pyramid_terms, steps
+
+DIRECTIONS = 2  # of a pooling branch: along height and along width
+LINEAR = NORM + RPRELU + 1  # parameters of a residual linear layer a channel, its weight aside: and a shift
+LINEAR_OPS = NORM_OPS + 1 + RPRELU_OPS  # of a residual linear layer an output
+
+
+class Shape(PyramidShape, Protocol):
+    """What the counts depend on."""
+
+    @property
+    def reductions(self) -> tuple[int, ...]: ...
+    @property
+    def pools(self) -> tuple[int, ...]: ...
+    @property
+    def layer_scale(self) -> bool: ...
+
+
+def binaryvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
+    """The counts of a BinaryViT's layers (`docs/conventions.md`; Le & Li, CVPRW 2023, arXiv 2306.16678)."""
+    return pyramid_terms(shape, norm, {"attention": _attention, "mlp": _mlp}, stem_gelu=False)
+
+
+def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+    """Global attention with the norm before it and the residual after it; keys are averages of R x R tokens."""
+    c, heads, ratio = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage]
+    tokens = s.resolutions[stage] ** 2
+    keys, reduces = tokens // ratio**2, ratio > 1
+    layers = 4 + reduces  # query, key, value, output and the reduction
+    rows = 2 * tokens + (2 + reduces) * keys  # tokens that go through them
+    scores = heads * tokens * keys
+    return LayerTerms(
+        weights=layers * c * c,
+        macs=rows * c * c,
+        scales=layers * c * scaled,
+        # Besides: norm before, shifts of q, k and v before their quantizers, norm and RPReLU of the context.
+        auxiliary=(NORM + layers * LINEAR + 3 + NORM + RPRELU + LAYER_SCALE * s.layer_scale) * c
+        + _probability_parameters(p, heads)
+        + steps(p, 7 + reduces),
+        elementwise=rows * c * LINEAR_OPS
+        + tokens * c * (NORM_OPS + reduces + NORM_OPS + 3 + RPRELU_OPS + s.layer_scale + 1)
+        + scores * (SOFTMAX_OPS + SCALE_OPS),
+        activation_bytes=REAL_BYTES * (3 * tokens * c + 2 * keys * c + scores),
+        score_macs=tokens * keys * c,
+        context_macs=tokens * keys * c,
+        probability_planes=1,
+    )
+
+
+def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+    return mlp_terms(s, stage, p, scaled, DIRECTIONS * len(s.pools), s.layer_scale)
+
+
+def _probability_parameters(p: Precision, heads: int) -> int:
+    """Quantizer parameters of the attention probabilities: one level (binary), a step a head (int)."""
+    if p.real_valued:
+        return 0
+    return 1 if p.activation_bits == 1 else heads

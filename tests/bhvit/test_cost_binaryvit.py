@@ -1,0 +1,38 @@
+"""The cost of a BinaryViT against the counts taken from the released implementation's instantiated models."""
+
+import json
+
+import pytest
+
+from bhvit import PrecisionPlan, cost_of
+from bhvit.binaryvit.architecture import SMALL
+from tests.bhvit.recorded import RECORDINGS, REFERENCE
+
+RECORDING = next(recording for recording in RECORDINGS if recording.folder == "binaryvit")
+ROWS = json.loads((REFERENCE / "binaryvit" / "cost.json").read_text())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_recorded_counts_are_reproduced(name: str) -> None:
+    row, v = ROWS[name], RECORDING.variants[name]
+    plan = PrecisionPlan.uniform("binary" if v["wbits"] == 1 else "fp32")
+    plan = plan.with_layers("downsample*", "fp16") if v["some_fp"] else plan
+    cost = cost_of(RECORDING.architecture(v), plan).total
+    macs, weights = cost.macs_by_precision, cost.weights_by_precision
+    assert macs["binary"] == row["binary_macs"]
+    assert macs["fp16"] + macs["fp32"] == row["fp_macs"]
+    assert weights["binary"] == row["binary_weights"]
+    assert weights["fp16"] + weights["fp32"] == row["fp_weights"]
+    assert (cost.parameters, cost.ops, cost.memory_bytes) == (row["params"], row["ops"], row["memory_bytes"])
+
+
+def test_attention_products_are_those_that_were_recorded() -> None:
+    row, layers = ROWS["small_binary"], cost_of(SMALL, PrecisionPlan.uniform("binary")).layers
+    assert sum(layer.terms.score_macs for layer in layers) == row["attn_qk"]
+    assert sum(layer.terms.context_macs for layer in layers) == row["attn_av"]
+
+
+def test_complete_operations_price_one_plane_of_probabilities() -> None:
+    plan = PrecisionPlan.uniform("binary")
+    complete, reported = (cost_of(SMALL, plan, accounting).total for accounting in ("complete", "reported"))
+    assert complete.ops - complete.elementwise_ops == reported.ops
