@@ -28,7 +28,7 @@ from searcher.space import Space
 from searcher.variables import Kind, Variable
 
 Codes: TypeAlias = NDArray[np.uint8]
-"""`configurations x variables`: the index of each variable's choice, one more than the last where it is inactive."""
+"""`configurations x variables`: the index of each variable's choice, or `Variable.inactive`."""
 Floats: TypeAlias = NDArray[np.float64]
 Price: TypeAlias = tuple[Callable[[str, Precision, bool], Any], Callable[[Any, Precision], Any]]
 """What is counted of a layer (its address, precision, whether its plan quantizes), and what the count costs."""
@@ -124,7 +124,7 @@ def full_codes(space: Space, place: int, codes: Codes) -> Codes:
     """Codes over all variables of the space, from those over the variables of its model number `place`."""
     if not space.mixed:
         return codes
-    inactive = np.array([len(variable.choices) for variable in space.variables], np.uint8)
+    inactive = np.array([variable.inactive for variable in space.variables], np.uint8)
     full = np.tile(inactive, (len(codes), 1))
     full[:, 0] = place
     full[:, space.columns[place]] = codes

@@ -73,11 +73,20 @@ class ModelSection:
             raise unknown_name("preset", self.preset, family.presets)
         return family.presets[self.preset].with_options(**options)
 
-    def written_out(self, architecture: Architecture) -> ModelSection:
-        """This section for another architecture of the family, its widths and options written out."""
-        options = {key: getattr(architecture, name) for key, name in _options(family_named(self.family)).items()}
+    @classmethod
+    def written_out(cls, family: str, architecture: Architecture, norm: str, recu: bool) -> ModelSection:
+        """The section of an architecture of the family, its widths and options written out."""
+        options = {key: getattr(architecture, name) for key, name in _options(family_named(family)).items()}
         lists = {name: getattr(architecture, name) for name in LISTS}
-        return dataclasses.replace(self, preset=None, options=options, **lists)
+        return cls(
+            family,
+            **lists,
+            image_size=architecture.image_size,
+            classes=architecture.num_classes,
+            norm=norm,
+            recu=recu,
+            options=options,
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The keys of a file, options among the others."""

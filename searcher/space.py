@@ -67,8 +67,8 @@ class Space:
         if self.mixed:
             labels = " or ".join(model.label for model in self.models)
             raise InvalidInput(
-                f"this needs a space of one model, but {self.name} chooses among {len(self.models)}; choose one by "
-                f"--set model={labels}, or write it alone in a space file."
+                f"this needs a space of one model, but {self.name} chooses among {labels}; write one of them in "
+                "a space file of its own."
             )
         return self.models[0]
 
@@ -147,7 +147,7 @@ class Space:
         relative_to = self.file.budget.relative_to
         if relative_to is None:
             return None
-        return self._referred(relative_to.model).reference(relative_to)
+        return self.reference_model.reference(relative_to)
 
     @cached_property
     def budget(self) -> Budget:
@@ -169,6 +169,12 @@ class Space:
         """The search's objectives; where accuracy is the only one, also all that candidates cost."""
         objectives = self.search.objectives
         return objectives if len(objectives) > 1 else (*objectives, *self.quantities)
+
+    @cached_property
+    def reference_model(self) -> ModelSpace:
+        """The model that relative limits refer to: the first unless the file names one."""
+        relative_to = self.file.budget.relative_to
+        return self._referred(None if relative_to is None else relative_to.model)
 
     def cost_of(self, candidate: Candidate) -> CostReport:
         """Its cost layer by layer, in the accounting and on the device of the space."""
@@ -225,7 +231,7 @@ class Space:
         return self._named(model, model.choices_of([digits[column] for column in self.columns[place]]))
 
     def digits_of(self, choices: Mapping[str, Any]) -> tuple[int, ...]:
-        """Index of each variable's choice, `len(choices)` where it is inactive: the only code of a configuration.
+        """Index of each variable's choice, or `Variable.inactive`: the only code of a configuration.
 
         Raises `InvalidInput` where a choice is missing or unknown.
         """
@@ -233,7 +239,7 @@ class Space:
         own = model.digits_of(choices)
         if not self.mixed:
             return own
-        digits = [len(variable.choices) for variable in self.variables]
+        digits = [variable.inactive for variable in self.variables]
         place = self.models.index(model)
         digits[0] = place
         for column, digit in zip(self.columns[place], own, strict=True):

@@ -54,6 +54,11 @@ class Variable:
         return self.kind is not Kind.MODEL
 
     @property
+    def inactive(self) -> int:
+        """The digit of being inactive, one more than that of the last choice."""
+        return len(self.choices)
+
+    @property
     def radix(self) -> int:
         """Number of digits in codes: one a choice, and a last one for being inactive where it can be."""
         return len(self.choices) + bool(self.models)
