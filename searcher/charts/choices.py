@@ -67,9 +67,8 @@ def _maps(model: ModelSpace, complete: Sequence[TrialRecord], best: int) -> Iter
     means = tuple(tuple(float(accuracies[m].mean()) if m.any() else None for m in row) for row in masks)
     shares = tuple(tuple(float(m[:best].mean()) if m.any() else None for m in row) for row in masks)
     among = tuple(tuple(int(m[:best].sum()) for m in row) for row in masks)
-    of = f"{model.label}: " if model.label else ""
-    yield HeatMap(f"{of}mean Top-1 (%)", rows, columns, means, counts)
-    yield HeatMap(f"{of}share of the best (%)", rows, columns, shares, among, 0)
+    yield HeatMap("mean Top-1 (%)", rows, columns, means, counts, model=model.label)
+    yield HeatMap("share of the best (%)", rows, columns, shares, among, 0, model.label)
 
 
 def _map_notes(model: ModelSpace, complete: int, best: int) -> Iterator[str]:
