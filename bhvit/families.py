@@ -78,6 +78,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
+DEFAULT_FAMILY = next(iter(FAMILIES))  # where a space file or a command names none
+
+
 def family_named(name: str) -> Family:
     """The row of `FAMILIES` with this name; raises `InvalidInput` with the legal names."""
     if name not in FAMILIES:

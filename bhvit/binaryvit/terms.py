@@ -72,7 +72,7 @@ def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: one level (binary), a step a head (int)."""
+    """Quantizer parameters of the attention probabilities: one level (signs), a step a head (levels)."""
     if p.real_valued:
         return 0
-    return 1 if p.activation_bits == 1 else heads
+    return 1 if p.takes_signs else heads
