@@ -6,6 +6,7 @@ import pytest
 
 from bhvit import FAMILIES, PRECISIONS, Family, InvalidInput, PrecisionPlan
 from searcher.candidate import Candidate
+from searcher.sensitivity import BINARY, parts_of
 from searcher.space import Space, parse_space
 
 of_every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -67,3 +68,13 @@ def test_a_candidate_of_a_precision_that_the_family_lacks_costs_nothing_but_an_e
     candidate = Candidate(family.name, preset, PrecisionPlan.uniform(precision))
     with pytest.raises(InvalidInput, match=f"but {preset.addresses[0]} is {precision}; use"):
         candidate.cost()
+
+
+@of_every_family
+def test_sensitivity_to_being_binary_is_refused_where_no_layer_can_be(family: Family) -> None:
+    space = space_of(family)
+    if BINARY in family.config.precisions:
+        assert {layers[0] for layers, _ in parts_of(space)} == set(space.base.addresses)
+        return
+    with pytest.raises(InvalidInput, match=f"those of a {family.config.title} can only be fp.*nothing to measure"):
+        parts_of(space)
