@@ -9,6 +9,8 @@ from bhvit import PRECISIONS, InvalidInput, PrecisionPlan, cost_of
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict, round_to_stored_precision
 from bhvit.deit.architecture import SMALL, TINY, DeiTConfig
 from bhvit.deit.model import build_model
+from bhvit.export.onnx import export_fp32, export_qdq
+from bhvit.export.packed import pack
 
 ARCHITECTURE = DeiTConfig.from_lists([24], [40], [3], [3], image_size=48, num_classes=5)
 FP32 = PrecisionPlan.uniform("fp32")
@@ -153,3 +155,13 @@ def test_other_norms_and_images_are_refused() -> None:
         model(norm="batch")
     with pytest.raises(InvalidInput, match=r"images must be a \(batch, 3, 48, 48\) tensor"):
         model()(torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("export", [export_fp32, export_qdq, pack])
+def test_files_for_other_programs_are_refused_in_one_line(export, tmp_path) -> None:
+    m = model()
+    arguments = ([pictures()],) if export is export_qdq else ()
+    with pytest.raises(InvalidInput, match="but the model is a DeiT") as error:
+        export(m, tmp_path / "file", *arguments)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())

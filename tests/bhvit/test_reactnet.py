@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan, cost_of
 from bhvit.checkpoint import reference_state_dict
+from bhvit.export.onnx import export_fp32, export_qdq
+from bhvit.export.packed import pack
 from bhvit.reactnet.architecture import RESNET18, ReActNetConfig
 from bhvit.reactnet.model import build_model
 
@@ -190,5 +192,15 @@ def test_impossible_shapes_are_refused(change: dict, message: str) -> None:
 
 
 def test_there_are_no_released_names() -> None:
-    with pytest.raises(InvalidInput, match="but ReActNet has none; use bhvit.checkpoint.save_weights"):
+    with pytest.raises(InvalidInput, match=r"but ReActNet has none; use bhvit\.checkpoint"):
         reference_state_dict(model())
+
+
+@pytest.mark.parametrize("export", [export_fp32, export_qdq, pack])
+def test_files_for_other_programs_are_refused_in_one_line(export, tmp_path) -> None:
+    m = model()
+    arguments = ([pictures()],) if export is export_qdq else ()
+    with pytest.raises(InvalidInput, match="but the model is a ReActNet") as error:
+        export(m, tmp_path / "file", *arguments)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
