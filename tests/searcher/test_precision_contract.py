@@ -1,6 +1,6 @@
 """What every row of `PRECISIONS` must do.
 
-What its quantizers promise is in `tests/bhvit/test_quantizers.py`, the levels of its weights in `tests/bhvit/test_model.py`.
+What its quantizers promise is in `tests/bhvit/test_quantizers.py`, their levels in `tests/bhvit/test_model.py`.
 """
 
 from __future__ import annotations
