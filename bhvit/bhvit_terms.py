@@ -89,7 +89,7 @@ def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: scale and zero a head (binary), scale a head (int)."""
+    """Quantizer parameters of the attention probabilities: scale and zero a head (signs), scale a head (levels)."""
     if p.real_valued:
         return 0
-    return 2 * heads if p.activation_bits == 1 else heads
+    return 2 * heads if p.takes_signs else heads

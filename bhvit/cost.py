@@ -271,6 +271,6 @@ def ops(terms: LayerTerms, precision: Precision, accounting: str) -> Count:
     products = terms.macs * precision.ops_per_mac + terms.score_macs * precision.ops_per_product
     if accounting == "reported":
         return products + terms.context_macs * precision.ops_per_product
-    probability_bits = terms.probability_planes if precision.activation_bits == 1 else precision.activation_bits
+    probability_bits = terms.probability_planes if precision.takes_signs else precision.activation_bits
     context = terms.context_macs * ops_per_mac(probability_bits, precision.activation_bits)
     return products + context + terms.elementwise

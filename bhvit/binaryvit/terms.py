@@ -75,4 +75,4 @@ def _probability_parameters(p: Precision, heads: int) -> int:
     """Quantizer parameters of the attention probabilities: one level (binary), a step a head (int)."""
     if p.real_valued:
         return 0
-    return 1 if p.activation_bits == 1 else heads
+    return 1 if p.takes_signs else heads

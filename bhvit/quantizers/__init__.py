@@ -27,7 +27,7 @@ WeightQuantizer = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class LevelWeight(Protocol):
-    """A weight quantizer whose values are whole levels times a scale an output channel: all but that of real weights."""
+    """A weight quantizer whose values are whole levels times a scale an output channel: those of few bits."""
 
     def __call__(self, weight: Tensor) -> Tensor:
         """Quantized weight of the shape of `weight` (out, ...), with the quantizer's gradient."""

@@ -74,8 +74,8 @@ ROLES: dict[Role, Mark] = {
 }
 
 _SCALE = (  # few bits to many
-    *("white on blue", "white on magenta", "black on bright_blue", "black on cyan", "black on green"),
-    *("black on yellow", "white on red"),
+    *("white on blue", "white on magenta", "black on white", "black on cyan"),
+    *("black on green", "black on yellow", "white on red"),
 )
 _HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
 
@@ -104,12 +104,10 @@ def heat_style(share: float) -> Style:
 def precision_cell(precision: Precision) -> Text:
     """Two columns that say a layer's weight bits (` 1`, ` 4`, `16`), filled with the precision's colour.
 
-    Several bits against activations that are signs are apart from as many against several (`2±`, ` 2`).
+    Several bits against signs say so (`2s`), beside as many against several (` 2`).
     """
-    signs = precision.takes_signs and precision.weight_bits > 1
-    return Text(
-        f"{precision.weight_bits}±" if signs else f"{precision.weight_bits:>2}", style=precision_style(precision)
-    )
+    signs = "s" if precision.takes_signs and precision.weight_bits > 1 else ""
+    return Text(f"{precision.weight_bits}{signs}".rjust(2), style=precision_style(precision))
 
 
 def precision_style(precision: Precision) -> Style:

@@ -88,9 +88,10 @@ def test_in_a_pipe_there_is_no_frame_and_no_escape_code() -> None:
 def test_what_is_filled_with_colour_says_its_bits() -> None:
     coloured = screen("trial", "many", "7", width=80, colour=True)
     filled = re.findall(r"\x1b\[[0-9;]*4[0-7]m([^\x1b]*)\x1b", coloured)
-    bits = {f"{p.weight_bits:>2}" for p in PRECISIONS.values()}
-    assert len(filled) == 15 + len(PRECISIONS)  # the layers, stem, head, and the legend
-    assert set(filled) <= bits
+    cells, legend = filled[:15], filled[15:]  # the layers, stem and head; the precisions that they have
+    assert set(cells) == set(legend)
+    assert len(legend) == len(set(legend)) > 1
+    assert set(filled) <= {f"{p.weight_bits:>2}" for p in PRECISIONS.values()}
 
 
 @pytest.mark.parametrize("preset", [first_preset(), last_preset(), last_preset().scaled(hidden=3, intermediate=3)])
@@ -109,7 +110,7 @@ def test_every_layer_is_a_cell_with_its_weight_bits(preset) -> None:
             expected.append([f"stage{stage}.block{block}.{kind}" for block in range(depth)])
     drawn = [line.split() for line in lines[2:-1]]  # without header, stem and head
     for addresses, words in zip(expected, drawn, strict=True):
-        bits = [str(candidate.layers[a].weight_bits) for a in addresses]
+        bits = ["2s" if (p := candidate.layers[a]).name == "ternary" else str(p.weight_bits) for a in addresses]
         assert words[-2 - len(bits) : -2] == bits
 
 
