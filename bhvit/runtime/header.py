@@ -57,9 +57,10 @@ class Header:
         _check_counts(self.architecture.depths, len(self.precisions))
         for address, precision in self.layers.items():
             if precision not in LETTERS.values():
+                known = ", ".join(p.name for p in LETTERS.values())
                 raise InvalidInput(
-                    f"layers of a deployed model must be {', '.join(p.name for p in LETTERS.values())}, but {address} is "
-                    f"{precision}; choose one of them, or give {precision} a letter (CONTRIBUTING.md)."
+                    f"layers of a deployed model must be {known}, but {address} is {precision}; choose one of them, "
+                    f"or give {precision} a letter (CONTRIBUTING.md)."
                 )
         if self.norm not in NORM_KINDS:
             raise unknown_name("norm", _short(self.norm), NORM_KINDS)
