@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bhvit import PRECISIONS, PRESETS, InvalidInput, PrecisionPlan
+from bhvit import PRECISIONS, PRESETS, InvalidInput, Precision, PrecisionPlan
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.layers.norm import NORMS
 from bhvit.runtime.packed_file import read, write
@@ -99,6 +99,14 @@ def test_norms_and_precisions_of_files_are_those_of_models() -> None:
     assert set(NORM_KINDS) == set(NORMS)
     for name in PRECISIONS:
         assert Header.from_json(Header.of_plan(SMALLEST, PrecisionPlan.uniform(name)).to_json()).precisions
+
+
+def test_a_precision_without_a_letter_is_refused() -> None:
+    plan = PrecisionPlan.uniform(Precision("int3", 3, 3))
+    known = ", ".join(PRECISIONS)
+    message = f"layers of a deployed model must be {known}, but stage0.block0.mixer is int3; choose one of them, or "
+    with pytest.raises(InvalidInput, match=message):
+        Header.of_plan(SMALLEST, plan)
 
 
 def _changed(name: str, array: object) -> dict[str, object]:
