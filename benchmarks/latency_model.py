@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bhvit.architecture import PRESETS
 from bhvit.bhvit_terms import bhvit_terms
 from bhvit.cost import price_layers
 from bhvit.device_file import load_device
@@ -55,7 +56,7 @@ def main() -> None:
     rows = []
     for i in range(args.candidates):
         preset = ("tiny", "small")[i % 4 == 3]
-        candidate = random_candidate(rng, preset)
+        candidate = random_candidate(rng, PRESETS[preset])
         predicted = sum(seconds_by_layer(candidate.architecture, candidate.layers, profile, layer_seconds).values())
         reported = price_layers(candidate.architecture, candidate.layers, bhvit_terms).ops
         rows.append(

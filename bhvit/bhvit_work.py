@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from bhvit.architecture import MIXER_GROUPS, SHIFT_RADII
 from bhvit.bhvit_terms import Shape
 from bhvit.layer_terms import HEAD, STEM, Count
-from bhvit.precision import Precision
+from bhvit.precision import PRECISIONS, Precision
 from bhvit.staged import PATCH
 
 Work: TypeAlias = Mapping[str, Count]
@@ -103,23 +103,27 @@ class _Work:
 
         Quantized products are computed in whole tiles, real-valued ones in whole panels of the tokens that there are.
         """
-        real = self.precision.real_valued
-        depth = taps * (_up(inputs, WORD) if self._binary else inputs)
+        p = self.precision
+        kernel, passes = kernel_of(p)
+        depth = taps * passes * (_up(inputs, WORD) if p.takes_signs else inputs)
         width = groups * _up(columns, PANEL)
-        macs = tokens * width if real else self.padded(tokens) * groups * _up(columns, self.tile.columns)
-        self.add(f"{self.precision}_mac_ps", macs * depth)
-        weight_bytes = width * depth * self.precision.weight_bytes
+        macs = tokens * width if p.real_valued else self.padded(tokens) * groups * _up(columns, self.tile.columns)
+        self.add(f"{kernel}_mac_ps", macs * depth)
+        weight_bytes = width * depth * kernel.weight_bytes
         self.add("weight_byte_ps", weight_bytes)
         self.add("far_weight_byte_ps", self.tiles(tokens) * (weight_bytes - CACHE) * (weight_bytes > CACHE))
 
     def operands(self, count: Count) -> None:
         """Activations that become what a product takes; signs come with the output or element that they are of."""
-        if not self._binary:
+        if not self.precision.takes_signs:
             self.add("value_ns" if self.precision.real_valued else "level_ns", count)
 
-    @property
-    def _binary(self) -> bool:
-        return self.precision.name == "binary"
+
+def kernel_of(precision: Precision) -> tuple[Precision, int]:
+    """The precision whose kernel computes a product, and how often it counts an input: once a plane of signs."""
+    if precision.takes_signs:
+        return PRECISIONS["binary"], precision.weight_bits
+    return (PRECISIONS["int4"] if precision.weight_bits < 4 else precision), 1
 
 
 def _up(count: Count, unit: int) -> Count:
@@ -151,14 +155,14 @@ def _downsample(work: _Work, s: Shape, stage: int, residual: bool) -> None:
 
 
 def _mixer(work: _Work, s: Shape, stage: int) -> None:
-    """Three dilated convolutions; binary ones read one plane of signs and take half a tile of a row at a time."""
+    """Three dilated convolutions; those of signs read one plane of them and take half a tile of a row at a time."""
     c, side = s.embed_dims[stage], s.resolutions[stage]
-    binary, lanes = work.precision.name == "binary", max(1, work.tile.tokens // 2)
-    tokens = side * _up(side, lanes) if binary else side**2
+    signs, lanes = work.precision.takes_signs, max(1, work.tile.tokens // 2)
+    tokens = side * _up(side, lanes) if signs else side**2
     padded = work.padded(tokens)
     for _ in range(MIXER_BRANCHES):
         work.product(tokens, c // MIXER_GROUPS, c // MIXER_GROUPS, MIXER_TAPS, MIXER_GROUPS)
-    work.operands(side**2 * c if binary else padded * MIXER_BRANCHES * MIXER_TAPS * c)
+    work.operands(side**2 * c if signs else padded * MIXER_BRANCHES * MIXER_TAPS * c)
     work.add("output_ns", padded * MIXER_BRANCHES * c)
     work.add("element_ns", 4 * side**2 * c)
 
@@ -175,7 +179,7 @@ def _attention(work: _Work, s: Shape, stage: int) -> None:
     work.add("output_ns", (3 * rows + work.padded(tokens) + tasks * tile.tokens) * c)
     work.add("score_ns", tasks * tile.tokens * keys * heads)
     work.add("element_ns", 11 * tokens * c)
-    if work.precision.name == "binary":  # scores of signs, and two planes of probabilities times signs
+    if work.precision.takes_signs:  # scores of signs, and two planes of probabilities times signs
         depth = _up(keys, tile.columns) * _up(head, WORD) + _up(head, tile.columns) * 2 * _up(keys, WORD)
         work.add("binary_mac_ps", tasks * tile.tokens * heads * depth)
     else:

@@ -48,7 +48,7 @@ def seconds_by_layer(
     return {address: float(value) for address, value in seconds.items()}
 
 
-def work_by_layer(shape: Shape, layers: Mapping[str, Precision], instruction_set: str) -> dict[str, Work]:
+def work_by_layer(shape: Any, layers: Mapping[str, Precision], instruction_set: str) -> dict[str, Work]:
     """What every layer of a resolved plan is made of, stem first, head last."""
     return _by_layer(bhvit_work(shape, instruction_set), layers)
 

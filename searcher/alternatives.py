@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bhvit.errors import InvalidInput
-from searcher.model_section import ModelSection, model_from
+from searcher.model_section import ModelSection, model_from, with_default_precision
 from searcher.schema import from_mapping
 from searcher.variables import MAX_CHOICES, PrecisionSection, WidthsSection
 
@@ -66,6 +66,8 @@ def _alternative_from(data: object, where: str) -> Alternative:
     model = model_from({key: value for key, value in data.items() if key not in own}, where, sorted(own))
     label = model.family if model.preset is None else f"{model.family}_{model.preset}"
     sections = {"name": label, **{key: value for key, value in data.items() if key in own}, "model": model}
+    if sections.get("precision") is not None:
+        sections["precision"] = with_default_precision(sections["precision"], model)
     return from_mapping(Alternative, sections, where)
 
 

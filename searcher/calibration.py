@@ -10,18 +10,20 @@ from typing import TypeAlias
 import numpy as np
 from numpy.random import Generator
 
-from bhvit.architecture import PRESETS, STAGES, ArchitectureConfig
 from bhvit.device_profile import DeviceProfile
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from bhvit.latency import layer_seconds, seconds_by_layer, work_by_layer
 from bhvit.precision import PRECISIONS, Precision
+from bhvit.staged import Architecture
 from searcher.latency_fit import TimedWork, fit, relative_errors
 from searcher.statistics import rank_correlation
 
-Measure: TypeAlias = Callable[[ArchitectureConfig, Mapping[str, Precision]], Mapping[str, float]]
+Measure: TypeAlias = Callable[[Architecture, Mapping[str, Precision]], Mapping[str, float]]
 """From a candidate to the seconds of its layers, "stem" and "head" included."""
 
+PRESET = next(iter(FAMILIES[DEFAULT_FAMILY].presets.values()))
 HIDDEN, INTERMEDIATE = (1.0, 3.0), (1.0, 4.0)  # the full space of the thesis
-SIZES = ((224, 7), (224, 7), (192, 3), (160, 5), (96, 3))  # image and window side
+SIZES = (224, 224, 192, 160, 96)  # sides of an image
 HELD_OUT = 5  # every so many candidates one is kept for the check, more often where that makes too few
 LEAST_HELD_OUT = 5  # fewer say nothing about ranks
 LEAST_CANDIDATES = 15
@@ -32,7 +34,7 @@ MOST_ERROR = 0.25  # median of candidates kept from the fit, beyond which a prof
 class RandomCandidate:
     """A candidate of the full space: its widths, and every layer's precision."""
 
-    architecture: ArchitectureConfig
+    architecture: Architecture
     layers: Mapping[str, Precision]
 
 
@@ -74,15 +76,15 @@ class Calibration:
         return self.median_error <= MOST_ERROR
 
 
-def random_candidate(rng: Generator, preset: str = "tiny") -> RandomCandidate:
+def random_candidate(rng: Generator, preset: Architecture = PRESET) -> RandomCandidate:
     """One of the full space: widths that need not be whole, alike or one a stage, any precision in any layer."""
-    size, window = SIZES[rng.integers(len(SIZES))]
-    stages = 1 if rng.random() < 0.5 else STAGES
+    size = SIZES[rng.integers(len(SIZES))]
+    stages = 1 if rng.random() < 0.5 else len(preset.stages)
     hidden, intermediate = (rng.uniform(*limits, stages).round(2) for limits in (HIDDEN, INTERMEDIATE))
     if rng.random() < 0.5:  # as most spaces have them; then I is often a multiple of C
         hidden, intermediate = hidden.round(), intermediate.round()
-    base = replace(PRESETS[preset], image_size=size, window_size=window)
-    architecture = base.scaled(*(np.resize(factors, STAGES).tolist() for factors in (hidden, intermediate)))
+    factors = (np.resize(given, len(preset.stages)).tolist() for given in (hidden, intermediate))
+    architecture = preset.with_options(image_size=size).scaled(*factors)
     binary = 1 - rng.random() ** 2  # what is searched is mostly binary
     others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
     drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=[binary, *(1 - binary) * others])

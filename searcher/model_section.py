@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import Family, family_named
+from bhvit.families import DEFAULT_FAMILY, Family, family_named
 from bhvit.staged import Architecture
 from searcher.schema import convert, from_mapping
 
@@ -25,11 +25,11 @@ class ModelSection:
     """A preset, or four lists with one entry a stage.
 
     `options` are the further fields of the family's configuration, by their keys in a file; None, or leaving one out,
-    means the family's default (which may follow from the image size, `Architecture.options_at`). `recu` defaults to
-    what the family's released training does.
+    means the family's default (which may follow from the image size, `Architecture.options_at`). `norm` defaults to
+    the family's first, `recu` to what its released training does.
     """
 
-    family: str = "bhvit"
+    family: str = DEFAULT_FAMILY
     preset: str | None = None
     embed_dims: tuple[int, ...] | None = None
     intermediate_dims: tuple[int, ...] | None = None
@@ -37,8 +37,8 @@ class ModelSection:
     num_heads: tuple[int, ...] | None = None
     image_size: int = 224
     classes: int = 37
-    norm: str = "batch"
-    recu: bool = None  # type: ignore[assignment]  # set by __post_init__
+    norm: str = None  # type: ignore[assignment]  # set by __post_init__
+    recu: bool = None  # type: ignore[assignment]  # likewise
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +52,8 @@ class ModelSection:
             _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
         for name, largest in LARGEST.items():
             _at_most(name, largest, getattr(self, name))
+        if self.norm is None:
+            object.__setattr__(self, "norm", family.config.norms[0])
         if self.recu is None:
             object.__setattr__(self, "recu", family.config.released_with_recu)
         object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))
@@ -116,6 +118,12 @@ def model_from(data: object, where: str, beside: Sequence[str] = ()) -> ModelSec
     }
     own_values = {key: value for key, value in data.items() if key not in names}
     return from_mapping(ModelSection, {**own_values, "options": options}, where)
+
+
+def with_default_precision(precision: object, model: ModelSection) -> object:
+    """`precision:` as it stands in a file, with the family's first precision as its default where it has none."""
+    default = family_named(model.family).config.precisions[0]
+    return {"default": default, **precision} if isinstance(precision, Mapping) else precision
 
 
 def _family_of(data: Mapping[Any, Any], where: str) -> Family:

@@ -12,7 +12,7 @@ from bhvit.errors import InvalidInput, unknown_name
 from searcher.alternatives import Alternative, models_from
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from, device_to_plain
-from searcher.model_section import ModelSection
+from searcher.model_section import ModelSection, with_default_precision
 from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
 from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
@@ -87,7 +87,9 @@ def read_space_file(data: object) -> SpaceFile:
         raise InvalidInput(f"a space file must be a mapping that begins with model:, but it is {shown}.")
     sections = dict(data)
     if "model" in sections:
-        sections["model"] = models_from(sections["model"], "model")
+        models = sections["model"] = models_from(sections["model"], "model")
+        first = models if isinstance(models, ModelSection) else models[0].model
+        sections["precision"] = with_default_precision(sections.get("precision", {}), first)
     if sections.get("recipe") is not None:
         sections["recipe"] = recipe_from(sections["recipe"], "recipe")
     search = sections.get("search")

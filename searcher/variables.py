@@ -70,14 +70,14 @@ class Variable:
 
     @property
     def positions(self) -> tuple[float, ...]:
-        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bit widths.
+        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bits.
 
         Models are in the file's order, which is for drawing only.
         """
         if self.kind is Kind.MODEL:
-            order = [float(i) for i in range(len(self.choices))]
+            order: list[Any] = list(range(len(self.choices)))
         elif self.kind is Kind.PRECISION:
-            order = [precision_named(str(c)).weight_bits for c in self.choices]
+            order = [precision_named(str(c)).bits for c in self.choices]
         else:
             order = [float(c) for c in self.choices]
         ranked = sorted(order)
@@ -165,6 +165,8 @@ def variables_of(
     owner: dict[str, str] = {}
     for i, group in enumerate(precision.groups):
         found += _precision_variables(architecture, group, f"precision.groups[{i}]", precision.default, owner)
+    if any(address not in owner for address in architecture.addresses):
+        architecture.require_precision(precision_named(precision.default), "precision.default")
     return tuple(found)
 
 
@@ -226,6 +228,8 @@ def _precision_variables(
         raise InvalidInput(
             f"{where}: {group.layers!r} must match a layer, but it matches none of {', '.join(base.addresses)}."
         )
+    for choice in group.choices:
+        base.require_precision(precision_named(choice), f"a choice of {where}")
     tied: dict[str, list[str]] = {}
     for address in matches:
         if address in owner:

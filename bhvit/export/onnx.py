@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import onnx
@@ -112,6 +111,11 @@ def has_binary_layers(model: FamilyModel) -> bool:
 
 
 def _exported(model: FamilyModel, int8_weights: bool = False) -> onnx.ModelProto:
+    if not isinstance(model, Pyramid):
+        raise InvalidInput(
+            f"ONNX files are written of pyramids (BHViT, BinaryViT), but the model is a {model.architecture.title}; "
+            "use its weights from PyTorch."
+        )
     require_trained(model)
     deployed = copy.deepcopy(model).cpu().float().eval()
     round_to_stored_precision(deployed)
@@ -124,7 +128,7 @@ def _exported(model: FamilyModel, int8_weights: bool = False) -> onnx.ModelProto
     for name, parameter in deployed.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise InvalidInput(f"every weight must be finite, but some of {name} are not; train the model again.")
-    return onnx_graph(cast(Pyramid, deployed), int8_weights)
+    return onnx_graph(deployed, int8_weights)
 
 
 def _described(

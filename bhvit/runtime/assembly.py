@@ -101,18 +101,17 @@ class _Assembly:
 
     def _attention(self, block: str, stage: int, precision: Precision) -> Attention:
         name, a = f"{block}.mixer", self._header.architecture
-        binary = precision.activation_bits == 1
         return Attention(
             norm_before=self._norm(f"{block}.norm_before"),
             heads=a.num_heads[stage],
             window=a.window_size,
-            kind=Kind[precision.name],
+            kind=Kind[precision.name].of_activations,
             summary_mix=self._array(f"{name}.summary.mix"),
             token_norm=self._norm(f"{name}.token_norm", layer=True),
             query=self._projection(f"{name}.query", precision),
             key=self._projection(f"{name}.key", precision),
             value=self._projection(f"{name}.value", precision),
-            probability_scale=self._optional(f"{name}.probability.{'alpha' if binary else 'step'}"),
+            probability_scale=self._optional(f"{name}.probability.{'alpha' if precision.takes_signs else 'step'}"),
             probability_zero=self._optional(f"{name}.probability.zero_point"),
             norm=self._norm(f"{name}.norm"),
             rprelu=self._rprelu(f"{name}.rprelu"),

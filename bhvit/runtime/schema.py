@@ -18,9 +18,12 @@ from bhvit.staged import PATCH
 
 __all__ = ["ITEMS", "ITEM_OF", "Header", "Tensor", "random_arrays", "tensors_of"]
 
-ITEMS = ("f32", "f16", "int8", "int4", "bits")  # the sections of a file, in this order
+ITEMS = ("f32", "f16", "int8", "int4", "int2", "planes", "bits")  # the sections of a file, in this order
 ITEM_OF: Mapping[str, str] = MappingProxyType(
-    {"binary": "bits", "int4": "int4", "int8": "int8", "fp16": "f16", "fp32": "f32"}
+    {
+        **{"binary": "bits", "ternary": "planes"},
+        **{"int2": "int2", "int4": "int4", "int8": "int8", "fp16": "f16", "fp32": "f32"},
+    }
 )
 IMAGE_CHANNELS = 3
 DILATIONS = (1, 3, 5)
@@ -115,7 +118,7 @@ def _attention(name: str, h: Header, precision: Precision, c: int, heads: int) -
         yield from _residual_linear(f"{name}.{part}.project", h, precision, c, c)
         yield Tensor(f"{name}.{part}.shift", "f32", (c,))
         yield from _step(f"{name}.{part}", precision)
-    if precision.activation_bits == 1:
+    if precision.takes_signs:
         yield Tensor(f"{name}.probability.alpha", "f32", (heads,))
         yield Tensor(f"{name}.probability.zero_point", "f32", (heads,))
     elif not precision.real_valued:
@@ -156,7 +159,7 @@ def _scale(layer: str, precision: Precision, columns: int, folded: bool) -> Iter
 
 
 def _step(layer: str, precision: Precision) -> Iterator[Tensor]:
-    if precision.name in ("int4", "int8"):
+    if not (precision.real_valued or precision.takes_signs):
         yield Tensor(f"{layer}.activation.step", "f32", ())
 
 
@@ -175,7 +178,8 @@ def _layer_scale(name: str, channels: int) -> Iterator[Tensor]:
     yield Tensor(f"{name}.shift", "f32", (channels,))
 
 
-LEVELS: Mapping[str, int] = MappingProxyType({"int8": 127, "int4": 7})  # the largest level; levels are symmetric
+# The largest level of an item; levels are symmetric.
+LEVELS: Mapping[str, int] = MappingProxyType({"int8": 127, "int4": 7, "int2": 1, "planes": 1})
 
 
 def random_arrays(header: Header, seed: int = 0) -> dict[str, NDArray[Any]]:

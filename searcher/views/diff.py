@@ -174,7 +174,9 @@ def _words(diff: TrialDiff) -> str:
 
 def _map(diff: TrialDiff) -> Iterator[RenderableType]:
     if any(before != after for before, after in diff.precisions.values()):
-        yield from ("", change_map(diff.before.layers, diff.after.layers), precision_legend(changes=True))
+        before, after = diff.before.layers, diff.after.layers
+        legend = precision_legend((*before.values(), *after.values()), changes=True)
+        yield from ("", change_map(before, after), legend)
 
 
 def _layers(diff: TrialDiff) -> RenderableType:

@@ -38,7 +38,8 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
     head: list[RenderableType] = [_title(report), facts(_facts(report))]
     if report.crash:
         head += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
-    precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
+    legend = precision_legend(row.precision for row in cost.layers)
+    precisions = section("Precision of every layer", precision_map(record.candidate, cost), legend)
     budget = section("Budget", _budget(report))
     chart = "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
     curves = section("Learning curves", chart)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from bhvit.families import FAMILIES
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.space import Space, parse_space
 
-FAMILY_NAMES = sorted(FAMILIES)
+PLAIN = frozenset(("binary", "int4", "int8", "fp16", "fp32"))
+FAMILY_NAMES = [f.name for f in FAMILIES.values() if f.config.stage_count > 1 and set(f.config.precisions) >= PLAIN]
+"""Families that `plain_space` can be of; the contract of all of them is `test_family_contract`."""
 
 
-def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
+def plain_space(family: str = DEFAULT_FAMILY, **sections: Any) -> dict[str, Any]:
     """Plain data of a space with 2 widths x 2 widths x 3 precisions ^ 2 = 36 configurations; `sections` replace."""
     preset = sorted(FAMILIES[family].presets)[-1]
     return {
@@ -26,7 +28,7 @@ def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
     }
 
 
-def small_space(family: str = "bhvit", **sections: Any) -> Space:
+def small_space(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
     """`plain_space`, read."""
     return parse_space(plain_space(family, **sections), "small")
 

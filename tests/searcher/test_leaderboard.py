@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from bhvit import TINY, PrecisionPlan
+from bhvit import PrecisionPlan
 from searcher.budget import Budget
-from searcher.candidate import Candidate
 from searcher.ranking import outcome_counts, ranked
 from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
 from searcher.snapshot import StudySnapshot
@@ -20,13 +19,15 @@ from searcher.views.candidate import choices_text, factor_text, precision_text
 from searcher.views.console import console, plain_text
 from searcher.views.leaderboard import leaderboard
 from searcher.views.study import ended_view
+from tests.searcher.architectures import candidate_of, first_preset, model_of
 from tests.searcher.screens import ESCAPES, terminal
 from tests.searcher.spaces import small_space
 
 MIB = 2**20
+PRESET = first_preset()
 SPACE = parse_space(
     {
-        "model": {"preset": "tiny"},
+        "model": model_of(PRESET),
         "widths": {"hidden": {"choices": [1, 1.5]}, "intermediate": {"choices": [1, 2], "per_stage": True}},
         "precision": {"groups": [{"layers": "downsample*", "choices": ["binary", "fp16"]}]},
         "budget": {"memory": "2 MiB", "ops": "100M"},
@@ -41,7 +42,7 @@ def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes)
     metrics = Metrics(accuracy, accuracy, 3, "key", 0.9, parent_trained=changes.pop("parent_trained", False))
     record = TrialRecord(
         number,
-        Candidate("bhvit", TINY, plan),
+        candidate_of(PRESET, plan),
         {"hidden": 1.5, **{f"intermediate.stage{i}": 1 + (i == 1) for i in range(4)}, "downsample*": "binary"},
         MIB,
         50e6,
@@ -138,7 +139,7 @@ def test_a_plan_is_said_in_the_fewest_words(rules: dict, text: str) -> None:
     plan = BINARY
     for pattern, precision in rules.items():
         plan = plan.with_layers(pattern, precision)
-    assert precision_text(plan.resolve(TINY.addresses)) == text
+    assert precision_text(plan.resolve(PRESET.addresses)) == text
 
 
 def test_choices_are_said_by_widths_and_the_whole_plan() -> None:

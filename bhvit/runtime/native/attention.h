@@ -271,7 +271,7 @@ static void real_head(Run &run, const bhvit_attention &a, const AttentionShape &
   const bool levels = a.kind <= BHVIT_INT8;
   const float factor = (levels ? a.query.step * a.key.step : 1.0f) / sqrtf(float(head));
   for (int r = 0; r < ROWS; ++r) softmax(keys, factor, r, s.scores);
-  const float top = a.kind == BHVIT_INT4 ? 15.0f : 255.0f;
+  const float top = float((1 << bits_of(a.kind)) - 1);
   if (levels)
     for (int i = 0; i < keys * TILE; i += LANES) {
       const F level = round(div(load(s.scores + i), set(a.probability_scale[h])));
