@@ -279,13 +279,14 @@ class Space:
         return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
     def _models_question(self) -> dict[str, Any]:
-        """Models, widths and precisions: of several models each with its own."""
+        """Models, widths and precisions: of several models, in their order, each with its own."""
         plain = self.to_plain()
         sections = [(model, _architecture_question(model)) for model in self.models]
         if not self.mixed:
             return {"model": sections[0][1], **{name: plain[name] for name in ("widths", "precision")}}
         own = [{key: entry.get(key, plain[key]) for key in ("widths", "precision")} for entry in plain["model"]]
-        return {"model": [{"name": m.label, **q, **o} for (m, q), o in zip(sections, own, strict=True)]}
+        labels = [model.label for model in self.models]
+        return {"models": labels, "model": {m.label: q | o for (m, q), o in zip(sections, own, strict=True)}}
 
     def _referred(self, label: str | None) -> ModelSpace:
         """The model that relative limits refer to."""

@@ -128,6 +128,8 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     else:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
+    if hopeless := [label for label, own in profile.models.items() if not own.feasible]:
+        yield f"Nothing of {' and '.join(hopeless)} is within the budget: raise it, or leave the model out."
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.model_space import MODEL
 from searcher.numbers import duration_text, percent_text, size_text
 from searcher.plain import costs_json, trial_json, worker_json
 from searcher.quantities import QUANTITIES
@@ -105,6 +106,8 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
         yield "test", f"{percent_text(report.test.accuracy)} Top-1 on {report.test.images:,} images"
     if metrics is not None:
         yield "rank", _rank(report)
+    if report.snapshot.space.mixed:
+        yield "model", f"{record.choices[MODEL]} ({record.candidate.family})"
     widths = [f"{name} {value:g}" for name, value in record.choices.items() if not isinstance(value, str)]
     yield "widths", ", ".join(widths) or "those of the base model"
     yield "precision", precision_text(record.candidate.layers)
