@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Protocol
 
 from bhvit.architecture import MIXER_GROUPS
-from bhvit.layer_terms import NORM_OPS, RPRELU_OPS, SCALE_OPS, SOFTMAX_OPS, Count, LayerTerms, TermsOf
+from bhvit.layer_terms import (
+    LAYER_SCALE,
+    NORM,
+    NORM_OPS,
+    REAL_BYTES,
+    RPRELU,
+    RPRELU_OPS,
+    SCALE_OPS,
+    SOFTMAX_OPS,
+    LayerTerms,
+    TermsOf,
+    quantized_bytes,
+    steps,
+)
 from bhvit.precision import Precision
-from bhvit.pyramid_terms import LAYER_SCALE, NORM, REAL_BYTES, RPRELU, PyramidShape, mlp_terms, pyramid_terms, steps
+from bhvit.pyramid_terms import PyramidShape, mlp_terms, pyramid_terms
 
 MIXER_BRANCHES = 3
 ROLLS = 3  # height, width and channel-quarter rolls of one shift branch
@@ -39,7 +52,7 @@ def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         auxiliary=(NORM + 1 + MIXER_BRANCHES * (1 + RPRELU) + NORM) * c + steps(p, MIXER_BRANCHES),
         # The last 1 + 1: the released profiler counts the residual addition of a mixer twice; kept for comparability.
         elementwise=tokens * c * (NORM_OPS + 1 + MIXER_BRANCHES * branch_ops + 2 + NORM_OPS + 1 + 1),
-        activation_bytes=3 * REAL_BYTES * tokens * c + _bytes(tokens * c, p),
+        activation_bytes=3 * REAL_BYTES * tokens * c + quantized_bytes(tokens * c, p),
     )
 
 
@@ -76,11 +89,7 @@ def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: scale and zero a head (binary), scale a head (int)."""
+    """Quantizer parameters of the attention probabilities: scale and zero a head (signs), scale a head (levels)."""
     if p.real_valued:
         return 0
-    return 2 * heads if p.activation_bits == 1 else heads
-
-
-def _bytes(elements: Count, p: Precision) -> Count:
-    return elements * p.activation_bits // 8
+    return 2 * heads if p.takes_signs else heads

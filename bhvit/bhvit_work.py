@@ -16,14 +16,14 @@ def bhvit_work(shape: Shape, instruction_set: str) -> WorkOf:
 
 
 def _mixer(work: LayerWork, s: Shape, stage: int) -> None:
-    """Three dilated convolutions; binary ones read one plane of signs and take half a tile of a row at a time."""
+    """Three dilated convolutions; those of signs read one plane of them and take half a tile of a row at a time."""
     c, side = s.embed_dims[stage], s.resolutions[stage]
-    binary, lanes = work.binary, max(1, work.tile.tokens // 2)
-    tokens = side * rounded_up(side, lanes) if binary else side**2
+    signs, lanes = work.precision.takes_signs, max(1, work.tile.tokens // 2)
+    tokens = side * rounded_up(side, lanes) if signs else side**2
     padded = work.padded(tokens)
     for _ in range(MIXER_BRANCHES):
         work.product(tokens, c // MIXER_GROUPS, c // MIXER_GROUPS, MIXER_TAPS, MIXER_GROUPS)
-    work.operands(side**2 * c if binary else padded * MIXER_BRANCHES * MIXER_TAPS * c)
+    work.operands(side**2 * c if signs else padded * MIXER_BRANCHES * MIXER_TAPS * c)
     work.add("output_ns", padded * MIXER_BRANCHES * c)
     work.add("element_ns", 4 * side**2 * c)
 
@@ -41,7 +41,7 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
     work.add("score_ns", tasks * tile.tokens * keys * heads)
     work.add("element_ns", 11 * tokens * c)
     work.attention(windows * keys, tasks * tile.tokens, keys, heads, head, planes=2)
-    if not work.binary:
+    if not work.precision.takes_signs:
         work.add("gather_ns", 2 * tasks * keys * c)
 
 

@@ -23,7 +23,7 @@ LISTED_DIFFERENCES = 20
 def reference_state_dict(model: FamilyModel) -> dict[str, Tensor]:
     """The state of `model` under the names and shapes of the released checkpoints (views where possible).
 
-    Raises `InvalidInput` for models with int4 or int8 layers, which the released code does not have.
+    Raises `InvalidInput` for models with layers that are neither binary nor real-valued: the released code has none.
     """
     state = model.state_dict()
     return {released.name: released.layout.pack(state[ours]) for ours, released in released_names(model).items()}

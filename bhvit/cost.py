@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from bhvit.errors import unknown_name
-from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, NORM_KINDS, STEM, Count, LayerTerms, TermsFunction
+from bhvit.layer_terms import AUXILIARY_BYTES, HEAD, STEM, Count, LayerTerms, TermsFunction
 from bhvit.precision import PRECISIONS, Precision, any_quantized, ops_per_mac, real_width
 from bhvit.staged import Architecture
 
@@ -239,8 +239,7 @@ def price_layers(
     """
     if accounting not in ACCOUNTINGS:
         raise unknown_name("accounting", accounting, ACCOUNTINGS)
-    if norm not in NORM_KINDS:
-        raise unknown_name("norm", norm, NORM_KINDS)
+    architecture.require_norm(norm)
     terms_of, quantizes, real = terms(architecture, norm), any_quantized(layers), real_width(layers)
     rows = {STEM: real, **layers, HEAD: real}
 
@@ -272,6 +271,6 @@ def ops(terms: LayerTerms, precision: Precision, accounting: str) -> Count:
     products = terms.macs * precision.ops_per_mac + terms.score_macs * precision.ops_per_product
     if accounting == "reported":
         return products + terms.context_macs * precision.ops_per_product
-    probability_bits = terms.probability_planes if precision.activation_bits == 1 else precision.activation_bits
+    probability_bits = terms.probability_planes if precision.takes_signs else precision.activation_bits
     context = terms.context_macs * ops_per_mac(probability_bits, precision.activation_bits)
     return products + context + terms.elementwise

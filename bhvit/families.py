@@ -16,11 +16,17 @@ from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.binaryvit.terms import binaryvit_terms
 from bhvit.binaryvit.work import binaryvit_work
 from bhvit.cost import CostReport, price_layers
+from bhvit.deit.architecture import PRESETS as DEIT_PRESETS
+from bhvit.deit.architecture import DeiTConfig
+from bhvit.deit.terms import deit_terms
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.latency import DeviceProfile, SecondsOf, layer_seconds
 from bhvit.layer_terms import TermsFunction
 from bhvit.layer_work import WorkFunction
 from bhvit.precision import PrecisionPlan
+from bhvit.reactnet.architecture import PRESETS as REACTNET_PRESETS
+from bhvit.reactnet.architecture import ReActNetConfig
+from bhvit.reactnet.terms import reactnet_terms
 from bhvit.staged import Architecture
 
 
@@ -69,9 +75,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 *("binaryvit", BinaryViTConfig, BINARYVIT_PRESETS, binaryvit_terms),
                 *("bhvit.binaryvit.model:build_model", binaryvit_work),
             ),
+            Family("deit", DeiTConfig, DEIT_PRESETS, deit_terms, "bhvit.deit.model:build_model"),
+            Family("reactnet", ReActNetConfig, REACTNET_PRESETS, reactnet_terms, "bhvit.reactnet.model:build_model"),
         )
     }
 )
+
+
+DEFAULT_FAMILY = next(iter(FAMILIES))  # where a space file or a command names none
 
 
 def family_named(name: str) -> Family:
@@ -87,14 +98,15 @@ def family_of(architecture: Architecture) -> Family:
 
 
 def cost_of(
-    architecture: Architecture, plan: PrecisionPlan, accounting: str = "reported", norm: str = "batch"
+    architecture: Architecture, plan: PrecisionPlan, accounting: str = "reported", norm: str | None = None
 ) -> CostReport:
     """Cost of an architecture of any family under a precision plan, per layer and in total.
 
     `accounting` is `reported` (the literature's: MACs and packed weights alone) or `complete` (everything that a
-    device stores and computes); `norm`, `batch` or `layer`, decides whether weight scales are stored.
+    device stores and computes); `norm`, `batch` or `layer` (none: the family's default), decides whether weight scales
+    are stored.
     OPs = FP MACs + binary MACs / 64, generalised by `Precision.ops_per_mac`.
     Raises `InvalidInput` for an unknown accounting or norm and for plans that do not fit the architecture.
     """
     terms = family_of(architecture).layer_terms
-    return price_layers(architecture, plan.resolve(architecture.addresses), terms, accounting, norm)
+    return price_layers(architecture, architecture.layers_of(plan), terms, accounting, norm or architecture.norms[0])

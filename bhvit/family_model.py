@@ -14,7 +14,7 @@ from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.quantizers import QUANTIZERS
 from bhvit.released_names import Names
-from bhvit.staged import Architecture
+from bhvit.staged import IMAGE_CHANNELS, Architecture
 
 WeightLayer = QuantLinear | QuantConv2d | nn.Linear | nn.Conv2d
 
@@ -31,8 +31,9 @@ class FamilyModel(nn.Module):
 
     def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str, recu: bool) -> None:
         super().__init__()
+        architecture.require_norm(norm)
         self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, recu
-        self.layers: Mapping[str, Precision] = plan.resolve(architecture.addresses)
+        self.layers: Mapping[str, Precision] = architecture.layers_of(plan)
         self.num_classes, self.num_features = architecture.num_classes, architecture.embed_dims[-1]
 
     @abstractmethod
@@ -52,6 +53,15 @@ class FamilyModel(nn.Module):
             f"released names exist for families with a released implementation, but {self.architecture.title} has "
             "none; use bhvit.checkpoint.save_weights."
         )
+
+    def require_images(self, images: Tensor) -> None:
+        """Raise `InvalidInput` unless `images` are a batch of the model's size."""
+        expected = (IMAGE_CHANNELS, self.architecture.image_size, self.architecture.image_size)
+        if tuple(images.shape[1:]) != expected:
+            raise InvalidInput(
+                f"images must be a (batch, {', '.join(map(str, expected))}) tensor for this model, but they are "
+                f"{tuple(images.shape)}; resize them, or build the model with another image_size."
+            )
 
     @property
     def weight_layers(self) -> dict[str, list[WeightLayer]]:
@@ -96,6 +106,16 @@ class FamilyModel(nn.Module):
     def dropped_from(self, parent: nn.Module) -> set[str]:
         """Names of what the full-precision `parent` has and this model leaves out on purpose: none, as a rule."""
         return set()
+
+
+def drop_path_rates(architecture: Architecture, last: float) -> Iterator[float]:
+    """Rates of stochastic depth, which rise linearly over the blocks from 0 to `last`.
+
+    Raises `InvalidInput` unless 0 <= last < 1.
+    """
+    if not 0 <= last < 1:
+        raise InvalidInput(f"drop_path_rate must be at least 0 and below 1, but it is {last}; use 0 to 0.3.")
+    return iter(torch.linspace(0, last, sum(architecture.depths), device="cpu").tolist())
 
 
 def _state_names(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[str]:

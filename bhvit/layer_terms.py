@@ -15,6 +15,8 @@ NORM_KINDS = ("batch", "layer")
 
 # Element-wise operations per element, as the released profiler prices them.
 NORM_OPS, RPRELU_OPS, GELU_OPS, SOFTMAX_OPS, SCALE_OPS = 8, 3, 8, 4, 1
+NORM, RPRELU, LAYER_SCALE = 2, 3, 2  # parameters a channel
+REAL_BYTES = 4  # a real-valued activation
 AUXILIARY_BYTES = 4  # everything that is not a convolution or linear weight is stored in fp32
 
 
@@ -48,3 +50,13 @@ class TermsOf(Protocol):
 
 TermsFunction: TypeAlias = Callable[[Any, str], TermsOf]
 """From a shape (an architecture, or a grid of widths over one) and the model's norm to the counts of its layers."""
+
+
+def steps(precision: Precision, quantizers: int) -> int:
+    """Learned activation steps of a layer: one a quantizer where activations have several bits (LSQ), else none."""
+    return quantizers if 1 < precision.activation_bits < 16 else 0
+
+
+def quantized_bytes(elements: Count, precision: Precision) -> Count:
+    """Bytes of so many activations as the layer's product takes them."""
+    return elements * precision.activation_bits // 8

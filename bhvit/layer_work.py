@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from bhvit.layer_terms import Count
-from bhvit.precision import Precision
+from bhvit.precision import PRECISIONS, Precision
 
 Work: TypeAlias = Mapping[str, Count]
 """Name of a coefficient -> how often it counts."""
@@ -70,21 +70,24 @@ class LayerWork:
 
         Quantized products are computed in whole tiles, real-valued ones in whole panels of the tokens that there are.
         """
-        real = self.precision.real_valued
-        depth = taps * (rounded_up(inputs, WORD) if self.binary else inputs)
+        p = self.precision
+        kernel, passes = kernel_of(p)
+        depth = taps * passes * (rounded_up(inputs, WORD) if p.takes_signs else inputs)
         width = groups * rounded_up(columns, PANEL)
-        macs = tokens * width if real else self.padded(tokens) * groups * rounded_up(columns, self.tile.columns)
-        self.add(f"{self.precision}_mac_ps", macs * depth)
-        weight_bytes = width * depth * self.precision.weight_bytes
+        macs = (
+            tokens * width if p.real_valued else self.padded(tokens) * groups * rounded_up(columns, self.tile.columns)
+        )
+        self.add(f"{kernel}_mac_ps", macs * depth)
+        weight_bytes = width * depth * kernel.weight_bytes
         self.add("weight_byte_ps", weight_bytes)
         self.add("far_weight_byte_ps", self.tiles(tokens) * (weight_bytes - CACHE) * (weight_bytes > CACHE))
 
     def attention(self, queries: int, whole: int, keys: int, heads: int, head: Count, planes: int) -> None:
         """Products of queries and keys of `head` channels a head, and of probabilities (bit `planes`) and values.
 
-        Binary ones are computed for the `whole` tiles of queries, the others for the `queries` that there are.
+        Those of signs are computed for the `whole` tiles of queries, the others for the `queries` that there are.
         """
-        if self.binary:
+        if self.precision.takes_signs:
             scores = rounded_up(keys, self.tile.columns) * rounded_up(head, WORD)
             context = rounded_up(head, self.tile.columns) * planes * rounded_up(keys, WORD)
             self.add("binary_mac_ps", whole * heads * (scores + context))
@@ -94,13 +97,15 @@ class LayerWork:
 
     def operands(self, count: Count) -> None:
         """Activations that become what a product takes; signs come with the output or element that they are of."""
-        if not self.binary:
+        if not self.precision.takes_signs:
             self.add("value_ns" if self.precision.real_valued else "level_ns", count)
 
-    @property
-    def binary(self) -> bool:
-        """Whether products are of signs."""
-        return self.precision.name == "binary"
+
+def kernel_of(precision: Precision) -> tuple[Precision, int]:
+    """The precision whose kernel computes a product, and how often it counts an input: once a plane of signs."""
+    if precision.takes_signs:
+        return PRECISIONS["binary"], precision.weight_bits
+    return (PRECISIONS["int4"] if precision.weight_bits < 4 else precision), 1
 
 
 def rounded_up(count: Count, unit: int) -> Count:

@@ -15,7 +15,8 @@ class Precision:
     """A number format: bits of the stored weight and of the activation it meets.
 
     `fp16` is real-valued in training and rounded to half when stored; `binary` is sign(weight) times a scale per
-    output channel, against sign(activation).
+    output channel, against sign(activation); `ternary` and `int2` are weights -s, 0 and s against sign(activation) and
+    against four levels (`bhvit.quantizers`).
     """
 
     name: str
@@ -26,6 +27,16 @@ class Precision:
     def real_valued(self) -> bool:
         """Whether layers of this precision compute with unquantized weights and activations."""
         return self.weight_bits >= 16
+
+    @property
+    def takes_signs(self) -> bool:
+        """Whether activations are signs, without a step between levels."""
+        return self.activation_bits == 1
+
+    @property
+    def bits(self) -> tuple[int, int]:
+        """Bits of weight and activation: what precisions are ordered by."""
+        return self.weight_bits, self.activation_bits
 
     @property
     def weight_bytes(self) -> float:
@@ -60,6 +71,8 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
         p.name: p
         for p in (
             Precision("binary", 1, 1),
+            Precision("ternary", 2, 1),
+            Precision("int2", 2, 2),
             Precision("int4", 4, 4),
             Precision("int8", 8, 8),
             Precision("fp16", 16, 16),
@@ -111,7 +124,7 @@ class PrecisionPlan:
         counts: dict[Precision, int] = {}
         for precision in layers.values():
             counts[precision] = counts.get(precision, 0) + 1
-        default = max(counts, key=lambda p: (counts[p], -p.weight_bits))
+        default = min(counts, key=lambda p: (-counts[p], p.bits))
         return cls(default, tuple((a, p) for a, p in layers.items() if p != default))
 
     def with_layers(self, pattern: str, precision: str | Precision) -> PrecisionPlan:

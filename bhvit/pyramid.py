@@ -6,13 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from bhvit.blocks import Block, Downsample, Head, Mlp, Stem
-from bhvit.blocks.stem import IMAGE_CHANNELS
-from bhvit.errors import InvalidInput
-from bhvit.family_model import FamilyModel
+from bhvit.family_model import FamilyModel, drop_path_rates
 from bhvit.layer_terms import HEAD, STEM
 from bhvit.layers import Branches, norm_factory
 from bhvit.precision import Precision, PrecisionPlan, any_quantized
@@ -34,13 +31,8 @@ class Pyramid(FamilyModel):
     def __init__(
         self, architecture: PyramidArchitecture, plan: PrecisionPlan, norm: str, recu: bool, drop_path_rate: float
     ) -> None:
-        if not 0 <= drop_path_rate < 1:
-            raise InvalidInput(
-                f"drop_path_rate must be at least 0 and below 1, but it is {drop_path_rate}; use 0 to 0.3."
-            )
         super().__init__(architecture, plan, norm, recu)
-        self.make_norm = norm_factory(norm)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(architecture.depths), device="cpu").tolist())
+        self.make_norm, rates = norm_factory(norm), drop_path_rates(architecture, drop_path_rate)
         self.stem = Stem(architecture.embed_dims[0], architecture.resolutions[0], self.make_norm, self.stem_gelu)
         self.downsamples = nn.ModuleList(self._downsample(i) for i in range(1, len(architecture.stages)))
         self.stages = nn.ModuleList(self._stage(i, rates) for i in range(len(architecture.stages)))
@@ -86,12 +78,7 @@ class Pyramid(FamilyModel):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Map (B, r_3, r_3, C_3) after the last stage; raises `InvalidInput` for images of another size."""
-        expected = (IMAGE_CHANNELS, self.architecture.image_size, self.architecture.image_size)
-        if tuple(images.shape[1:]) != expected:
-            raise InvalidInput(
-                f"images must be a (batch, {', '.join(map(str, expected))}) tensor for this model, but they are "
-                f"{tuple(images.shape)}; resize them, or build the model with another image_size."
-            )
+        self.require_images(images)
         h = self.stem(images)
         for i, blocks in enumerate(self.blocks):
             if i:

@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from bhvit.layer_terms import GELU_OPS, HEAD, NORM_OPS, RPRELU_OPS, STEM, Count, LayerTerms, TermsOf
+from bhvit.layer_terms import (
+    GELU_OPS,
+    HEAD,
+    LAYER_SCALE,
+    NORM,
+    NORM_OPS,
+    REAL_BYTES,
+    RPRELU,
+    RPRELU_OPS,
+    STEM,
+    Count,
+    LayerTerms,
+    TermsOf,
+    steps,
+)
 from bhvit.precision import Precision
-from bhvit.staged import PATCH
-
-REAL_BYTES = 4  # a real-valued activation
-NORM, RPRELU, LAYER_SCALE = 2, 3, 2  # parameters per channel
+from bhvit.staged import IMAGE_CHANNELS, PATCH
 
 
 class PyramidShape(Protocol):
@@ -83,20 +94,15 @@ def mlp_terms(
     )
 
 
-def steps(p: Precision, quantizers: int) -> int:
-    """Learned activation steps of a layer: one a quantizer where activations have several bits (LSQ), else none."""
-    return quantizers if 1 < p.activation_bits < 16 else 0
-
-
 def _stem(s: PyramidShape, gelu: bool) -> LayerTerms:
     c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
-    weights = 3 * PATCH * PATCH * c
+    weights = IMAGE_CHANNELS * PATCH * PATCH * c
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,
         auxiliary=c + NORM * c + tokens * c,  # bias, norm, position embedding
         elementwise=tokens * c * (NORM_OPS + GELU_OPS * gelu + 1),
-        activation_bytes=REAL_BYTES * (3 * s.image_size**2 + tokens * c),
+        activation_bytes=REAL_BYTES * (IMAGE_CHANNELS * s.image_size**2 + tokens * c),
     )
 
 

@@ -53,9 +53,15 @@ FLAG = Layout(lambda ours: ours[None].to(torch.get_default_dtype()), lambda rele
 def released_names(model: FamilyModel) -> dict[str, Released]:
     """Our state-dict name -> released name and layout, for every tensor of `model`.
 
-    Raises `InvalidInput` where a tensor has no released counterpart (the steps of int4 and int8 layers), or the family
-    has none.
+    Raises `InvalidInput` where a layer's precision has no released counterpart (what is neither binary nor
+    real-valued), or a tensor of the family.
     """
+    for address, precision in model.layers.items():
+        if not precision.real_valued and precision.weight_bits > 1:
+            raise InvalidInput(
+                f"released names exist for binary, fp16 and fp32 layers only, but {address} is {precision}; "
+                "use bhvit.checkpoint.save_weights."
+            )
     prefixes = dict(model.released_prefixes())
     names: dict[str, Released] = {}
     for ours in model.state_dict():
@@ -64,7 +70,7 @@ def released_names(model: FamilyModel) -> dict[str, Released]:
             prefix = prefix.rpartition(".")[0]
         if not prefix:
             raise InvalidInput(
-                f"released names exist for binary, fp16 and fp32 layers only, but {ours} belongs to another precision; "
+                f"a model must have the tensors of the released one, but {ours} is none of them; "
                 "use bhvit.checkpoint.save_weights."
             )
         theirs = prefixes[prefix]

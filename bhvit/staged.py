@@ -1,6 +1,6 @@
 """What the architectures of all families have in common: stages with widths, an image size, classes and addresses.
 
-Nothing here knows precision or torch. Letters as in `docs/conventions.md`: S image side, r_i side of stage i's map, C_i
+Nothing here knows torch. Letters as in `docs/conventions.md`: S image side, r_i side of stage i's map, C_i
 embedding channels, I_i intermediate (MLP) channels, D_i depth, H_i heads.
 """
 
@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.layer_terms import NORM_KINDS
+from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 
+IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
 MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
 PATCH = 4  # stem stride of the pyramids
@@ -40,6 +43,8 @@ class Architecture(ABC):
     title: ClassVar[str]  # in messages
     released_with_recu: ClassVar[bool] = False  # whether the released training uses ReCU
     stage_count: ClassVar[int] = 4
+    norms: ClassVar[tuple[str, ...]] = NORM_KINDS  # to choose from, the default first
+    precisions: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)  # that a layer may have, likewise
     stages: tuple[StageConfig, ...]
     image_size: int
     num_classes: int
@@ -111,6 +116,24 @@ class Architecture(ABC):
                 names.append(f"downsample{i}")
             names += [f"stage{i}.block{j}.{part}" for j in range(stage.depth) for part in self.block_parts(i)]
         return tuple(names)
+
+    def layers_of(self, plan: PrecisionPlan) -> dict[str, Precision]:
+        """Address -> precision; raises `InvalidInput` where the plan does not fit the architecture."""
+        layers = plan.resolve(self.addresses)
+        for address, precision in layers.items():
+            self.require_precision(precision, address)
+        return layers
+
+    def require_precision(self, precision: Precision, what: str) -> None:
+        """Raise `InvalidInput` unless layers of the family may have this precision; `what` has it."""
+        if precision.name not in self.precisions:
+            names = " or ".join(self.precisions)
+            raise InvalidInput(f"layers of a {self.title} must be {names}, but {what} is {precision}; use {names}.")
+
+    def require_norm(self, norm: str) -> None:
+        """Raise `InvalidInput` unless the family has this norm."""
+        if norm not in self.norms:
+            raise InvalidInput(f"norm must be {' or '.join(self.norms)} in a {self.title}, but it is {norm!r}.")
 
     def width_step(self, stage: int) -> int:
         """What C of this stage must be a multiple of."""
@@ -222,6 +245,13 @@ def require_positive(name: str, value: object) -> None:
         raise InvalidInput(f"{name} must be a positive integer, but it is {value!r}.")
     if value > MAX_SIZE:
         raise InvalidInput(f"{name} must be at most {MAX_SIZE}, but it is {value}.")
+
+
+def require_multiple(name: str, value: int, unit: int) -> None:
+    """Raise `InvalidInput` unless `value` is a multiple of `unit`."""
+    if value % unit:
+        nearest = unit * max(1, round(value / unit))
+        raise InvalidInput(f"{name} must be a multiple of {unit}, but it is {value}; use {nearest}.")
 
 
 def require_stages(architecture: Architecture) -> None:

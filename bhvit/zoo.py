@@ -11,6 +11,7 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
+from torch import nn
 
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.families import FAMILIES, Family
@@ -31,7 +32,8 @@ def _register(family: Family, preset: str) -> str:
         return _create(family, name, architecture, pretrained, options)
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"{architecture.title}, preset {preset}; binary unless `precision` says otherwise, see `_create`."
+    default = architecture.precisions[0]
+    create.__doc__ = f"{architecture.title}, preset {preset}; {default} unless `precision` says so, see `_create`."
     globals()[name] = register_model(create)
     return name
 
@@ -57,30 +59,31 @@ def _create(
             raise unknown_name(f"option of {name}:", option, (*fields, *_MODEL, *_OTHERS))
     changes = {field: options[option] for option, field in fields.items() if option in options}
     architecture = preset.with_options(**changes).scaled(options.get("hidden", 1), options.get("intermediate", 1))
-    plan = PrecisionPlan.named(options.get("precision", "binary"))
+    plan = PrecisionPlan.named(options.get("precision", preset.precisions[0]))
     for pattern, precision in options.get("layers", {}).items():
         plan = plan.with_layers(pattern, precision)
     model: FamilyModel = family.build_model(
         architecture, plan, **{option: options[option] for option in _MODEL if option in options}
     )
-    model.pretrained_cfg = model.default_cfg = _data_cfg(name, architecture)
+    model.pretrained_cfg = model.default_cfg = _data_cfg(name, model)
     return model
 
 
-def _data_cfg(name: str, architecture: Architecture) -> dict[str, Any]:
+def _data_cfg(name: str, model: FamilyModel) -> dict[str, Any]:
     """What `timm.data.resolve_model_data_config` reads: how images are prepared for the model."""
-    size = architecture.image_size
+    size = model.architecture.image_size
+    names = {module: path for path, module in model.named_modules()}
     return {
         "architecture": name,
         "input_size": (3, size, size),
         "fixed_input_size": True,
-        "num_classes": architecture.num_classes,
+        "num_classes": model.num_classes,
         "crop_pct": 224 / 256,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.conv",
-        "classifier": "head.linear",
+        "first_conv": next(names[m] for m in model.modules() if isinstance(m, nn.Conv2d)),
+        "classifier": names[model.get_classifier()],
     }
 
 

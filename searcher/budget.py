@@ -76,10 +76,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class RelativeTo:
-    """The reference of relative limits: the base architecture at these widths, all layers at one precision or plan."""
+    """The reference of relative limits: the base architecture at these widths, all layers at one precision or plan.
+
+    `model` is the label of an alternative (default: the first), where the file lists several.
+    """
 
     widths: float | dict[str, float] = 1
     precision: str = "fp32"
+    model: str | None = None
 
     def __post_init__(self) -> None:
         PrecisionPlan.named(self.precision)

@@ -10,21 +10,21 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.random import Generator
 
-from bhvit.architecture import TINY
 from bhvit.device_profile import DeviceProfile
-from bhvit.families import family_of
+from bhvit.families import DEFAULT_FAMILY, FAMILIES, family_of
 from bhvit.latency import seconds_by_layer, work_by_layer
 from bhvit.layer_work import WorkFunction
 from bhvit.precision import PRECISIONS, Precision
-from bhvit.staged import PyramidArchitecture
+from bhvit.staged import Architecture
 from searcher.latency_fit import TimedWork, fit, relative_errors
 from searcher.statistics import rank_correlation
 
-Measure: TypeAlias = Callable[[PyramidArchitecture, Mapping[str, Precision]], Mapping[str, float]]
+Measure: TypeAlias = Callable[[Architecture, Mapping[str, Precision]], Mapping[str, float]]
 """From a candidate to the seconds of its layers, "stem" and "head" included."""
 
+PRESET = next(iter(FAMILIES[DEFAULT_FAMILY].presets.values()))
 HIDDEN, INTERMEDIATE = (1.0, 3.0), (1.0, 4.0)  # the full space of the thesis
-SIZES = (224, 224, 192, 160, 96)  # of images
+SIZES = (224, 224, 192, 160, 96)  # sides of an image
 HELD_OUT = 5  # every so many candidates one is kept for the check, more often where that makes too few
 LEAST_HELD_OUT = 5  # fewer say nothing about ranks
 LEAST_CANDIDATES = 15
@@ -35,7 +35,7 @@ MOST_ERROR = 0.25  # median of candidates kept from the fit, beyond which a prof
 class RandomCandidate:
     """A candidate of the full space: its widths, and every layer's precision."""
 
-    architecture: PyramidArchitecture
+    architecture: Architecture
     layers: Mapping[str, Precision]
 
 
@@ -77,15 +77,15 @@ class Calibration:
         return self.median_error <= MOST_ERROR
 
 
-def random_candidate(rng: Generator, base: PyramidArchitecture = TINY) -> RandomCandidate:
-    """One of the full space over `base`: widths that need not be whole, alike or one a stage, precisions at random."""
+def random_candidate(rng: Generator, preset: Architecture = PRESET) -> RandomCandidate:
+    """One of the full space: widths that need not be whole, alike or one a stage, any precision in any layer."""
     size = SIZES[rng.integers(len(SIZES))]
-    stages = 1 if rng.random() < 0.5 else base.stage_count
+    stages = 1 if rng.random() < 0.5 else len(preset.stages)
     hidden, intermediate = (rng.uniform(*limits, stages).round(2) for limits in (HIDDEN, INTERMEDIATE))
     if rng.random() < 0.5:  # as most spaces have them; then I is often a multiple of C
         hidden, intermediate = hidden.round(), intermediate.round()
-    base = base.with_options(image_size=size, **base.options_at(size))
-    architecture = base.scaled(*(np.resize(factors, base.stage_count).tolist() for factors in (hidden, intermediate)))
+    factors = (np.resize(given, len(preset.stages)).tolist() for given in (hidden, intermediate))
+    architecture = preset.with_options(image_size=size).scaled(*factors)
     binary = 1 - rng.random() ** 2  # what is searched is mostly binary
     others = rng.dirichlet(np.full(len(PRECISIONS) - 1, 0.5))  # each candidate leans towards some precisions
     drawn = rng.choice(len(PRECISIONS), len(architecture.addresses), p=[binary, *(1 - binary) * others])

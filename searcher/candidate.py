@@ -22,25 +22,29 @@ from searcher.schema import from_mapping
 class Candidate:
     """What is trained and costed: family, architecture, precision plan and the two choices of the model's form.
 
-    `norm` is `batch` or `layer`; `recu` switches ReCU in binary linear layers. Two candidates whose plans resolve to
+    `norm` is `batch` or `layer`; `recu` switches ReCU in binary layers; left out, they are the family's own (the first
+    of `Architecture.norms`, what its released training does). Two candidates whose plans resolve to
     the same precisions have the same `id`, however the plans were written.
     """
 
     family: str
     architecture: Architecture
     plan: PrecisionPlan
-    norm: str = "batch"
-    recu: bool = True
+    norm: str = None  # type: ignore[assignment]  # set by __post_init__
+    recu: bool = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
         family_named(self.family)
-        if self.norm not in ("batch", "layer"):
-            raise InvalidInput(f"norm must be batch or layer, but it is {self.norm!r}.")
+        if self.norm is None:
+            object.__setattr__(self, "norm", self.architecture.norms[0])
+        if self.recu is None:
+            object.__setattr__(self, "recu", self.architecture.released_with_recu)
+        self.architecture.require_norm(self.norm)
 
     @cached_property
     def layers(self) -> dict[str, Precision]:
         """Layer address -> precision."""
-        return self.plan.resolve(self.architecture.addresses)
+        return self.architecture.layers_of(self.plan)
 
     @cached_property
     def id(self) -> str:

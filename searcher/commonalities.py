@@ -19,13 +19,17 @@ CHANCE = 0.05  # that anything at all would be said of a draw of the trials
 
 @dataclass(frozen=True)
 class Commonality:
-    """`variable` `relation` (=, ≥ or ≤) `choice`: true of `best_share` of the best, and of `share` of all (0..1)."""
+    """`variable` `relation` (=, ≥ or ≤) `choice`: true of `best_share` of the best, and of `share` of all (0..1).
+
+    Shares are of those trials whose model has the variable: one of `models`, where not all have it.
+    """
 
     variable: str
     relation: str
     choice: Choice
     best_share: float
     share: float
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ def commonalities(space: Space, ranked: Sequence[TrialRecord]) -> Commonalities 
     """What most of the best of `ranked` share and what chance explains badly; None with fewer than twice `FEWEST`.
 
     One statement a variable: the one whose frequency among the best would be rarest if they were drawn blindly from
-    all (hypergeometric tail), where that is below `CHANCE` over all statements that were tried (Bonferroni).
+    all (hypergeometric tail), where that is below `CHANCE` over all statements that were tried (Bonferroni). Of a
+    variable that some models lack, only the trials that have it count, the best and all.
     """
     best = best_count(len(ranked))
     if len(ranked) < 2 * FEWEST:
@@ -56,16 +61,18 @@ def commonalities(space: Space, ranked: Sequence[TrialRecord]) -> Commonalities 
     tried = 0
     for column, variable in enumerate(space.variables):
         rarest: tuple[float, Commonality] | None = None
+        active = codes[:, column] != variable.inactive
+        drawn, total = int(active[:best].sum()), int(active.sum())
         for relation, choice, digits in _statements(variable):
             true = np.isin(codes[:, column], digits)
             among, everywhere = int(true[:best].sum()), int(true.sum())
-            if not 0 < everywhere < len(ranked):
+            if not (drawn and 0 < everywhere < total):
                 continue
             tried += 1
-            chance = _tail(among, best, everywhere, len(ranked))
-            if 2 * among > best and (rarest is None or chance < rarest[0]):
-                shares = among / best, everywhere / len(ranked)
-                rarest = chance, Commonality(variable.name, relation, choice, *shares)
+            chance = _tail(among, drawn, everywhere, total)
+            if 2 * among > drawn and (rarest is None or chance < rarest[0]):
+                shares = among / drawn, everywhere / total
+                rarest = chance, Commonality(variable.name, relation, choice, *shares, variable.models)
         if rarest is not None:
             found.append(rarest)
     kept = sorted((pair for pair in found if pair[0] * tried < CHANCE), key=lambda pair: pair[0])
@@ -77,7 +84,7 @@ def _statements(variable: Variable) -> Iterator[tuple[str, Choice, list[int]]]:
     digits = sorted(range(len(variable.choices)), key=variable.positions.__getitem__)
     for digit in digits:
         yield "=", variable.choices[digit], [digit]
-    for place in range(1, len(digits) - 1):
+    for place in range(1, len(digits) - 1) if variable.ordinal else ():
         yield "≥", variable.choices[digits[place]], digits[place:]
         yield "≤", variable.choices[digits[place]], digits[: place + 1]
 

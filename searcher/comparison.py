@@ -72,11 +72,23 @@ class Comparison:
 
     @cached_property
     def asked(self) -> tuple[Asked, ...]:
-        """What the studies do not agree in: question, budget, number of trials, settings of the search."""
+        """What the studies do not agree in: question, budget, number of trials, settings of the search.
+
+        Where one of them chooses among several models, these are compared by label: their labels, and of a model only
+        what those studies do not agree in that have it.
+        """
         flat = [dict(_leaves(_settings(study))) for study in self.studies]
+        if mixed := any(study.space.mixed for study in self.studies):
+            flat = [_by_label(study, values) for study, values in zip(self.studies, flat, strict=True)]
         keys = dict.fromkeys(key for values in flat for key in values)
-        rows = (Asked(key, tuple(values.get(key) for values in flat)) for key in keys)
-        return tuple(row for row in rows if any(value != row.values[0] for value in row.values[1:]))
+        rows = []
+        for key in keys:
+            row = Asked(key, tuple(values.get(key) for values in flat))
+            of_model = mixed and key.startswith("model.")
+            compared = [values.get(key) for values in flat if key in values or not of_model]
+            if any(value != compared[0] for value in compared[1:]):
+                rows.append(row)
+        return tuple(rows)
 
     @cached_property
     def common_budget(self) -> Budget | None:
@@ -206,6 +218,14 @@ def _settings(study: StudySnapshot) -> dict[str, Any]:
         limits["device"] = device_words(study.space.device)
     question = {**space.question, "objectives": list(space.search.objectives)}
     return {**question, "budget": limits, "search": search, "enqueued": len(space.enqueued)}
+
+
+def _by_label(study: StudySnapshot, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a study's settings; of one with a single model its family in place of all that this model is."""
+    if study.space.mixed:
+        return dict(values)
+    of_model = ("model.", "widths.", "precision.")
+    return {"models": [study.space.family], **{k: v for k, v in values.items() if not k.startswith(of_model)}}
 
 
 def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -194,9 +194,9 @@ def _precisions(prefix: str, args: argparse.Namespace) -> Iterable[str]:
 
 
 def _presets(prefix: str, args: argparse.Namespace) -> Iterable[str]:
-    from bhvit.families import family_named
+    from bhvit.families import DEFAULT_FAMILY, family_named
 
-    return family_named(args.family or "bhvit").presets
+    return family_named(args.family or DEFAULT_FAMILY).presets
 
 
 def _families(prefix: str, args: argparse.Namespace) -> Iterable[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.grid import Block, Codes, Floats, Grid
+from searcher.grid import Block, Codes, Floats, ModelGrid, full_codes
+from searcher.model_space import MODEL, ModelSpace
 from searcher.quantities import QUANTITIES
 from searcher.space import Space
+from searcher.variables import Variable
 
 ENUMERABLE = 10**7  # configurations; a larger space is sampled
-SAMPLE = 10**6
+SAMPLE = 10**6  # of each model
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ class SpaceProfile:
     """What a space holds, before any training.
 
     `shares` maps each limited quantity to the share of configurations that would be feasible if it were the only
-    limit; the tightest of them `binds`. Shares are estimates where the space was `sampled`.
+    limit; the tightest of them `binds`. Shares are estimates where the space was `sampled`. `models` are the profiles
+    of the alternatives by label, where the space chooses among several.
     """
 
     size: int
@@ -78,6 +84,7 @@ class SpaceProfile:
     ops: Range
     shares: dict[str, float]
     latency_seconds: Range | None = None
+    models: Mapping[str, SpaceProfile] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -86,8 +93,9 @@ class SpaceProfile:
 
     @property
     def share(self) -> float:
-        """Share of the examined configurations within the budget."""
-        return self.feasible / self.examined
+        """Share of the configurations within the budget, estimated from those that were examined."""
+        parts = list(self.models.values()) or [self]
+        return _share_of(parts, [part.feasible for part in parts])
 
     @property
     def satisfiable(self) -> bool:
@@ -116,27 +124,82 @@ def feasible_set(space: Space) -> FeasibleSet:
 
 
 def profile(space: Space) -> SpaceProfile:
-    """Sizes, shares and ranges of a space."""
+    """Sizes, shares and ranges of a space, and of each of its models where there are several."""
+    tallies = [_tally(space, place) for place in range(len(space.models))]
+    models = [tally.profile(model.size) for tally, model in zip(tallies, space.models, strict=True)]
+    if not space.mixed:
+        return models[0]
+    whole = functools.reduce(_Tally.joined, tallies)
+    shares = {q: _share_of(models, [tally.alone[q] for tally in tallies]) for q in whole.alone}
+    named = {model.label: found for model, found in zip(space.models, models, strict=True)}
+    return replace(whole.profile(space.size), shares=shares, models=named)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What was counted: `alone` are within one limit each, `costs` (by field) hold one value a configuration."""
+
+    examined: int
+    feasible: int
+    alone: Mapping[str, int]
+    costs: Mapping[str, Floats]
+
+    def joined(self, other: _Tally) -> _Tally:
+        """Both together."""
+        alone = {name: count + other.alone[name] for name, count in self.alone.items()}
+        costs = {name: np.concatenate((values, other.costs[name])) for name, values in self.costs.items()}
+        return _Tally(self.examined + other.examined, self.feasible + other.feasible, alone, costs)
+
+    def profile(self, size: int) -> SpaceProfile:
+        """The profile of `size` configurations of which these were examined."""
+        shares = {quantity: count / self.examined for quantity, count in self.alone.items()}
+        ranges: dict[str, Any] = {name: _range(values) for name, values in self.costs.items()}
+        return SpaceProfile(size, self.examined, self.feasible, **ranges, shares=shares)
+
+
+def _tally(space: Space, place: int) -> _Tally:
+    """What is counted of the model number `place`."""
     limits, alone = space.budget.limits, dict.fromkeys(space.budget.limits, 0)
     feasible = examined = 0
-    costs: dict[str, list[Floats]] = {name: [] for name in space.quantities}
-    for block in examined_blocks(space):
+    costs: dict[str, list[Floats]] = {QUANTITIES[name].field: [] for name in space.quantities}
+    for block in _blocks_of(space, place):
         examined += len(block.codes)
-        for quantity, values in costs.items():
-            values.append(QUANTITIES[quantity].of(block))
+        for name, values in costs.items():
+            values.append(getattr(block, name))
         feasible += int(within(space, block).sum())
         for quantity, used in space.budget.used(block).items():
             alone[quantity] += int((used <= limits[quantity]).sum())
-    ranges = {QUANTITIES[name].field: _range(np.concatenate(values)) for name, values in costs.items()}
-    shares = {quantity: count / examined for quantity, count in alone.items()}
-    return SpaceProfile(space.size, examined, feasible, **ranges, shares=shares)
+    return _Tally(examined, feasible, alone, {name: np.concatenate(values) for name, values in costs.items()})
+
+
+def _share_of(parts: Sequence[SpaceProfile], counts: Sequence[int]) -> float:
+    """Share of all configurations, of which `counts` were counted among those examined of each part; exact sums."""
+    total = sum(Fraction(part.size * count, part.examined) for part, count in zip(parts, counts, strict=True))
+    return float(total / sum(part.size for part in parts))
 
 
 def examined_blocks(space: Space) -> Iterator[Block]:
-    """Costs of all configurations, or of a sample where there are too many."""
-    if space.size <= ENUMERABLE:
-        return Grid(space).blocks()
-    return Grid(space).at(_sample(space))
+    """Costs of all configurations, or of a sample where there are too many, in the order of their index."""
+    for place in range(len(space.models)):
+        yield from _blocks_of(space, place)
+
+
+def examined_count(space: Space) -> int:
+    """About how many configurations `examined_blocks` gives (a draw holds few of them twice)."""
+    return sum(m.size if _enumerated(space, m) else SAMPLE for m in space.models)
+
+
+def _blocks_of(space: Space, place: int) -> Iterator[Block]:
+    """What is examined of the model number `place`."""
+    model = space.models[place]
+    grid = ModelGrid(space, model)
+    blocks = grid.blocks() if _enumerated(space, model) else grid.at(_sample(space, place, grid))
+    return (replace(block, codes=full_codes(space, place, block.codes)) for block in blocks)
+
+
+def _enumerated(space: Space, model: ModelSpace) -> bool:
+    """Whether all configurations of a model are examined: beside models that are too large, a small one is."""
+    return space.size <= ENUMERABLE or model.size <= SAMPLE
 
 
 def within(space: Space, block: Block) -> NDArray[np.bool_]:
@@ -147,30 +210,33 @@ def within(space: Space, block: Block) -> NDArray[np.bool_]:
     return mask
 
 
-def _sample(space: Space) -> Codes:
-    """Distinct configurations, drawn uniformly or certain to matter; the same ones for the same seed.
+def _sample(space: Space, place: int, grid: ModelGrid) -> Codes:
+    """Distinct configurations of a model, drawn uniformly or certain to matter; the same ones for the same seed.
 
     Under a tight budget a uniform draw can miss every feasible configuration, hence those that were asked for, the
     cheapest in each quantity, and all that differ from a cheapest one in a single variable.
     """
-    draw = np.random.default_rng([space.search.seed, space.size % 2**32])
-    columns = [draw.integers(len(v.choices), size=SAMPLE, dtype=np.uint8) for v in space.variables]
-    enqueued = np.array([space.digits_of(point) for point in space.enqueued], np.uint8).reshape(-1, len(columns))
+    model = space.models[place]
+    draw = np.random.default_rng([space.search.seed, model.size % 2**32])
+    columns = [draw.integers(len(v.choices), size=SAMPLE, dtype=np.uint8) for v in model.variables]
+    asked = [model.digits_of(point) for point in space.enqueued if space.model_of(point) is model]
+    enqueued = np.array(asked, np.uint8).reshape(-1, len(columns))
     codes = np.concatenate(
-        (np.stack(columns, axis=1), enqueued, *(_around_cheapest(space, q) for q in space.quantities))
+        (np.stack(columns, axis=1), enqueued, *(_around_cheapest(grid, q) for q in space.quantities))
     )
     return codes[np.unique(_keys(codes), return_index=True)[1]]
 
 
-def _around_cheapest(space: Space, quantity: str) -> Codes:
-    """The configuration that costs least of `quantity`, and its neighbours.
+def _around_cheapest(grid: ModelGrid, quantity: str) -> Codes:
+    """The configuration of a model that costs least of `quantity`, and its neighbours.
 
     Costs grow with every width and add up over the layers, so the descent by single variables from the narrowest
-    configuration of the fewest bits ends at the minimum of the space; mostly it starts there.
+    configuration of the fewest bits ends at the minimum of the model; mostly it starts there.
     """
-    grid, digits = Grid(space), np.array([np.argmin(v.positions) for v in space.variables], np.uint8)
+    variables = grid.model.variables
+    digits = np.array([np.argmin(v.positions) for v in variables], np.uint8)
     while True:
-        codes = np.concatenate((digits[None], neighbours(space, digits)))
+        codes = np.concatenate((digits[None], _steps(variables, digits)))
         used = np.concatenate([QUANTITIES[quantity].of(block) for block in grid.at(codes)])
         if used[0] == used.min():
             return codes
@@ -178,11 +244,27 @@ def _around_cheapest(space: Space, quantity: str) -> Codes:
 
 
 def neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
-    """The configurations that differ from `digits` in one variable."""
-    variable, choice = np.array(
-        [(i, c) for i, v in enumerate(space.variables) for c in range(len(v.choices)) if c != digits[i]], np.intp
-    ).T
-    codes = np.tile(digits, (len(variable), 1))
+    """The configurations that differ from `digits` in one variable.
+
+    Under another model the choices of all variables that both have stay, the others get their defaults.
+    """
+    if not space.mixed:
+        return _steps(space.variables, digits)
+    place, choices = int(digits[0]), space.choices_of(digits.tolist())
+    own = _steps(space.models[place].variables, digits[list(space.columns[place])])
+    others = []
+    for model in space.models:
+        if model is not space.models[place]:
+            kept = {v.name: choices.get(v.name, v.default) for v in model.variables}
+            others.append(space.digits_of({MODEL: model.label, **kept}))
+    return np.concatenate((full_codes(space, place, own), np.array(others, np.uint8)))
+
+
+def _steps(variables: Sequence[Variable], digits: NDArray[np.uint8]) -> Codes:
+    """The codes that differ from `digits` in one of `variables`."""
+    steps = [(i, c) for i, v in enumerate(variables) for c in range(len(v.choices)) if c != digits[i]]
+    variable, choice = np.array(steps, np.intp).reshape(-1, 2).T
+    codes = np.tile(digits, (len(steps), 1))
     codes[np.arange(len(codes)), variable] = choice
     return codes
 

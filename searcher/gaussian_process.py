@@ -1,7 +1,8 @@
 """A Gaussian process over configurations: what the trained ones say about the accuracy of all the others.
 
 The prior believes that accuracy is a sum of an effect of every variable, of interactions of all of them, and of slopes
-along the logarithms of memory and OPs. Nearby choices (in width or in bits) have similar effects. Everything is fixed
+along the logarithms of memory and OPs. Nearby choices (in width or in bits) have similar effects; models are as far
+apart as the ends of a scale, and a variable that a model lacks is in the middle of its own. Everything is fixed
 but the overall scale, which is integrated out, and the noise of a training, which the trials choose: on a few dozen
 trials, fitted weights and lengths search no better (`benchmarks/search_quality.py`). Rasmussen and Williams, Gaussian
 Processes for Machine Learning (2006), chapters 2 and 5; additive kernels: Duvenaud et al., NeurIPS 2011.
@@ -105,9 +106,13 @@ class GaussianProcess:
 
 
 def _correlations(variable: Variable) -> NDArray[np.float32]:
-    """Prior correlation of a variable's effects, `choices x choices`: Matern 5/2 over its ordinal scale from 0 to 1."""
-    at = np.array(variable.positions)
-    distance = np.sqrt(5) * np.abs(at[:, None] - at[None, :])
+    """Prior correlation of a variable's effects, `digits x digits`: Matern 5/2 over its ordinal scale from 0 to 1.
+
+    Any two choices that have no order are as far apart as the ends of that scale.
+    """
+    at = np.array(variable.places)
+    apart = np.abs(at[:, None] - at[None, :]) if variable.ordinal else 1.0 - np.eye(len(at))
+    distance = np.sqrt(5) * apart
     correlations: NDArray[np.float32] = ((1 + distance + distance**2 / 3) * np.exp(-distance)).astype(np.float32)
     return correlations
 
@@ -131,10 +136,10 @@ def _parts(variables: Sequence[Variable]) -> list[slice]:
     parts: list[slice] = []
     start, combinations = 0, 1
     for i, variable in enumerate(variables):
-        if i > start and combinations * len(variable.choices) > PART:
+        if i > start and combinations * variable.radix > PART:
             parts.append(slice(start, i))
             start, combinations = i, 1
-        combinations *= len(variable.choices)
+        combinations *= variable.radix
     return [*parts, slice(start, len(variables))]
 
 
@@ -142,5 +147,5 @@ def _places(variables: Sequence[Variable], codes: Codes) -> NDArray[np.intp]:
     """Number of each row's combination of choices among all combinations of `variables`."""
     places = np.zeros(len(codes), np.intp)
     for column, variable in enumerate(variables):
-        places = places * len(variable.choices) + codes[:, column]
+        places = places * variable.radix + codes[:, column]
     return places

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -22,11 +22,13 @@ from bhvit.cost import PICOSECONDS, WidthGrid, memory_bytes, ops
 from bhvit.families import family_named
 from bhvit.layer_terms import HEAD, STEM
 from bhvit.precision import PRECISIONS, Precision, precision_named
+from searcher.model_space import ModelSpace
+from searcher.quantities import QUANTITIES
 from searcher.space import Space
 from searcher.variables import Kind, Variable
 
 Codes: TypeAlias = NDArray[np.uint8]
-"""`configurations x variables`: the index of each variable's choice."""
+"""`configurations x variables`: the index of each variable's choice, or `Variable.inactive`."""
 Floats: TypeAlias = NDArray[np.float64]
 Price: TypeAlias = tuple[Callable[[str, Precision, bool], Any], Callable[[Any, Precision], Any]]
 """What is counted of a layer (its address, precision, whether its plan quantizes), and what the count costs."""
@@ -87,19 +89,62 @@ class Slot:
 
 
 class Grid:
-    """The cost of every configuration of a space, in blocks."""
+    """The cost of every configuration of a space, in blocks; model by model where it chooses among several."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self.models = [ModelGrid(space, model) for model in space.models]
+
+    def blocks(self) -> Iterator[Block]:
+        """All configurations in the order of their index."""
+        for place, grid in enumerate(self.models):
+            for block in grid.blocks():
+                yield replace(block, codes=full_codes(self.space, place, block.codes))
+
+    def at(self, codes: Codes) -> Iterator[Block]:
+        """The given configurations, in blocks."""
+        if not self.space.mixed:
+            yield from self.models[0].at(codes)
+            return
+        for start in range(0, len(codes), BLOCK):
+            yield self._mixed_block(codes[start : start + BLOCK])
+
+    def _mixed_block(self, codes: Codes) -> Block:
+        """The costs of configurations of several models."""
+        costs = [np.empty(len(codes)) for _ in self.space.quantities]
+        for place, grid in enumerate(self.models):
+            rows = codes[:, 0] == place
+            for block in grid.at(codes[rows][:, self.space.columns[place]]):
+                for cost, name in zip(costs, self.space.quantities, strict=True):
+                    cost[rows] = QUANTITIES[name].of(block)
+        return Block(codes, *costs)
+
+
+def full_codes(space: Space, place: int, codes: Codes) -> Codes:
+    """Codes over all variables of the space, from those over the variables of its model number `place`."""
+    if not space.mixed:
+        return codes
+    inactive = np.array([variable.inactive for variable in space.variables], np.uint8)
+    full = np.tile(inactive, (len(codes), 1))
+    full[:, 0] = place
+    full[:, space.columns[place]] = codes
+    return full
+
+
+class ModelGrid:
+    """The cost of every configuration of one model, in blocks whose codes are over the variables of the model."""
+
+    def __init__(self, space: Space, model: ModelSpace) -> None:
+        self.space, self.model = space, model
         self.accounting = space.budget.accounting
-        self.radices = [len(v.choices) for v in space.variables]
-        self.widths = [(i, v) for i, v in enumerate(space.variables) if v.kind is not Kind.PRECISION]
-        self.slots = [_slot_of(v) for v in space.variables if v.kind is Kind.PRECISION]
+        self.radices = [len(v.choices) for v in model.variables]
+        self.widths = [(i, v) for i, v in enumerate(model.variables) if v.kind is not Kind.PRECISION]
+        self.slots = [_slot_of(v) for v in model.variables if v.kind is Kind.PRECISION]
         free = {a for slot in self.slots for a in slot.addresses}
-        constant = tuple(a for a in space.base.addresses if a not in free)
-        self.constant = Slot(constant, (precision_named(space.file.precision.default),)) if constant else None
+        constant = tuple(a for a in model.base.addresses if a not in free)
+        self.constant = Slot(constant, (precision_named(model.precision.default),)) if constant else None
         self._dims = self._dim_tables()
-        self._family = family_named(space.family)
+        self._family = family_named(model.family)
 
     def blocks(self) -> Iterator[Block]:
         """All configurations in the order of their index; the last variables are expanded inside a block."""
@@ -164,7 +209,7 @@ class Grid:
 
     def _prices(self, shape: WidthGrid) -> Prices:
         """What a layer costs of each quantity at widths of which there is one a row."""
-        terms, accounting = self._family.layer_terms(shape, self.space.file.model.norm), self.accounting
+        terms, accounting = self._family.layer_terms(shape, self.model.section.norm), self.accounting
         prices: list[Price] = [
             (terms, lambda layer, precision: memory_bytes(layer, precision, accounting)),
             (terms, lambda layer, precision: ops(layer, precision, accounting)),
@@ -212,7 +257,7 @@ class Grid:
         """(kind, stage) -> the variable that sets this width, and the width under each of its choices."""
         tables: dict[tuple[Kind, int], tuple[int, NDArray[np.int64]]] = {}
         for index, variable in self.widths:
-            scaled = [self.space.base.scaled(**{str(variable.kind): float(c)}) for c in variable.choices]
+            scaled = [self.model.base.scaled(**{str(variable.kind): float(c)}) for c in variable.choices]
             for stage in variable.stages:
                 dims = [(a.embed_dims if variable.kind is Kind.HIDDEN else a.intermediate_dims)[stage] for a in scaled]
                 tables[variable.kind, stage] = (index, np.array(dims, np.int64))
@@ -220,7 +265,7 @@ class Grid:
 
     def _width_grid(self, lead: Codes) -> WidthGrid:
         """The architecture with the widths of each row."""
-        base = self.space.base
+        base = self.model.base
 
         def dims(kind: Kind, fixed: Sequence[int]) -> tuple[Any, ...]:
             columns = []

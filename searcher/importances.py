@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
+from searcher.evidence import Digits
 from searcher.numbers import share_text
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
@@ -92,17 +93,18 @@ def importances(space: Space, records: Sequence[TrialRecord]) -> Importances | N
     """Importances from the complete trials, whatever the budget; None where they are fewer than `FEW` or all equal.
 
     The accuracy of a stopped trial is that of a shorter training: it would count as an effect of its choices.
-    Variables of which a single choice was tried are left out.
+    Variables of which a single choice was tried are left out. What a variable that some models lack explains is counted
+    within the models that have it: how these differ from the others is the effect of the model.
     """
     trained = [r for r in records if r.outcome is Outcome.COMPLETE]
     if len(trained) < FEW:
         return None
     accuracy = np.array([metrics_of(r).accuracy for r in trained])
     codes = codes_of(space, trained)
-    tried = [i for i in range(len(space.variables)) if np.ptp(codes[:, i]) > 0]
+    tried = [i for i, v in enumerate(space.variables) if len(set(codes[:, i].tolist()) - {v.inactive}) > 1]
     if not tried or np.ptp(accuracy) == 0:
         return None
-    columns = [_indicators(codes[:, i], len(space.variables[i].choices)) for i in tried]
+    columns = [_indicators(codes[:, i], space.variables[i]) for i in tried]
     weights, explained = _ridge(np.concatenate(columns, axis=1), accuracy)
     ends = np.cumsum([part.shape[1] for part in columns])[:-1]
     found = [
@@ -113,30 +115,38 @@ def importances(space: Space, records: Sequence[TrialRecord]) -> Importances | N
 
 
 def codes_of(space: Space, records: Sequence[TrialRecord]) -> NDArray[np.intp]:
-    """Index of each variable's choice, `records x variables`; raises `InvalidInput` for choices of another space."""
-    digits = [(v.name, {choice: digit for digit, choice in enumerate(v.choices)}) for v in space.variables]
-    codes = np.empty((len(records), len(digits)), np.intp)
-    for column, (name, digit_of) in enumerate(digits):
+    """Digit of each variable, `records x variables`; raises `InvalidInput` for choices of another space."""
+    if space.mixed:
+        return np.array(_digits(space, records), np.intp).reshape(len(records), len(space.variables))
+    codes = np.empty((len(records), len(space.variables)), np.intp)
+    for column, variable in enumerate(space.variables):
+        digit_of = {choice: digit for digit, choice in enumerate(variable.choices)}
         try:
-            codes[:, column] = [digit_of[record.choices[name]] for record in records]
+            codes[:, column] = [digit_of[record.choices[variable.name]] for record in records]
         except (KeyError, TypeError):
-            _check(space, records)
+            _digits(space, records)  # says which trial it is
             raise
     return codes
 
 
-def _check(space: Space, records: Sequence[TrialRecord]) -> None:
-    """Say which trial's choices are not of this space."""
+def _digits(space: Space, records: Sequence[TrialRecord]) -> list[Digits]:
+    """The digits of each record; an error says which trial's choices are not of this space."""
+    found = []
     for record in records:
         try:
-            space.digits_of(record.choices)
+            found.append(space.digits_of(record.choices))
         except InvalidInput as error:
             raise InvalidInput(f"trial {record.number}: {error}") from error
+    return found
 
 
-def _indicators(codes: NDArray[np.intp], choices: int) -> Floats:
-    """`trials x choices`: 1 where the trial has the choice."""
-    return np.asarray(codes[:, None] == np.arange(choices), np.float64)
+def _indicators(codes: NDArray[np.intp], variable: Variable) -> Floats:
+    """`trials x choices`: 1 where the trial has the choice; less the mean, where only some trials have the variable."""
+    columns = np.asarray(codes[:, None] == np.arange(len(variable.choices)), np.float64)
+    active = codes != variable.inactive
+    if not active.all():
+        columns[active] -= columns[active].mean(axis=0)
+    return columns
 
 
 def _ridge(columns: Floats, target: Floats) -> tuple[Floats, float]:
@@ -167,7 +177,7 @@ def _ridge(columns: Floats, target: Floats) -> tuple[Floats, float]:
 def _importance(variable: Variable, columns: Floats, effects: Floats, variance: float) -> Importance:
     tried = np.flatnonzero(columns.any(axis=0))
     ordered = tried[np.argsort(np.array(variable.positions)[tried], kind="stable")]
-    steps = np.diff(effects[ordered])
+    steps = np.diff(effects[ordered]) if variable.ordinal else np.zeros(1)
     best, worst = tried[effects[tried].argmax()], tried[effects[tried].argmin()]
     return Importance(
         variable.name,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import Family, family_named
+from bhvit.families import DEFAULT_FAMILY, Family, family_named
 from bhvit.staged import Architecture
 from searcher.schema import convert, from_mapping
 
@@ -25,11 +25,11 @@ class ModelSection:
     """A preset, or four lists with one entry a stage.
 
     `options` are the further fields of the family's configuration, by their keys in a file; None, or leaving one out,
-    means the family's default (which may follow from the image size, `Architecture.options_at`). `recu` defaults to
-    what the family's released training does.
+    means the family's default (which may follow from the image size, `Architecture.options_at`). `norm` defaults to
+    the family's first, `recu` to what its released training does.
     """
 
-    family: str = "bhvit"
+    family: str = DEFAULT_FAMILY
     preset: str | None = None
     embed_dims: tuple[int, ...] | None = None
     intermediate_dims: tuple[int, ...] | None = None
@@ -37,8 +37,8 @@ class ModelSection:
     num_heads: tuple[int, ...] | None = None
     image_size: int = 224
     classes: int = 37
-    norm: str = "batch"
-    recu: bool = None  # type: ignore[assignment]  # set by __post_init__
+    norm: str = None  # type: ignore[assignment]  # set by __post_init__
+    recu: bool = None  # type: ignore[assignment]  # likewise
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +52,8 @@ class ModelSection:
             _at_most(name, LARGEST_DEPTH if name == "depths" else LARGEST_DIM, *(getattr(self, name) or ()))
         for name, largest in LARGEST.items():
             _at_most(name, largest, getattr(self, name))
+        if self.norm is None:
+            object.__setattr__(self, "norm", family.config.norms[0])
         if self.recu is None:
             object.__setattr__(self, "recu", family.config.released_with_recu)
         object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))
@@ -73,11 +75,20 @@ class ModelSection:
             raise unknown_name("preset", self.preset, family.presets)
         return family.presets[self.preset].with_options(**options)
 
-    def written_out(self, architecture: Architecture) -> ModelSection:
-        """This section for another architecture of the family, its widths and options written out."""
-        options = {key: getattr(architecture, name) for key, name in _options(family_named(self.family)).items()}
+    @classmethod
+    def written_out(cls, family: str, architecture: Architecture, norm: str, recu: bool) -> ModelSection:
+        """The section of an architecture of the family, its widths and options written out."""
+        options = {key: getattr(architecture, name) for key, name in _options(family_named(family)).items()}
         lists = {name: getattr(architecture, name) for name in LISTS}
-        return dataclasses.replace(self, preset=None, options=options, **lists)
+        return cls(
+            family,
+            **lists,
+            image_size=architecture.image_size,
+            classes=architecture.num_classes,
+            norm=norm,
+            recu=recu,
+            options=options,
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The keys of a file, options among the others."""
@@ -85,8 +96,11 @@ class ModelSection:
         return values | dict(self.options)
 
 
-def model_from(data: object, where: str) -> ModelSection:
-    """The section from plain data, read strictly; raises `InvalidInput` naming the place in the file."""
+def model_from(data: object, where: str, beside: Sequence[str] = ()) -> ModelSection:
+    """The section from plain data, read strictly; raises `InvalidInput` naming the place in the file.
+
+    `beside` are further keys that may stand there and were read already, for messages.
+    """
     if isinstance(data, ModelSection):
         return data
     if not isinstance(data, Mapping):
@@ -96,7 +110,7 @@ def model_from(data: object, where: str) -> ModelSection:
     own = [f.name for f in dataclasses.fields(ModelSection) if f.name != "options"]
     for key in data:
         if key not in own and key not in names:
-            raise unknown_name(f"key in {where}:", key, (*own, *names))
+            raise unknown_name(f"key in {where}:", key, (*beside, *own, *names))
     options = {
         key: None if data[key] is None else convert(hints[name], data[key], f"{where}.{key}")
         for key, name in names.items()
@@ -104,6 +118,12 @@ def model_from(data: object, where: str) -> ModelSection:
     }
     own_values = {key: value for key, value in data.items() if key not in names}
     return from_mapping(ModelSection, {**own_values, "options": options}, where)
+
+
+def with_default_precision(precision: object, model: ModelSection) -> object:
+    """`precision:` as it stands in a file, with the family's first precision as its default where it has none."""
+    default = family_named(model.family).config.precisions[0]
+    return {"default": default, **precision} if isinstance(precision, Mapping) else precision
 
 
 def _family_of(data: Mapping[Any, Any], where: str) -> Family:

@@ -24,7 +24,7 @@ class Group(Generic[T]):
 def grouped(layers: Mapping[str, Precision]) -> tuple[Precision, tuple[Group[Precision], ...]]:
     """The commonest precision, and the largest uniform groups of what differs from it, in the order of the layers."""
     counts = Counter(layers.values())
-    default = max(counts, key=lambda p: (counts[p], -p.weight_bits))
+    default = min(counts, key=lambda p: (-counts[p], p.bits))
     return default, tuple(group for group in uniform_groups(layers) if group.precision != default)
 
 

@@ -26,7 +26,7 @@ def check_trainable(space: Space, processes: int | None = None) -> None:
     check_compiler(recipe)
     _check_pruner(space, recipe)
     listing = data.list_images()
-    listing.require_classes(space.base.num_classes)
+    listing.require_classes(space.classes)
     if recipe.teacher_file is not None:
         teacher_source(recipe, listing)
 

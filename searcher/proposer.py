@@ -90,23 +90,34 @@ class Proposer:
         untried[known[known >= 0]] = False
         untried[waiting] = False
         fitting = untried.copy()
-        for widths in self._too_large(tried):
-            fitting &= ~(self._widths(self.feasible.codes) >= widths).all(axis=1)
+        for failed in self._too_large(tried):
+            fitting &= ~self._as_wide(self.feasible.codes, failed)
         return fitting if fitting.any() else untried
 
-    def _too_large(self, tried: Sequence[TrialResult]) -> list[Floats]:
-        """Widths with which, or with larger ones, training is expected to run out of memory.
+    def _too_large(self, tried: Sequence[TrialResult]) -> list[Codes]:
+        """Configurations with whose widths, or with larger ones, training is expected to run out of memory.
 
         Training keeps weights and activations in floating point whatever their precision, so what it needs grows with
         the widths. A later trial at least as wide that was trained refutes a failure.
         """
-        failed = [r for r in tried if r.outcome is Outcome.OUT_OF_MEMORY]
         found = []
-        for widths, failure in zip(self._widths(self._codes([r.digits for r in failed])), failed, strict=True):
+        for failure in (r for r in tried if r.outcome is Outcome.OUT_OF_MEMORY):
+            code = self._codes([failure.digits])
             later = [r.digits for r in tried if r.outcome.trained and r.number > failure.number]
-            if not (self._widths(self._codes(later)) >= widths).all(axis=1).any():
-                found.append(widths)
+            if not self._as_wide(self._codes(later), code).any():
+                found.append(code)
         return found
+
+    def _as_wide(self, codes: Codes, than: Codes) -> Mask:
+        """Which of `codes` are of the model of the configuration `than` and at least as wide everywhere."""
+        wide = np.ones(len(codes), bool)
+        for i, variable in enumerate(self.space.variables):
+            if not variable.ordinal:
+                wide &= codes[:, i] == than[0, i]
+            elif variable.kind is not Kind.PRECISION:
+                places = np.array(variable.places)
+                wide &= places[codes[:, i]] >= places[than[0, i]]
+        return wide
 
     def _around_best(self, evidence: Sequence[TrialResult], untried: Mask) -> Rows:
         """What differs in one variable from the most accurate trial."""
@@ -152,11 +163,6 @@ class Proposer:
 
     def _codes(self, digits: Sequence[Digits]) -> Codes:
         return np.array(digits, np.uint8).reshape(len(digits), len(self.space.variables))
-
-    def _widths(self, codes: Codes) -> Floats:
-        """Rank of each width, `n x width variables`."""
-        widths = [(i, v) for i, v in enumerate(self.space.variables) if v.kind is not Kind.PRECISION]
-        return np.array([np.array(v.positions)[codes[:, i]] for i, v in widths]).reshape(len(widths), len(codes)).T
 
 
 def accuracies_of(results: Sequence[TrialResult]) -> Floats:

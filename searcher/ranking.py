@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from searcher.budget import Budget
 from searcher.records import Metrics, Outcome, TrialRecord
+from searcher.space import Space
 
 
 def ranked(records: Iterable[TrialRecord], budget: Budget) -> list[TrialRecord]:
     """Trained trials within `budget`, best first: by accuracy, then cheaper memory, then earlier number."""
     fitting = [r for r in records if r.outcome.trained and not budget.violations(r)]
     return sorted(fitting, key=lambda r: (-metrics_of(r).accuracy, r.memory_bytes, r.number))
+
+
+def best_of_models(space: Space, ranked: Sequence[TrialRecord]) -> dict[str, TrialRecord | None]:
+    """Label of each of a space's models -> the first of its trials in `ranked`, None where there is none."""
+    found: dict[str, TrialRecord | None] = {model.label: None for model in space.models}
+    for record in reversed(ranked):
+        found[space.model_of(record.choices).label] = record
+    return found
 
 
 def metrics_of(record: TrialRecord) -> Metrics:

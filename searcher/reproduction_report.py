@@ -48,7 +48,7 @@ class Report:
     @property
     def shows_cost(self) -> bool:
         """Whether the printed memory and OPs are those of this model."""
-        return self.setting.model.family == "bhvit" and published_model(self.setting.base)
+        return published_model(self.setting.base)
 
     @property
     def shows_top1(self) -> bool:

@@ -18,6 +18,7 @@ from bhvit.staged import Architecture
 from searcher.candidate import Candidate
 from searcher.quantities import MIB
 
+PUBLISHED_FAMILY, PUBLISHED_BASE = "bhvit", TINY  # the thesis is about this model alone
 PUBLISHED_DATA, PUBLISHED_RECIPE, PUBLISHED_FACTOR = "oxford_iiit_pet", "pets", 3
 DAGGER = "†"
 
@@ -199,13 +200,13 @@ def reproduction_named(name: str, family: str, base: Architecture, factor: float
 
 def published_model(base: Architecture) -> bool:
     """Whether the printed memory and OPs are those of this base architecture."""
-    return base == TINY
+    return base == PUBLISHED_BASE
 
 
 def printed_cost(row: Row, base: Architecture) -> tuple[str, str]:
-    """Memory (MiB) and OPs (millions) of a BHViT row as the paper counts and prints them."""
+    """Memory (MiB) and OPs (millions) of a row as the paper counts and prints them."""
     classes = base.num_classes if row.published is None else row.published.classes
-    total = row.candidate("bhvit", base.with_options(num_classes=classes)).cost().total
+    total = row.candidate(PUBLISHED_FAMILY, base.with_options(num_classes=classes)).cost().total
     return f"{total.memory_bytes / MIB:.2f}", f"{total.ops / 1e6:.1f}"
 
 

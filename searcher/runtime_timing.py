@@ -7,18 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bhvit import runtime
-from bhvit.architecture import TINY
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, random_arrays
-from bhvit.staged import PyramidArchitecture
+from bhvit.staged import Architecture
 
 LEAST_RUNS, MOST_RUNS, QUARTILE = 5, 25, 0.25
 LEAST_SECONDS = 0.15  # of runs of a model, beyond which it is run no more than LEAST_RUNS times
@@ -34,7 +33,7 @@ class LayerTimes:
         self.threads, self.instruction_set = threads, instruction_set
         self._wall = self._cpu = 0.0
 
-    def __call__(self, architecture: PyramidArchitecture, layers: Mapping[str, Precision]) -> dict[str, float]:
+    def __call__(self, architecture: Architecture, layers: Mapping[str, Precision]) -> dict[str, float]:
         image = random_image(architecture)
         with model_of(architecture, layers, self.threads, self.instruction_set) as model:
             model(image)
@@ -53,17 +52,17 @@ class LayerTimes:
 
 @contextmanager
 def model_of(
-    architecture: PyramidArchitecture, layers: Mapping[str, Precision], threads: int, instruction_set: str | None
+    architecture: Architecture, layers: Mapping[str, Precision], threads: int, instruction_set: str | None
 ) -> Iterator[runtime.Model]:
     """A model with random weights, loaded from a file that is removed afterwards."""
-    header = Header(architecture, tuple(layers.values()))
+    header = Header(architecture, tuple(layers.values()))  # type: ignore[arg-type]  # of a family with a packed form
     with tempfile.TemporaryDirectory(prefix="bhvit-timing-") as folder:
         path = Path(folder) / "model.bhvit"
         packed_file.write(path, header, random_arrays(header))
         yield runtime.load(path, threads=threads, instruction_set=instruction_set)
 
 
-def random_image(architecture: PyramidArchitecture) -> NDArray[np.uint8]:
+def random_image(architecture: Architecture) -> NDArray[np.uint8]:
     """One image of noise, 1 x S x S x 3."""
     side = architecture.image_size
     return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
@@ -74,7 +73,8 @@ def resolved_instruction_set(asked: str | None) -> str:
 
     Raises `InvalidInput` where this machine or this build lacks it.
     """
-    smallest = replace(TINY.scaled(1 / 64, 1 / 512), image_size=32, window_size=1)
+    preset = next(iter(FAMILIES[DEFAULT_FAMILY].presets.values()))
+    smallest = preset.scaled(1 / 64, 1 / 512).with_options(image_size=32)
     layers = PrecisionPlan.uniform("binary").resolve(smallest.addresses)
     with model_of(smallest, layers, 1, asked) as model:
         return model.instruction_set

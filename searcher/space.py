@@ -18,14 +18,14 @@ import yaml
 from bhvit.cost import CostReport
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
-from bhvit.precision import PrecisionPlan, precision_named
 from bhvit.staged import Architecture
 from searcher.budget import Budget
 from searcher.candidate import Candidate
+from searcher.model_space import MODEL, ModelSpace, model_spaces, union
 from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.space_file import SearchSection, SpaceFile, read_space_file, to_plain
-from searcher.variables import Choice, Kind, Variable, choices_from, precision_layers, size_of, variables_of
+from searcher.variables import Choice, Variable, choices_from
 from searcher.yaml_file import read_yaml
 
 MAX_MESSAGE = 600
@@ -35,39 +35,77 @@ MAX_MESSAGE = 600
 class Space:
     """All candidates that a search chooses among, and how it chooses and trains.
 
-    Configurations are numbered 0 .. size - 1 in mixed radix over `variables` (the last one varies fastest); `choices`
-    everywhere map each variable's name to its value. `name` is the file's name without suffix.
+    Configurations are numbered 0 .. size - 1, model by model, each in mixed radix over its variables (the last one
+    varies fastest); `choices` everywhere map the name of each variable of a model to its value. A code has a digit for
+    each of `variables`; under a model that lacks one it is inactive, which is a digit of its own
+    (`Variable.radix`). `name` is the file's name without suffix.
     """
 
     name: str
     file: SpaceFile
 
     def __post_init__(self) -> None:
-        if self.file.widths.any or self.file.budget.relative_to:
-            self._check_unit_scale()
         if "latency" in self.search.objectives and self.device is None:
             raise InvalidInput("the objective latency is that of a device, but none is named; add device to budget.")
-        _ = self.budget, self.enqueued, self.candidate(self.decode(0))  # every rule is checked when the file is read
+        _ = self.variables, self.budget, self.enqueued  # every rule is checked when the file is read
+        for model in self.models:
+            model.candidate(model.decode(0))
+
+    @cached_property
+    def models(self) -> tuple[ModelSpace, ...]:
+        """What can be chosen of each model; most spaces have one."""
+        return model_spaces(self.file)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the search chooses among several models."""
+        return len(self.models) > 1
+
+    @property
+    def only(self) -> ModelSpace:
+        """The model of a space that has one; raises `InvalidInput` for one that chooses among several."""
+        if self.mixed:
+            labels = " or ".join(model.label for model in self.models)
+            raise InvalidInput(
+                f"this needs a space of one model, but {self.name} chooses among {labels}; write one of them in "
+                "a space file of its own."
+            )
+        return self.models[0]
 
     @property
     def family(self) -> str:
-        """Name of the model family."""
-        return self.file.model.family
+        """Name of the only model's family."""
+        return self.only.family
+
+    @property
+    def base(self) -> Architecture:
+        """The only model's architecture, whose widths are scaled."""
+        return self.only.base
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, the same for all models."""
+        return self.models[0].section.image_size
+
+    @property
+    def classes(self) -> int:
+        """Classes of the head, the same for all models."""
+        return self.models[0].section.classes
 
     @cached_property
-    def base(self) -> Architecture:
-        """The architecture whose widths are scaled."""
-        return self.file.model.architecture()
+    def addresses(self) -> tuple[str, ...]:
+        """The layers of all models, each once."""
+        return tuple(dict.fromkeys(address for model in self.models for address in model.base.addresses))
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
-        """What is chosen: widths, then precisions."""
-        return variables_of(self.base, self.file.widths, self.file.precision)
+        """What is chosen: the model where there are several, widths, then precisions."""
+        return union(self.models) if self.mixed else self.only.variables
 
     @cached_property
     def size(self) -> int:
-        """Number of configurations."""
-        return size_of(self.variables)
+        """Number of configurations, of all models together."""
+        return sum(model.size for model in self.models)
 
     @property
     def search(self) -> SearchSection:
@@ -109,8 +147,7 @@ class Space:
         relative_to = self.file.budget.relative_to
         if relative_to is None:
             return None
-        architecture = self.base.scaled(**relative_to.factors)
-        return self._candidate(architecture, PrecisionPlan.named(relative_to.precision))
+        return self.reference_model.reference(relative_to)
 
     @cached_property
     def budget(self) -> Budget:
@@ -133,68 +170,93 @@ class Space:
         objectives = self.search.objectives
         return objectives if len(objectives) > 1 else (*objectives, *self.quantities)
 
+    @cached_property
+    def reference_model(self) -> ModelSpace:
+        """The model that relative limits refer to: the first unless the file names one."""
+        relative_to = self.file.budget.relative_to
+        return self._referred(None if relative_to is None else relative_to.model)
+
     def cost_of(self, candidate: Candidate) -> CostReport:
         """Its cost layer by layer, in the accounting and on the device of the space."""
         return candidate.cost(self.file.budget.accounting, self.device)
 
+    def model_of(self, choices: Mapping[str, Any]) -> ModelSpace:
+        """The model that the choices are of; raises `InvalidInput` where they name none of the space's."""
+        if not self.mixed:
+            return self.models[0]
+        if MODEL not in choices:
+            raise InvalidInput(f"choices lack {MODEL}; use Space.complete.")
+        return self.models[self.variables[0].digit_of(choices[MODEL])]
+
     def candidate(self, choices: Mapping[str, Choice]) -> Candidate:
-        """The candidate with these choices, one for every variable (see `complete`)."""
-        widths: dict[str, list[float]] = {str(Kind.HIDDEN): [1.0] * 4, str(Kind.INTERMEDIATE): [1.0] * 4}
-        scaled = False
-        for variable in self.variables:
-            for stage in variable.stages:
-                widths[variable.kind][stage] = float(choices[variable.name])
-                scaled = True
-        architecture = self.base.scaled(**widths) if scaled else self.base
-        layers = precision_layers(
-            architecture.addresses, precision_named(self.file.precision.default), self.variables, choices
-        )
-        return self._candidate(architecture, PrecisionPlan.of_layers(layers))
+        """The candidate with these choices, one for every variable of its model (see `complete`)."""
+        return self.model_of(choices).candidate(choices)
 
     def complete(self, point: Mapping[str, Any], where: str = "choices") -> dict[str, Choice]:
-        """A choice for every variable from some; a key may be a name, a group or a glob (`choices_from`)."""
-        return choices_from(self.variables, point, where)
+        """A choice for every variable of a model from some; a key may be a name, a group or a glob (`choices_from`).
+
+        Without a model it is the first. A key that speaks only of variables of other models is an error.
+        """
+        if not self.mixed:
+            return choices_from(self.variables, point, where)
+        rest = {key: value for key, value in point.items() if key != MODEL}
+        try:
+            model = self.model_of({MODEL: point.get(MODEL, self.variables[0].default)})
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: {error}") from error
+        for key in rest:
+            self._check_active(key, model, where, "" if MODEL in point else ", the first")
+        return {MODEL: model.label, **choices_from(model.variables, rest, where, f"model {model.label}")}
 
     def decode(self, index: int) -> dict[str, Choice]:
         """Choices of configuration `index`."""
         if not 0 <= index < self.size:
             raise InvalidInput(f"index must be in 0 .. {self.size - 1}, but it is {index}.")
-        digits: list[int] = []
-        for variable in reversed(self.variables):
-            index, digit = divmod(index, len(variable.choices))
-            digits.append(digit)
-        return self.choices_of(digits[::-1])
+        for model in self.models:
+            if index < model.size:
+                break
+            index -= model.size
+        return self._named(model, model.decode(index))
 
     def encode(self, choices: Mapping[str, Choice]) -> int:
         """Index of the configuration with these choices; the inverse of `decode`."""
-        index = 0
-        for variable, digit in zip(self.variables, self.digits_of(choices), strict=True):
-            index = index * len(variable.choices) + digit
-        return index
+        chosen = self.model_of(choices)
+        before = self.models[: self.models.index(chosen)]
+        return sum(model.size for model in before) + chosen.encode(choices)
 
     def choices_of(self, digits: Sequence[int]) -> dict[str, Choice]:
-        """Choices from the index of each variable's choice."""
-        return {v.name: v.choices[int(digit)] for v, digit in zip(self.variables, digits, strict=True)}
+        """Choices of the active variables, from the digit of every variable."""
+        place = int(digits[0]) if self.mixed else 0
+        model = self.models[place]
+        return self._named(model, model.choices_of([digits[column] for column in self.columns[place]]))
 
     def digits_of(self, choices: Mapping[str, Any]) -> tuple[int, ...]:
-        """Index of each variable's choice; raises `InvalidInput` where one is missing or unknown."""
-        missing = [v.name for v in self.variables if v.name not in choices]
-        if missing:
-            raise InvalidInput(f"choices lack {', '.join(missing)}; use Space.complete.")
-        return tuple(v.digit_of(choices[v.name]) for v in self.variables)
+        """Index of each variable's choice, or `Variable.inactive`: the only code of a configuration.
+
+        Raises `InvalidInput` where a choice is missing or unknown.
+        """
+        model = self.model_of(choices)
+        own = model.digits_of(choices)
+        if not self.mixed:
+            return own
+        digits = [variable.inactive for variable in self.variables]
+        place = self.models.index(model)
+        digits[0] = place
+        for column, digit in zip(self.columns[place], own, strict=True):
+            digits[column] = digit
+        return tuple(digits)
+
+    @cached_property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """For each model the places of its variables among `variables`, ascending."""
+        place = {variable.name: i for i, variable in enumerate(self.variables)}
+        return tuple(tuple(place[variable.name] for variable in model.variables) for model in self.models)
 
     @cached_property
     def question(self) -> dict[str, Any]:
         """The content that makes two searches the same question: neither name, limits, trials nor how fast it runs."""
-        plain, model = self.to_plain(), self.file.model
         return {
-            "model": {
-                "family": self.family,
-                **json.loads(json.dumps(self.base.to_json())),
-                "norm": model.norm,
-                "recu": model.recu,
-            },
-            **{name: plain[name] for name in ("widths", "precision")},
+            **self._models_question(),
             "recipe": self.recipe and self.recipe.meaning_json(),
             "data": self.data and self.data.identity,
             "accounting": self.file.budget.accounting,
@@ -216,17 +278,52 @@ class Space:
         """`to_plain` as YAML."""
         return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
-    def _check_unit_scale(self) -> None:
-        given, scaled = self.base.embed_dims, self.base.scaled().embed_dims
-        if given != scaled:
+    def _models_question(self) -> dict[str, Any]:
+        """Models, widths and precisions: of several models, in their order, each with its own."""
+        plain = self.to_plain()
+        sections = [(model, _architecture_question(model)) for model in self.models]
+        if not self.mixed:
+            return {"model": sections[0][1], **{name: plain[name] for name in ("widths", "precision")}}
+        own = [{key: entry.get(key, plain[key]) for key in ("widths", "precision")} for entry in plain["model"]]
+        labels = [model.label for model in self.models]
+        return {"models": labels, "model": {m.label: q | o for (m, q), o in zip(sections, own, strict=True)}}
+
+    def _referred(self, label: str | None) -> ModelSpace:
+        """The model that relative limits refer to."""
+        if label is None:
+            return self.models[0]
+        if not self.mixed:
             raise InvalidInput(
-                f"embed_dims must be multiples of 4 and of num_heads in every stage for widths to scale, but they are "
-                f"{list(given)} with num_heads {list(self.base.num_heads)}; use {list(scaled)}."
+                f"budget.relative_to names a model where a file lists several, but it names {label!r} and there is "
+                "one; leave model out."
+            )
+        try:
+            return self.model_of({MODEL: label})
+        except InvalidInput as error:
+            raise InvalidInput(f"budget.relative_to: {error}") from error
+
+    def _check_active(self, key: object, model: ModelSpace, where: str, why: str) -> None:
+        """Raise `InvalidInput` for a key of a point that speaks of variables of other models only."""
+        having = [m.label for m in self.models if any(v.covered_by(str(key)) for v in m.variables)]
+        if having and model.label not in having:
+            owners = " and ".join(having)
+            raise InvalidInput(
+                f"{where}: {key!r} is a variable of model {owners}, but the point is of {model.label}{why}; set model "
+                f"to {having[0]}, or leave {key} out."
             )
 
-    def _candidate(self, architecture: Architecture, plan: PrecisionPlan) -> Candidate:
-        model = self.file.model
-        return Candidate(model.family, architecture, plan, model.norm, model.recu)
+    def _named(self, model: ModelSpace, choices: dict[str, Choice]) -> dict[str, Choice]:
+        """Choices of a model's variables with the model, where there are several."""
+        return {MODEL: model.label, **choices} if self.mixed else choices
+
+
+def _architecture_question(model: ModelSpace) -> dict[str, Any]:
+    return {
+        "family": model.family,
+        **json.loads(json.dumps(model.base.to_json())),
+        "norm": model.section.norm,
+        "recu": model.section.recu,
+    }
 
 
 def load_space(path: str | Path) -> Space:

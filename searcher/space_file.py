@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
+from searcher.alternatives import Alternative, models_from
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from, device_to_plain
-from searcher.model_section import ModelSection, model_from
+from searcher.model_section import ModelSection, with_default_precision
 from searcher.pruning import Median, Pruning, pruning_from, pruning_to_plain
 from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe, recipe_from
@@ -67,9 +68,9 @@ class SearchSection:
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A whole space file."""
+    """A whole space file; `model` is a tuple where the study chooses among several."""
 
-    model: ModelSection
+    model: ModelSection | tuple[Alternative, ...]
     widths: WidthsSection = field(default_factory=WidthsSection)
     precision: PrecisionSection = field(default_factory=PrecisionSection)
     budget: BudgetSection = field(default_factory=BudgetSection)
@@ -86,7 +87,9 @@ def read_space_file(data: object) -> SpaceFile:
         raise InvalidInput(f"a space file must be a mapping that begins with model:, but it is {shown}.")
     sections = dict(data)
     if "model" in sections:
-        sections["model"] = model_from(sections["model"], "model")
+        models = sections["model"] = models_from(sections["model"], "model")
+        first = models if isinstance(models, ModelSection) else models[0].model
+        sections["precision"] = with_default_precision(sections.get("precision", {}), first)
     if sections.get("recipe") is not None:
         sections["recipe"] = recipe_from(sections["recipe"], "recipe")
     search = sections.get("search")
@@ -101,13 +104,17 @@ def read_space_file(data: object) -> SpaceFile:
 def to_plain(file: SpaceFile) -> dict[str, Any]:
     """Canonical plain data with every default written out; `read_space_file` reads it back to an equal value.
 
-    A device stands in it whole, and no word of latencies where there is none.
+    A device stands in it whole, and no word of latencies where there is none, nor of a model that limits refer to.
     """
     device = file.budget.device
     bare = dataclasses.replace(file, budget=dataclasses.replace(file.budget, latency=None, device=None))
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(bare)))
     del plain["budget"]["latency"], plain["budget"]["device"]
-    plain["model"] = json.loads(json.dumps(file.model.to_plain()))
+    model = file.model
+    entries = model.to_plain() if isinstance(model, ModelSection) else [entry.to_plain() for entry in model]
+    plain["model"] = json.loads(json.dumps(entries))
+    if file.budget.relative_to is not None and file.budget.relative_to.model is None:
+        del plain["budget"]["relative_to"]["model"]
     if device is not None:
         plain["budget"] |= {"latency": file.budget.latency, "device": device_to_plain(device)}
     plain["search"]["pruner"] = pruning_to_plain(file.search.pruner)

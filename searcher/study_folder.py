@@ -115,7 +115,7 @@ class StudyFolder:
         stored = self.stored_space()
         if stored is None:
             return None
-        changes = list(_differences(stored.question, space.question))
+        changes = _other_models(stored, space) or list(_differences(stored.question, space.question))
         if changes:
             raise InvalidInput(
                 f"{self.path} holds the study of another space: {'; '.join(changes[:3])}"
@@ -127,6 +127,13 @@ class StudyFolder:
     def _begun(self) -> bool:
         """Whether the folder holds anything that depends on its space."""
         return self.database.exists() or (self.trials.is_dir() and any(self.trials.iterdir()))
+
+
+def _other_models(stored: Space, asked: Space) -> list[str]:
+    """That the models of a space that has several are others; their details would say no more."""
+    there, here = (", ".join(model.label or model.family for model in space.models) for space in (stored, asked))
+    several = stored.mixed or asked.mixed
+    return [f"the models are {there} there, {here} here"] if several and there != here else []
 
 
 def _differences(stored: Any, asked: Any, where: str = "") -> Iterator[str]:

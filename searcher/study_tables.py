@@ -122,7 +122,7 @@ class RowsOf:
         return TrialRows(
             record.number,
             STATES.get(record.outcome, TrialState.FAIL),
-            {variable.name: float(digit) for variable, digit in digits},
+            {variable.name: float(digit) for variable, digit in digits if digit != variable.inactive},
             {key: json.dumps(value) for key, value in user.items()},
             {f"{_CONSTRAINTS_KEY}:{name}": json.dumps(used[name] - limit) for name, limit in limits.items()},
             [values[name] for name in self.space.search.objectives] if record.outcome.trained else (),

@@ -98,7 +98,8 @@ class TrialDiff:
     def shapes(self) -> tuple[tuple[str, Any, Any], ...]:
         """Facts of the architectures that differ (`embed_dims`, `depths`, `norm`, ...), before and after."""
         before, after = (side.shape for side in self.sides)
-        return tuple((name, before.get(name), after.get(name)) for name in before if before[name] != after.get(name))
+        names = dict.fromkeys([*before, *after])
+        return tuple((name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name))
 
     @cached_property
     def precisions(self) -> dict[str, tuple[Precision | None, Precision | None]]:

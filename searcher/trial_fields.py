@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeAlias
 
 from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
 from searcher import measures
 from searcher.budget import Budget
 from searcher.measures import Measure, Value
+from searcher.model_space import MODEL, ModelSpace
 from searcher.quantities import QUANTITIES
 from searcher.records import Metrics, TrialRecord
 from searcher.repeats import Repeats, candidate_id
@@ -102,18 +103,34 @@ class TrialFields:
         if not covered:
             raise unknown_name(what, name, self.names)
         parts = [self._parts[part] for part in covered]
+        if parts[0].measure is measures.WORD:
+            return parts[0]
         if parts[0].measure is measures.FACTOR:
             return _width_field(name, _together([part.values for part in parts]))
         return Field(name, name, measures.PRECISION, _together([part.values for part in parts]), "precision")
 
     def _covered(self, pattern: str) -> list[str]:
         """Layers that the glob matches; where there are none, widths; each layer's variable is looked up once."""
-        layers = [a for a in self.space.base.addresses if fnmatchcase(a, pattern)]
+        layers = [a for a in self.space.addresses if fnmatchcase(a, pattern)]
         if layers:
             return list({id(self._parts[a]): a for a in layers}.values())
-        return [v.name for v in self.space.variables if fnmatchcase(v.name, pattern) and not v.addresses]
+        return [v.name for v in self.space.variables if fnmatchcase(v.name, pattern) and v.stages]
 
 
+_Setters: TypeAlias = tuple[tuple[str | None, str | None], ...]
+"""For each model the variable that sets a layer, or the precision that is fixed."""
+_MEASURES = {
+    Kind.MODEL: measures.WORD,
+    Kind.HIDDEN: measures.FACTOR,
+    Kind.INTERMEDIATE: measures.FACTOR,
+    Kind.PRECISION: measures.PRECISION,
+}
+_ABOUT = {
+    Kind.MODEL: "which of the space's models",
+    Kind.HIDDEN: "width factor",
+    Kind.INTERMEDIATE: "width factor",
+    Kind.PRECISION: "precision",
+}
 _WIDTHS = {str(Kind.HIDDEN): "hidden", str(Kind.INTERMEDIATE): "MLP"}
 
 
@@ -122,9 +139,10 @@ def _width_field(name: str, values: Callable[[TrialRecord], tuple[Value, ...]]) 
 
 
 def _together(parts: list[Callable[[TrialRecord], tuple[Value, ...]]]) -> Callable[[TrialRecord], tuple[Value, ...]]:
+    """The values of all parts, without those of layers and variables that the trial's model lacks."""
     if len(parts) == 1:
         return parts[0]
-    return lambda record: tuple(part(record)[0] for part in parts)
+    return lambda record: tuple(v for part in parts if (v := part(record)[0]) is not None) or (None,)
 
 
 def _variable_parts(space: Space) -> dict[str, Field]:
@@ -132,21 +150,38 @@ def _variable_parts(space: Space) -> dict[str, Field]:
         v.name: Field(
             v.name,
             _WIDTHS.get(v.name, v.name),
-            measures.PRECISION if v.kind is Kind.PRECISION else measures.FACTOR,
+            _MEASURES[v.kind],
             lambda record, name=v.name: (record.choices.get(name),),  # type: ignore[misc]
-            "precision" if v.kind is Kind.PRECISION else "width factor",
+            _ABOUT[v.kind],
         )
         for v in space.variables
     }
 
 
 def _layer_parts(space: Space) -> dict[str, Field]:
-    """Layer address -> the field of the variable that sets it, or one of the default precision."""
-    default = (space.file.precision.default,)
-    fixed = Field("default", "default", measures.PRECISION, lambda record: default)
-    variables = _variable_parts(space)
-    owners = {address: variables[v.name] for v in space.variables for address in v.addresses}
-    return {address: owners.get(address, fixed) for address in space.base.addresses}
+    """Layer address -> the field of what sets it: of all layers with the same variables (or defaults) the same one."""
+    setters: dict[str, _Setters] = {a: tuple(_setter(model, a) for model in space.models) for a in space.addresses}
+    fields = {setter: _layer_field(space, setter) for setter in set(setters.values())}
+    return {address: fields[setter] for address, setter in setters.items()}
+
+
+def _setter(model: ModelSpace, address: str) -> tuple[str | None, str | None]:
+    """The variable that sets a layer of a model, or its fixed precision; neither where the model lacks the layer."""
+    for variable in model.variables:
+        if address in variable.addresses:
+            return variable.name, None
+    return None, model.precision.default if address in model.base.addresses else None
+
+
+def _layer_field(space: Space, setters: _Setters) -> Field:
+    """The precision of layers by what sets them under each model; None under a model that lacks them."""
+    of = {model.label: setter for model, setter in zip(space.models, setters, strict=True)}
+
+    def values(record: TrialRecord) -> tuple[Value, ...]:
+        variable, fixed = of[str(record.choices[MODEL]) if space.mixed else ""]
+        return (fixed if variable is None else record.choices.get(variable),)
+
+    return Field("layer", "layer", measures.PRECISION, values)
 
 
 def _of_records(quantities: Sequence[str]) -> tuple[Field, ...]:

@@ -13,6 +13,7 @@ from searcher.charts.chart import Chart
 from searcher.charts.curves import curves_chart, curves_figure
 from searcher.events import EpochFinished, TrialEvent, TrialFinished, TrialStarted, WorkerLost, events_of_trial
 from searcher.file_checks import parents_of
+from searcher.model_space import MODEL
 from searcher.records import EpochRecord, Evaluation, Outcome, TrialRecord
 from searcher.snapshot import State, StudySnapshot
 from searcher.status import WorkerStatus
@@ -133,8 +134,10 @@ class TrialReport:
         folder, space = self.snapshot.folder.path, self.snapshot.space
         here = folder.resolve()
         choices = self.record.choices
-        other = [v for v in space.variables if choices[v.name] != v.default] or space.variables[:1]
-        settings = [word for v in other for word in ("--set", f"{v.name}={choices[v.name]}")]
+        own = space.model_of(choices).variables
+        model = [MODEL] if space.mixed else []
+        other = model + [v.name for v in own if choices[v.name] != v.default] or [v.name for v in own[:1]]
+        settings = [word for name in other for word in ("--set", f"{name}={choices[name]}")]
         beside = str(folder.parent) if folder.name else os.path.relpath(here.parent)  # where the FP parents are
         runs = [] if here.parent == Path("runs").resolve() else ["--runs", beside]
         study = ["--study", f"{here.name}-trial{self.record.number}"]

@@ -23,6 +23,7 @@ TIES = ("all", "stage", "each")
 class Kind(StrEnum):
     """What a variable sets."""
 
+    MODEL = "model"
     HIDDEN = "hidden"
     INTERMEDIATE = "intermediate"
     PRECISION = "precision"
@@ -34,7 +35,8 @@ class Variable:
 
     `group` is the key it was written under (hidden, intermediate, or a glob), `stages` the stages whose width it
     scales (all of them, or one), `addresses` the layers whose precision it sets. `default` is the choice that an
-    enqueued point gets which does not name the variable.
+    enqueued point gets which does not name the variable. `models` are the alternatives that have the variable, where
+    not all have it; under the others it is inactive.
     """
 
     name: str
@@ -44,14 +46,40 @@ class Variable:
     default: Choice
     stages: tuple[int, ...] = ()
     addresses: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    @property
+    def ordinal(self) -> bool:
+        """Whether choices are more or less of something; models are merely different."""
+        return self.kind is not Kind.MODEL
+
+    @property
+    def inactive(self) -> int:
+        """The digit of being inactive, one more than that of the last choice."""
+        return len(self.choices)
+
+    @property
+    def radix(self) -> int:
+        """Number of digits in codes: one a choice, and a last one for being inactive where it can be."""
+        return len(self.choices) + bool(self.models)
+
+    @property
+    def places(self) -> tuple[float, ...]:
+        """`positions` of all digits: being inactive is in the middle, as near to one end as to the other."""
+        return (*self.positions, 0.5) if self.models else self.positions
 
     @property
     def positions(self) -> tuple[float, ...]:
-        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bit widths."""
-        if self.kind is Kind.PRECISION:
-            order = [precision_named(str(c)).weight_bits for c in self.choices]
+        """Place of each choice on an ordinal scale from 0 to 1: its rank among widths, or among bits.
+
+        Models are in the file's order, which is for drawing only.
+        """
+        if self.kind is Kind.MODEL:
+            order: list[Any] = list(range(len(self.choices)))
+        elif self.kind is Kind.PRECISION:
+            order = [precision_named(str(c)).bits for c in self.choices]
         else:
-            order = [float(c) for c in self.choices]  # type: ignore[misc]
+            order = [float(c) for c in self.choices]
         ranked = sorted(order)
         return tuple(ranked.index(value) / max(1, len(ranked) - 1) for value in order)
 
@@ -137,22 +165,26 @@ def variables_of(
     owner: dict[str, str] = {}
     for i, group in enumerate(precision.groups):
         found += _precision_variables(architecture, group, f"precision.groups[{i}]", precision.default, owner)
+    if any(address not in owner for address in architecture.addresses):
+        architecture.require_precision(precision_named(precision.default), "precision.default")
     return tuple(found)
 
 
-def choices_from(variables: Sequence[Variable], point: Mapping[str, Any], where: str) -> dict[str, Choice]:
+def choices_from(
+    variables: Sequence[Variable], point: Mapping[str, Any], where: str, whose: str = "the space"
+) -> dict[str, Choice]:
     """Variable name -> choice for every variable, from the keys of an enqueued `point`.
 
     A key is a variable's name, a group (`hidden`, or the glob it was written with) or another glob over layers, and
     sets every variable it covers; variables that no key covers get their default (width factor 1 or the default
-    precision where that is a choice, the first choice otherwise).
+    precision where that is a choice, the first choice otherwise). Messages say `whose` variables they are.
     """
     chosen: dict[str, Choice] = {}
     for key, value in point.items():
         covered = [v for v in variables if isinstance(key, str) and v.covered_by(key)]
         if not covered:
-            names = ", ".join(v.name for v in variables) or "none, the space has a single candidate"
-            raise InvalidInput(f"{where}: {key!r} is no variable of the space; its variables are {names}.")
+            names = ", ".join(v.name for v in variables) or f"none, {whose} has a single candidate"
+            raise InvalidInput(f"{where}: {key!r} is no variable of {whose}; its variables are {names}.")
         for variable in covered:
             if variable.name in chosen:
                 raise InvalidInput(f"{where}: {variable.name} is set twice, by {key!r} too; remove one.")
@@ -196,6 +228,8 @@ def _precision_variables(
         raise InvalidInput(
             f"{where}: {group.layers!r} must match a layer, but it matches none of {', '.join(base.addresses)}."
         )
+    for choice in group.choices:
+        base.require_precision(precision_named(choice), f"a choice of {where}")
     tied: dict[str, list[str]] = {}
     for address in matches:
         if address in owner:

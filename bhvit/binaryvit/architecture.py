@@ -12,6 +12,7 @@ from bhvit.staged import (
     StageConfig,
     require_downsample_form,
     require_heads,
+    require_multiple,
     require_positive,
     require_stages,
 )
@@ -52,9 +53,7 @@ def _validate(a: BinaryViTConfig) -> None:
     require_stages(a)
     for i in range(len(a.stages)):
         require_heads(a, i)
-    if a.image_size % UNIT:
-        nearest = UNIT * max(1, round(a.image_size / UNIT))
-        raise InvalidInput(f"image_size must be a multiple of {UNIT}, but it is {a.image_size}; use {nearest}.")
+    require_multiple("image_size", a.image_size, UNIT)
     if len(a.reductions) != len(a.stages):
         raise InvalidInput(
             f"reductions must have {len(a.stages)} entries, one a stage, but they are {list(a.reductions)}."

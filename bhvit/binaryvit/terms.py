@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bhvit.layer_terms import NORM_OPS, RPRELU_OPS, SCALE_OPS, SOFTMAX_OPS, LayerTerms, TermsOf
+from bhvit.layer_terms import (
+    LAYER_SCALE,
+    NORM,
+    NORM_OPS,
+    REAL_BYTES,
+    RPRELU,
+    RPRELU_OPS,
+    SCALE_OPS,
+    SOFTMAX_OPS,
+    LayerTerms,
+    TermsOf,
+    steps,
+)
 from bhvit.precision import Precision
-from bhvit.pyramid_terms import LAYER_SCALE, NORM, REAL_BYTES, RPRELU, PyramidShape, mlp_terms, pyramid_terms, steps
+from bhvit.pyramid_terms import PyramidShape, mlp_terms, pyramid_terms
 
 DIRECTIONS = 2  # of a pooling branch: along height and along width
 LINEAR = NORM + RPRELU + 1  # parameters of a residual linear layer a channel, its weight aside: and a shift
@@ -60,7 +72,7 @@ def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: one level (binary), a step a head (int)."""
+    """Quantizer parameters of the attention probabilities: one level (signs), a step a head (levels)."""
     if p.real_valued:
         return 0
-    return 1 if p.activation_bits == 1 else heads
+    return 1 if p.takes_signs else heads

@@ -31,9 +31,9 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
         work.product(keys, c, c)
         work.operands(seen * c)
         work.add("output_ns", seen * c)
-    work.add("score_ns", padded * keys * heads * (ONE_BIT if work.binary else 1))
+    work.add("score_ns", padded * keys * heads * (ONE_BIT if work.precision.takes_signs else 1))
     work.attention(tokens, padded, keys, heads, head, planes=1)
-    if not work.binary:
+    if not work.precision.takes_signs:
         work.add("gather_ns", 2 * keys * c)
 
 

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from bhvit.layers import NormFactory
 from bhvit.layers.quant_linear import WEIGHT_STD
-from bhvit.staged import PATCH
-
-IMAGE_CHANNELS = 3
+from bhvit.staged import IMAGE_CHANNELS, PATCH
 
 
 class Stem(nn.Module):

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from bhvit.errors import InvalidInput
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.quantizers.binary import BinaryWeight, binarized_weight
+from bhvit.quantizers import LevelWeight
 from bhvit.quantizers.first_batch import all_done
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
 from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityPlane
-from bhvit.quantizers.uniform import UniformWeight
 
 
 def require_trained(model: nn.Module) -> None:
@@ -56,14 +55,9 @@ class Weight:
 def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
     """The weight that `layer` multiplies by, its signs and levels decided in float32 as in the forward pass."""
     weight, quantizer = layer.weight.detach(), layer.weight_quantizer
-    if isinstance(quantizer, BinaryWeight):
-        values = binarized_weight(weight, quantizer.centred)
-        levels = torch.where(torch.signbit(values), -1, 1).to(torch.int8)
-        return Weight(levels, values.flatten(1)[:, 0].abs().double())
-    if isinstance(quantizer, UniformWeight):
-        scale = quantizer.scale(weight)
-        levels = (weight.flatten(1) / scale).round_().view_as(weight).to(torch.int8)
-        return Weight(levels, scale[:, 0].double())
+    if isinstance(quantizer, LevelWeight):
+        levels, scale = quantizer.parts(weight)
+        return Weight(levels, scale.double())
     return Weight(weight.double(), weight.new_ones(len(weight), dtype=torch.float64))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -18,9 +19,21 @@ from bhvit.quantizers.binary import BinaryWeight, Sign
 from bhvit.quantizers.learned_step import LearnedStep
 from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition, ProbabilityPlane
 from bhvit.quantizers.real import RealActivation, RealProbability, real_weight
+from bhvit.quantizers.ternary import TernaryWeight
 from bhvit.quantizers.uniform import UniformWeight
 
 WeightQuantizer = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class LevelWeight(Protocol):
+    """A weight quantizer whose values are whole levels times a scale an output channel: those of few bits."""
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        """Quantized weight of the shape of `weight` (out, ...), with the quantizer's gradient."""
+
+    def parts(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels (int8, the shape of `weight`) and scales (out), without a gradient."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +52,14 @@ class QuantizerSet:
     one_plane_probability: Callable[[int], nn.Module]
 
 
-def _uniform(bits: int) -> QuantizerSet:
+def _ternary(recu: bool, centred: bool) -> WeightQuantizer:
+    return TernaryWeight()
+
+
+def _integer(bits: int, weight: Callable[[bool, bool], WeightQuantizer] | None = None) -> QuantizerSet:
+    """Activations and probabilities of `bits`, and weights of as many where no other quantizer is given."""
     return QuantizerSet(
-        weight=lambda recu, centred: UniformWeight(bits),
+        weight=weight or (lambda recu, centred: UniformWeight(bits)),
         activation=partial(LearnedStep, bits),
         probability=partial(LearnedStepProbability, bits),
         one_plane_probability=partial(LearnedStepProbability, bits),
@@ -63,8 +81,16 @@ QUANTIZERS: Mapping[str, QuantizerSet] = MappingProxyType(
             probability=ProbabilityDecomposition,
             one_plane_probability=lambda num_heads: ProbabilityPlane(),
         ),
-        "int4": _uniform(4),
-        "int8": _uniform(8),
+        "ternary": QuantizerSet(
+            weight=_ternary,
+            activation=Sign,
+            probability=ProbabilityDecomposition,
+            one_plane_probability=lambda num_heads: ProbabilityPlane(),
+        ),
+        # Levels -1, 0, 1 in steps of max|W|, as int4 and int8 have theirs, would make nearly every weight 0.
+        "int2": _integer(2, weight=_ternary),
+        "int4": _integer(4),
+        "int8": _integer(8),
         "fp16": _REAL,  # rounded to half where it is stored: `bhvit.checkpoint.round_to_stored_precision`
         "fp32": _REAL,
     }

@@ -86,6 +86,11 @@ class BinaryWeight:
         """Quantized weight of the shape of `weight` (out, ...): two values a row, +s and -s."""
         return _BinaryWeight.apply(weight, self.recu, self.centred)
 
+    def parts(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels -1 and 1 (int8, the shape of `weight`) and scales (out)."""
+        values = binarized_weight(weight.detach(), self.centred)
+        return torch.where(torch.signbit(values), -1, 1).to(torch.int8), values.flatten(1)[:, 0].abs()
+
 
 class _BinaryWeight(torch.autograd.Function):
     """`BinaryWeight` with its gradient in closed form; only the latent weight, which lives anyway, is kept for it."""

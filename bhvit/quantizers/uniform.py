@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bhvit.quantizers.straight_through import straight_through
+
 
 @dataclass(frozen=True)
 class UniformWeight:
@@ -16,23 +18,22 @@ class UniformWeight:
 
     The maximum is taken over the fan-in of each output channel, so nothing is ever clipped and the levels are
     $-(2^{b-1}-1) .. 2^{b-1}-1$.
-    Source: Krishnamoorthi, arXiv 1806.08342, section 2.2 (per channel, symmetric); straight-through: Bengio et al.,
-    arXiv 1308.3432.
+    Source: Krishnamoorthi, arXiv 1806.08342, section 2.2 (per channel, symmetric).
     """
 
     bits: int
 
     def __call__(self, weight: Tensor) -> Tensor:
         """Quantized weight of the shape of `weight` (out, ...)."""
-        return weight + (self.dequantized(weight.detach()) - weight).detach()
+        rows, scale = weight.detach().flatten(1), self._scale(weight)
+        return straight_through(weight, ((rows / scale).round_() * scale).view_as(weight))
 
-    def dequantized(self, weight: Tensor) -> Tensor:
-        """Levels times scale, without the straight-through gradient."""
-        rows = weight.flatten(1)
-        scale = self.scale(weight)
-        return ((rows / scale).round_() * scale).view_as(weight)
+    def parts(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels (int8, the shape of `weight`) and scales (out)."""
+        scale = self._scale(weight)
+        return (weight.detach().flatten(1) / scale).round_().view_as(weight).to(torch.int8), scale[:, 0]
 
-    def scale(self, weight: Tensor) -> Tensor:
+    def _scale(self, weight: Tensor) -> Tensor:
         """Step between levels, one an output channel (out, 1); a channel of zeros gets the smallest normal number."""
         largest = weight.detach().flatten(1).abs().amax(1, keepdim=True)
         return (largest / (2 ** (self.bits - 1) - 1)).clamp_min(torch.finfo(weight.dtype).tiny)

@@ -109,7 +109,7 @@ class _Assembly:
         return Attention(
             norm_before=self._norm(f"{block}.norm_before"),
             heads=h.architecture.num_heads[stage],
-            kind=Kind[precision.name],
+            kind=Kind[precision.name].of_activations,
             ratio=ratio,
             windows=self._windows(name) if mixing is Mixing.windows else None,
             reduction=self._residual(f"{name}.reduction", precision) if ratio > 1 else None,

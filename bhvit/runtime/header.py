@@ -22,9 +22,10 @@ MAX_BLOCKS = 1024  # of a model: what follows from a header is bounded before it
 MAX_NAME = 200  # characters of a class name
 MAX_ENTRIES = 16  # of an option that is a list
 MAX_CONSTANT = 1e6  # of mean and deviation
-LETTERS: Mapping[str, Precision] = MappingProxyType(
-    dict(zip("b48hf", (PRECISIONS[name] for name in ("binary", "int4", "int8", "fp16", "fp32")), strict=True))
-)
+_NAMES = {"b": "binary", "t": "ternary", "2": "int2", "4": "int4", "8": "int8", "h": "fp16", "f": "fp32"}
+LETTERS: Mapping[str, Precision] = MappingProxyType({letter: PRECISIONS[name] for letter, name in _NAMES.items()})
+VERSION_1_LETTERS = "b48hf"
+VERSIONS = (1, 2)  # of the format
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 STAGES = PyramidArchitecture.stage_count
@@ -53,6 +54,13 @@ class Header:
     def __post_init__(self) -> None:
         packed_family_of(self.architecture)
         _check_counts(self.architecture.depths, len(self.precisions))
+        for address, precision in self.layers.items():
+            if precision not in LETTERS.values():
+                known = ", ".join(p.name for p in LETTERS.values())
+                raise InvalidInput(
+                    f"layers of a deployed model must be {known}, but {address} is {precision}; choose one of them, "
+                    f"or give {precision} a letter (CONTRIBUTING.md)."
+                )
         if self.norm not in NORM_KINDS:
             raise unknown_name("norm", _short(self.norm), NORM_KINDS)
         if self.interpolation not in INTERPOLATIONS:
@@ -86,6 +94,11 @@ class Header:
     def real(self) -> Precision:
         """The precision of stem and head."""
         return real_width(self.layers)
+
+    @property
+    def version(self) -> int:
+        """The version of the format that a file of this model has: the first one that knows all of its precisions."""
+        return 1 if set(self.precisions) <= {LETTERS[letter] for letter in VERSION_1_LETTERS} else 2
 
     def form_of_downsample(self, stage: int) -> str:
         """`residual` or `plain`, of the layer that leads into `stage`."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bhvit.errors import InvalidInput
 from bhvit.runtime.network import Floats, Network, Product
 
-ABI = 3  # BHVIT_ABI of native/core.h
+ABI = 4  # BHVIT_ABI of native/core.h
 ALIGNMENT = 64  # of the workspace, in bytes
 LIBRARY_VARIABLE = "BHVIT_RUNTIME_LIBRARY"
 BUILT_LIBRARY = Path(__file__).with_name("_core.so")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bhvit.precision import PRECISIONS
+
 Floats = NDArray[np.float32]
 
 
@@ -20,10 +22,12 @@ class Kind(IntEnum):
     """Number format of a product, numbered as in `core.h`; names are those of `bhvit.PRECISIONS`."""
 
     binary = 0
-    int4 = 1
-    int8 = 2
-    fp16 = 3
-    fp32 = 4
+    ternary = 1
+    int2 = 2
+    int4 = 3
+    int8 = 4
+    fp16 = 5
+    fp32 = 6
 
     @property
     def real_valued(self) -> bool:
@@ -31,18 +35,33 @@ class Kind(IntEnum):
         return self >= Kind.fp16
 
     @property
+    def takes_signs(self) -> bool:
+        """Whether activations are signs, and weights planes of signs."""
+        return self <= Kind.ternary
+
+    @property
+    def of_activations(self) -> Kind:
+        """The kind of products of two such activations."""
+        return Kind.binary if self.takes_signs else self
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of an activation."""
+        return PRECISIONS[self.name].activation_bits
+
+    @property
     def activation_levels(self) -> tuple[int, int]:
         """Lowest and highest level of quantized activations of several bits."""
-        bits = {Kind.int4: 4, Kind.int8: 8}[self]
-        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        return -(2 ** (self.activation_bits - 1)), 2 ** (self.activation_bits - 1) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
     """Quantized activations times quantized weights; `weight` in the layout of `core.h`, panels of 16 columns.
 
-    `weight` is (groups, panels, ...): uint32 (taps, ceil(channels / 32), 16) for one bit, uint8 (ceil(K / 2), 16) for
-    four, int8 (ceil(K / 2), 16, 2) for eight, half or float (K, 16) for real values, with K = taps * channels.
+    `weight` is (groups, panels, ...): uint32 (taps, ceil(channels / 32), 16) for binary, (2, taps, ...) for ternary;
+    uint8 (ceil(K / 2), 16) for int2 and int4, int8 (ceil(K / 2), 16, 2) for int8, half or float (K, 16) for real
+    values, with K = taps * channels.
     """
 
     kind: Kind

@@ -35,7 +35,7 @@ from bhvit.runtime.numpy_products import LARGEST_LEVEL, exact_product, product, 
 PATCH = 4
 DILATIONS = (1, 3, 5)
 NORM_EPS = 1e-5
-HIGHEST_PROBABILITY = {Kind.binary: 3, Kind.int4: 15, Kind.int8: 255}  # level; 1 of binary ones of one bit
+HIGHEST_PROBABILITY = {k: 3 if k.takes_signs else 2**k.activation_bits - 1 for k in Kind if not k.real_valued}
 MOST_SCORES = 2**22  # of all heads that are computed at once where every token sees the whole map
 Layer = Callable[[NDArray[Any]], Floats]
 

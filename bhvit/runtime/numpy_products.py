@@ -12,7 +12,7 @@ from bhvit.runtime.network import Floats, Kind, Product
 
 WORD = 32  # bits of a weight word
 FLOAT32_EXACT = 2**24  # whole numbers up to here are exact in float32
-LARGEST_LEVEL = {Kind.binary: 1, Kind.int4: 8, Kind.int8: 128}  # magnitude, of weights and activations
+LARGEST_LEVEL = {k: 2 ** (k.activation_bits - 1) for k in Kind if not k.real_valued}  # magnitude, activations' included
 BLOCK_WORDS = 2**16  # of a temporary of the popcount: stays in the cache
 
 
@@ -31,8 +31,12 @@ def accumulators(p: Product, x: Floats, valid: NDArray[np.bool_] | None = None) 
     """The sums over inputs before scale and bias, (tokens, groups * columns); exact where levels are whole numbers."""
     shifted = x if p.shift is None else x + p.shift
     by_group = shifted.reshape(len(x), p.taps, p.groups, p.channels).transpose(2, 0, 1, 3)
-    if p.kind is Kind.binary:
-        sums = [_binary(p, words, bits, valid) for words, bits in zip(_words(by_group), _columns(p), strict=True)]
+    if p.kind.takes_signs:
+        planes = _planes(p)
+        sums = [
+            sum(_binary(p, words, bits, valid) for bits in of_group) // len(of_group)
+            for words, of_group in zip(_words(by_group), planes, strict=True)
+        ]
     else:
         levels = quantized(p.kind, p.step, by_group)
         if valid is not None:
@@ -48,7 +52,7 @@ def quantized(kind: Kind, step: float, x: Floats) -> Floats:
     """Levels of `x`: its sign (+1 at 0), whole numbers (half to even), or `x` itself where `kind` is real-valued."""
     if kind.real_valued:
         return x
-    if kind is Kind.binary:
+    if kind.takes_signs:
         return np.where(x >= 0, np.float32(1), np.float32(-1))
     levels: Floats = np.rint(np.clip(x / np.float32(step), *kind.activation_levels))
     return levels
@@ -60,8 +64,8 @@ def exact_product(a: Floats, b: Floats, largest: float) -> NDArray[Any]:
 
 
 def natural_weights(p: Product) -> Floats:
-    """Weights (groups, columns, taps * channels) as numbers, of a product that is not binary."""
-    if p.kind is Kind.int4:
+    """Weights (groups, columns, taps * channels) as numbers, of a product that does not take signs."""
+    if p.kind in (Kind.int2, Kind.int4):
         numbers = np.stack((p.weight << 4, p.weight), axis=-1).view(np.int8) >> 4  # a signed shift keeps the sign
     else:
         numbers = p.weight if p.kind is Kind.int8 else p.weight[..., None]
@@ -71,11 +75,12 @@ def natural_weights(p: Product) -> Floats:
     return rows[:, : p.columns, : p.taps * p.channels].astype(np.float32)
 
 
-def _columns(p: Product) -> NDArray[np.uint32]:
-    """Binary weights (groups, columns, taps, words)."""
-    by_column = p.weight.transpose(0, 1, 4, 2, 3)
-    groups, panels, width, taps, words = by_column.shape
-    return np.ascontiguousarray(by_column.reshape(groups, panels * width, taps, words)[:, : p.columns])
+def _planes(p: Product) -> NDArray[np.uint32]:
+    """Planes of signs (groups, planes, columns, taps, words) whose mean is the weight."""
+    groups, panels, *planes, taps, words, width = p.weight.shape
+    by_plane = p.weight.reshape(groups, panels, *(planes or [1]), taps, words, width).transpose(0, 2, 1, 5, 3, 4)
+    columns = by_plane.reshape(groups, -1, panels * width, taps, words)
+    return np.ascontiguousarray(columns[:, :, : p.columns])
 
 
 def _words(x: Floats) -> NDArray[np.uint32]:

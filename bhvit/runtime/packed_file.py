@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
-from bhvit.runtime.header import Header
+from bhvit.runtime.header import VERSIONS, Header
 from bhvit.runtime.layouts import stored_dtype, stored_shape, to_kernel, to_natural, to_stored
 from bhvit.runtime.placement import ALIGNMENT, Section, sections_of
 from bhvit.runtime.schema import Tensor, tensors_of
 from bhvit.runtime.values import check_chunk, check_natural, check_stored
 
 MAGIC = b"\x89BHVIT\r\n"  # like PNG's: shows a transfer as text, or through seven bits
-VERSION = 1
 HEAD = struct.Struct(
     "<8sIIIIQ"
 )  # magic, version, bytes of the header, CRC32 of it and of all after it, bytes of the file
@@ -73,7 +72,7 @@ def write(path: Path | str, header: Header, arrays: Mapping[str, NDArray[Any]]) 
     expected = {t.name for t in tensors_of(header)}
     if unexpected := [name for name in arrays if name not in expected]:
         raise InvalidInput(f"a packed model must have no other tensors than its own, but {unexpected[0]} is given.")
-    text = header.to_json()
+    text, version = header.to_json(), header.version
     sections = sections_of(header, HEAD.size + len(text))
     size = sections[-1].stop
     if len(text) > MAX_HEADER or size > MAX_FILE:
@@ -81,10 +80,12 @@ def write(path: Path | str, header: Header, arrays: Mapping[str, NDArray[Any]]) 
             f"a packed file has at most {MAX_HEADER} bytes of header and {MAX_FILE} in all, but this one would have "
             f"{len(text)} and {size}; shorten the class names, or use a smaller model."
         )
-    write_with(Path(path), lambda temporary: _write(temporary, text, sections, size, arrays))
+    write_with(Path(path), lambda temporary: _write(temporary, version, text, sections, size, arrays))
 
 
-def _write(path: Path, text: bytes, sections: tuple[Section, ...], size: int, arrays: Mapping[str, Any]) -> None:
+def _write(
+    path: Path, version: int, text: bytes, sections: tuple[Section, ...], size: int, arrays: Mapping[str, Any]
+) -> None:
     with path.open("r+b") as file:
         file.write(bytes(HEAD.size) + text)
         checksum = 0
@@ -93,7 +94,7 @@ def _write(path: Path, text: bytes, sections: tuple[Section, ...], size: int, ar
                 checksum = zlib.crc32(piece, checksum)
                 file.write(piece)
         file.seek(0)
-        file.write(HEAD.pack(MAGIC, VERSION, len(text), zlib.crc32(text), checksum, size))
+        file.write(HEAD.pack(MAGIC, version, len(text), zlib.crc32(text), checksum, size))
 
 
 def _pieces(section: Section, before: int, arrays: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
@@ -171,8 +172,9 @@ def _head(file: int) -> _Head:
     magic, version, length, header_checksum, checksum, stated = HEAD.unpack(part(0, HEAD.size).data)
     if magic != MAGIC:
         raise InvalidInput(f"it must begin with {MAGIC!r}, but begins with {magic!r}; name a file such as m.bhvit.")
-    if version != VERSION:
-        raise InvalidInput(f"its format must be version {VERSION}, but is {version}; use another version of bhvit.")
+    if version not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise InvalidInput(f"its format must be version {known}, but is {version}; use another version of bhvit.")
     if stated != size:
         raise InvalidInput(f"it must have the {stated} bytes that it states, but has {size}; copy it again.")
     if length > min(MAX_HEADER, size - HEAD.size):
@@ -181,6 +183,8 @@ def _head(file: int) -> _Head:
     if zlib.crc32(text) != header_checksum:
         raise InvalidInput("its header must have the checksum that it states, but has another; copy it again.")
     header = Header.from_json(text)
+    if header.version != version:
+        raise InvalidInput(f"its format must be version {header.version}, as its precisions say, but is {version}.")
     sections = sections_of(header, HEAD.size + length)
     if sections[-1].stop != size:
         raise InvalidInput(f"its model must need all of its {size} bytes, but needs {sections[-1].stop}.")

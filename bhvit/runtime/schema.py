@@ -19,9 +19,12 @@ from bhvit.staged import PATCH
 
 __all__ = ["ITEMS", "ITEM_OF", "Header", "Tensor", "random_arrays", "tensors_of"]
 
-ITEMS = ("f32", "f16", "int8", "int4", "bits")  # the sections of a file, in this order
+ITEMS = ("f32", "f16", "int8", "int4", "int2", "planes", "bits")  # the sections of a file, in this order
 ITEM_OF: Mapping[str, str] = MappingProxyType(
-    {"binary": "bits", "int4": "int4", "int8": "int8", "fp16": "f16", "fp32": "f32"}
+    {
+        **{"binary": "bits", "ternary": "planes"},
+        **{"int2": "int2", "int4": "int4", "int8": "int8", "fp16": "f16", "fp32": "f32"},
+    }
 )
 IMAGE_CHANNELS = 3
 DILATIONS = (1, 3, 5)
@@ -116,7 +119,7 @@ def _window_attention(name: str, h: Header, precision: Precision, stage: int) ->
     yield from _norm(f"{name}.token_norm", c)
     for part in ("query", "key", "value"):
         yield from _projection(f"{name}.{part}", h, precision, c)
-    if precision.activation_bits == 1:
+    if precision.takes_signs:
         yield Tensor(f"{name}.probability.alpha", "f32", (heads,))
         yield Tensor(f"{name}.probability.zero_point", "f32", (heads,))
     elif not precision.real_valued:
@@ -135,7 +138,7 @@ def _global_attention(name: str, h: Header, precision: Precision, stage: int) ->
     for part in ("key", "value"):
         yield from _projection(f"{name}.{part}", h, precision, c)
     if not precision.real_valued:  # binary probabilities are one bit of a level that all heads share
-        yield Tensor(f"{name}.probability.step", "f32", () if precision.activation_bits == 1 else (heads,))
+        yield Tensor(f"{name}.probability.step", "f32", () if precision.takes_signs else (heads,))
     yield from _norm(f"{name}.norm", c)
     yield from _rprelu(f"{name}.rprelu", c)
     yield from _attention_output(name, h, precision, c)
@@ -192,7 +195,7 @@ def _scale(layer: str, precision: Precision, columns: int, folded: bool) -> Iter
 
 
 def _step(layer: str, precision: Precision) -> Iterator[Tensor]:
-    if precision.name in ("int4", "int8"):
+    if not (precision.real_valued or precision.takes_signs):
         yield Tensor(f"{layer}.activation.step", "f32", ())
 
 
@@ -211,7 +214,8 @@ def _layer_scale(name: str, channels: int) -> Iterator[Tensor]:
     yield Tensor(f"{name}.shift", "f32", (channels,))
 
 
-LEVELS: Mapping[str, int] = MappingProxyType({"int8": 127, "int4": 7})  # the largest level; levels are symmetric
+# The largest level of an item; levels are symmetric.
+LEVELS: Mapping[str, int] = MappingProxyType({"int8": 127, "int4": 7, "int2": 1, "planes": 1})
 
 
 def random_arrays(header: Header, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -27,6 +27,9 @@ def check_chunk(item: str, chunk: NDArray[np.uint8]) -> None:
     elif item == "gap":
         if chunk.any():
             raise InvalidInput(f"bytes between the sections of a packed file must be 0, but some are not; {REMEDY}.")
+    elif item == "int2":
+        if (chunk >> 1 & ~chunk & 0x55).any():
+            raise InvalidInput(f"int2 weights must be -1 to 1, but one is -2; {REMEDY}.")
     elif item == "int4" and ((chunk & 0x0F == 0x08) | (chunk & 0xF0 == 0x80)).any():
         raise InvalidInput(f"int4 weights must be -7 to 7, but one is -8; {REMEDY}.")
 
@@ -61,9 +64,8 @@ def check_natural(tensor: Tensor, arrays: Mapping[str, NDArray[Any]]) -> NDArray
         legal = bool((array >= -largest).all() and (array <= largest).all())
         legal = legal and (tensor.item != "bits" or bool(array.all()))
     if not legal:
-        rule = {"bits": "-1 or 1", "int4": "-7 to 7", "int8": "-127 to 127"}.get(
-            tensor.item, f"finite as {tensor.item}"
-        )
+        rule = f"-{largest} to {largest}" if tensor.item in LEVELS else f"finite as {tensor.item}"
+        rule = "-1 or 1" if tensor.item == "bits" else rule
         raise InvalidInput(f"every value of {tensor.name} must be {rule}, but some are not.")
     return array
 

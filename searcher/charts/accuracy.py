@@ -91,11 +91,13 @@ def _reference(snapshot: StudySnapshot, trained: Sequence[TrialRecord]) -> tuple
     """Costs and accuracy of the full-precision network of the reference's widths, where a trial had it as parent."""
     space, relative_to = snapshot.space, snapshot.space.file.budget.relative_to
     factors = {"hidden": 1, "intermediate": 1} if relative_to is None else relative_to.factors
-    widths = {v.name: factors[v.kind] for v in space.variables if v.kind is not Kind.PRECISION}
+    model = space.reference_model
+    widths = {v.name: factors[v.kind] for v in model.variables if v.kind is not Kind.PRECISION}
     if any(factor != 1 for factor in factors.values()) and not widths:
         return None
     for record in trained:
-        if all(record.choices.get(name) == factor for name, factor in widths.items()):
+        its = space.model_of(record.choices) is model
+        if its and all(record.choices.get(name) == factor for name, factor in widths.items()):
             cost = space.cost_of(record.candidate.parent).total
             return {name: QUANTITIES[name].of(cost) for name in space.quantities}, metrics_of(record).parent_accuracy
     return None

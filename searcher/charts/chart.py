@@ -174,7 +174,7 @@ class Bars:
 class HeatMap:
     """A number (0..1) for every row and column, None where no trial has it; `counts` are the trials behind it.
 
-    `decimals` are those of the percentages that are written.
+    `decimals` are those of the percentages that are written; `model` is whose layers the rows are, of several models.
     """
 
     title: str
@@ -183,11 +183,18 @@ class HeatMap:
     values: tuple[tuple[float | None, ...], ...]
     counts: tuple[tuple[int, ...], ...]
     decimals: int = 1
+    model: str = ""
+
+    @property
+    def caption(self) -> str:
+        """What stands above it."""
+        return f"{self.model}: {self.title}" if self.model else self.title
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "title": self.title,
+            **({"model": self.model} if self.model else {}),
             "rows": list(self.rows),
             "columns": list(self.columns),
             "values": [list(row) for row in self.values],
@@ -240,6 +247,12 @@ class Parallel:
 
 
 Panel: TypeAlias = Chart | Bars | HeatMap | Parallel
+MAPS = 2  # of one model
+
+
+def panels_across(panels: Sequence[Panel]) -> int:
+    """How many panels stand beside each other where there is room: all, or the maps of one model."""
+    return min(MAPS, len(panels)) if all(isinstance(panel, HeatMap) for panel in panels) else len(panels)
 
 
 @dataclass(frozen=True)

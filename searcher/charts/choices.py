@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,14 @@ from bhvit.precision import PRECISIONS
 from searcher.charts.chart import Bar, Bars, Choices, Figure, HeatMap, Parallel
 from searcher.commonalities import best_count
 from searcher.importances import FEW, codes_of, importances
+from searcher.model_space import ModelSpace
 from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
 from searcher.variables import Kind, Variable
 
 Codes = NDArray[np.intp]
+LACKING = "-"  # on the axis of a variable that the trial's model does not have
 NONE_WITHIN = "no trained trial is within the budget"
 
 
@@ -40,29 +42,45 @@ def map_figure(snapshot: StudySnapshot, best: int | None = None) -> Figure:
     if not complete or not variables:
         why = "no complete trial is within the budget" if variables else "the space chooses no precision"
         return Figure("map", "", nothing=why)
-    codes, accuracies = codes_of(snapshot.space, complete), _accuracies(complete)
-    best = min(len(complete), best or best_count(len(complete)))
-    offset = len(snapshot.space.variables) - len(variables)
-    owner = {address: offset + i for i, v in enumerate(variables) for address in v.addresses}
-    rows = tuple(address for address in snapshot.space.base.addresses if address in owner)
+    panels: list[HeatMap] = []
+    notes: list[str] = []
+    for model in snapshot.space.models:
+        own = [record for record in complete if snapshot.space.model_of(record.choices) is model]
+        if own and any(v.kind is Kind.PRECISION for v in model.variables):
+            its_best = min(len(own), best or best_count(len(own)))
+            panels += _maps(model, own, its_best)
+            notes += _map_notes(model, len(own), its_best)
+    if not panels:
+        return Figure("map", "", nothing="no complete trial within the budget is of a model that chooses precisions")
+    return Figure("map", "Layers and precisions", tuple(panels), tuple(notes))
+
+
+def _maps(model: ModelSpace, complete: Sequence[TrialRecord], best: int) -> Iterator[HeatMap]:
+    """Mean accuracies, and shares of the `best` first, of the trials of one model."""
+    variables = [v for v in model.variables if v.kind is Kind.PRECISION]
+    owner = {address: v.name for v in variables for address in v.addresses}
+    rows = tuple(address for address in model.base.addresses if address in owner)
     columns = tuple(name for name in PRECISIONS if any(name in v.choices for v in variables))
-    masks = [[_has(snapshot, codes, owner[row], column) for column in columns] for row in rows]
+    accuracies = _accuracies(complete)
+    masks = [[np.array([r.choices[owner[row]] == name for r in complete]) for name in columns] for row in rows]
     counts = tuple(tuple(int(mask.sum()) for mask in row) for row in masks)
     means = tuple(tuple(float(accuracies[m].mean()) if m.any() else None for m in row) for row in masks)
     shares = tuple(tuple(float(m[:best].mean()) if m.any() else None for m in row) for row in masks)
     among = tuple(tuple(int(m[:best].sum()) for m in row) for row in masks)
-    panels = (
-        HeatMap("mean Top-1 (%)", rows, columns, means, counts),
-        HeatMap("share of the best (%)", rows, columns, shares, among, 0),
+    yield HeatMap("mean Top-1 (%)", rows, columns, means, counts, model=model.label)
+    yield HeatMap("share of the best (%)", rows, columns, shares, among, 0, model.label)
+
+
+def _map_notes(model: ModelSpace, complete: int, best: int) -> Iterator[str]:
+    """How many trials stand behind the maps of a model, and how many layers have no choice."""
+    of = f" of {model.label}" if model.label else ""
+    yield (
+        f"Complete trials{of} within the budget: {complete:,}. The best: the {best} most accurate of them. "
+        "· no such trial."
     )
-    fixed = len(snapshot.space.base.addresses) - len(rows)
-    notes = [
-        f"Complete trials within the budget: {len(complete):,}. The best: the {best} most accurate of them. "
-        "· no such trial.",
-    ]
-    if fixed:
-        notes.append(f"{fixed} other layers are always {snapshot.space.file.precision.default}.")
-    return Figure("map", "Layers and precisions", panels, tuple(notes))
+    chosen = {a for v in model.variables if v.kind is Kind.PRECISION for a in v.addresses}
+    if fixed := len(model.base.addresses) - len(chosen):
+        yield f"{fixed} other layers{of} are always {model.precision.default}."
 
 
 def parallel_figure(snapshot: StudySnapshot, best: int) -> Figure:
@@ -71,7 +89,7 @@ def parallel_figure(snapshot: StudySnapshot, best: int) -> Figure:
     if not ranked or not variables:
         return Figure("parallel", "", nothing=NONE_WITHIN if variables else "the space has a single candidate")
     codes = codes_of(snapshot.space, ranked)
-    orders = [sorted(range(len(v.choices)), key=v.positions.__getitem__) for v in variables]
+    orders = [[*sorted(range(v.inactive), key=v.positions.__getitem__), *range(v.inactive, v.radix)] for v in variables]
     places = np.stack([np.argsort(order)[codes[:, i]] for i, order in enumerate(orders)], axis=1)
     choices = (_choices(v, orders[i], places[:, i], best) for i, v in enumerate(variables))
     panel = Parallel(
@@ -87,16 +105,10 @@ def parallel_figure(snapshot: StudySnapshot, best: int) -> Figure:
 
 
 def _choices(variable: Variable, order: Sequence[int], places: Codes, best: int) -> Choices:
-    names = tuple(c if isinstance(c, str) else f"{c:g}" for c in (variable.choices[i] for i in order))
+    texts = [*(c if isinstance(c, str) else f"{c:g}" for c in variable.choices), LACKING]
+    names = tuple(texts[i] for i in order)
     every, among = (np.bincount(p, minlength=len(names)).tolist() for p in (places, places[:best]))
     return Choices(variable.name, names, tuple(every), tuple(among))
-
-
-def _has(snapshot: StudySnapshot, codes: Codes, variable: int, precision: str) -> NDArray[np.bool_]:
-    """Which trials have this precision in the layers of the variable."""
-    choices = snapshot.space.variables[variable].choices
-    digit = choices.index(precision) if precision in choices else -1
-    return np.equal(codes[:, variable], digit)
 
 
 def _accuracies(records: Sequence[TrialRecord]) -> NDArray[np.float64]:

@@ -6,13 +6,15 @@ Continues where it was interrupted. --costs prints the cost columns alone and tr
 Examples:
   searcher ablation search_spaces/demo.yaml --costs
   searcher ablation search_spaces/demo.yaml --hidden 2 --intermediate 2
+  searcher ablation several_models.yaml --set model=tiny
 """
 
 from __future__ import annotations
 
 import argparse
 
-from searcher.commands.arguments import number
+from bhvit.errors import InvalidInput
+from searcher.commands.arguments import number, space_of_model
 from searcher.commands.running import add_run_arguments, exit_code, run_study
 from searcher.derived import ablation
 from searcher.space import load_space
@@ -30,12 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--costs", action="store_true", help="print the costs and what has finished, train nothing")
     parser.add_argument("--json", action="store_true", help="with --costs, the same as JSON")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="model=NAME",
+        help="which model, where the space file lists several",
+    )
     add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train the three models and print the table."""
-    space = ablation(load_space(args.file), args.hidden, args.intermediate)
+    whole, others, _ = space_of_model(load_space(args.file), args.settings)
+    if others:
+        raise InvalidInput(f"the ablation chooses the widths itself; --set names a model, but it is {others[0]!r}.")
+    space = ablation(whole, args.hidden, args.intermediate)
     folder = StudyFolder(args.runs / (args.study or space.name))
     out = console()
     if args.costs:

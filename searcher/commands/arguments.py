@@ -10,10 +10,13 @@ from typing import Any
 from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.budget import BudgetSection
+from searcher.derived import of_model
 from searcher.device_profiles import device_from
+from searcher.model_space import MODEL
 from searcher.quantities import QUANTITIES
 from searcher.schema import from_mapping
 from searcher.space import Space
+from searcher.variables import Choice
 from searcher.yaml_file import parse_yaml
 
 DEVICE = "device"  # beside the quantities of `--budget`
@@ -50,6 +53,24 @@ def chosen(space: Space, settings: list[str]) -> dict[str, Any]:
             raise InvalidInput(f"--set takes each variable once, but {key!r} is given twice; remove one.")
         point[key] = parse_yaml(value, f"--set {key}")
     return space.complete(point, "--set")
+
+
+def space_of_model(space: Space, settings: list[str]) -> tuple[Space, list[str], dict[str, Choice]]:
+    """The space of the model that `--set model=LABEL` chooses, the other settings, and that choice.
+
+    A space of one model is returned as it is, with no choice.
+    """
+    if not space.mixed:
+        return space, settings, {}
+    labels = [model.label for model in space.models]
+    asked = [text for text in settings if text.partition("=")[0].strip() == MODEL]
+    if not asked:
+        raise InvalidInput(
+            f"this needs one model, but {space.name} chooses among {', '.join(labels)}; add --set {MODEL}={labels[0]}, "
+            "or another of them."
+        )
+    model = chosen(space, asked)[MODEL]
+    return of_model(space, str(model)), [text for text in settings if text not in asked], {MODEL: model}
 
 
 def changed_budget(section: BudgetSection, text: str) -> BudgetSection:

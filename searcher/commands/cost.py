@@ -16,7 +16,7 @@ import argparse
 from bhvit.cost import ACCOUNTINGS
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import FAMILIES, family_named
+from bhvit.families import DEFAULT_FAMILY, FAMILIES, family_named
 from bhvit.precision import PLANS, PrecisionPlan
 from searcher.candidate import Candidate
 from searcher.commands.arguments import add_profile_argument, add_settings, chosen, key_and_value, number
@@ -43,15 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="space file; without it the flags below describe it")
     add_settings(parser)
     model = parser.add_argument_group("a candidate by flags")
-    model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: bhvit)")
-    model.add_argument("--preset", metavar="NAME", help="a base architecture of the family (default: tiny)")
+    model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: {DEFAULT_FAMILY})")
+    model.add_argument("--preset", metavar="NAME", help="a base architecture (default: its family's first)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
     model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
     model.add_argument("--hidden", type=number, metavar="X", help="factor on the embedding widths (default: 1)")
     model.add_argument("--intermediate", type=number, metavar="X", help="factor on the MLP widths (default: 1)")
     model.add_argument(
-        "--precision", metavar="NAME", help=f"of all layers, or a plan: {', '.join(PLANS)} (default: binary)"
+        "--precision",
+        metavar="NAME",
+        help=f"of all layers, or a plan: {', '.join(PLANS)} (default: its family's first)",
     )
     model.add_argument("--layers", action="append", metavar="GLOB=NAME", help="precision of some layers; repeatable")
     parser.add_argument("--accounting", choices=ACCOUNTINGS, default="reported", help="what is counted")
@@ -86,15 +88,15 @@ def _from_space(args: argparse.Namespace) -> tuple[Candidate, DeviceProfile | No
 def _from_flags(args: argparse.Namespace) -> Candidate:
     if args.settings:
         raise InvalidInput("--set needs a space file whose variables it sets, but none is given.")
-    family = family_named("bhvit" if args.family is None else args.family)
-    preset = "tiny" if args.preset is None else args.preset
+    family = family_named(DEFAULT_FAMILY if args.family is None else args.family)
+    preset = next(iter(family.presets)) if args.preset is None else args.preset
     if preset not in family.presets:
         raise unknown_name("preset", preset, family.presets)
     given = {"image_size": args.image_size, "window_size": args.window_size, "num_classes": args.classes}
     base = family.presets[preset].with_options(**{key: value for key, value in given.items() if value is not None})
     factors = {"hidden": args.hidden, "intermediate": args.intermediate}
     architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
-    plan = PrecisionPlan.named("binary" if args.precision is None else args.precision)
+    plan = PrecisionPlan.named(base.precisions[0] if args.precision is None else args.precision)
     for text in args.layers or ():
         plan = plan.with_layers(*key_and_value(text, "--layers", "GLOB=PRECISION"))
     return Candidate(family.name, architecture, plan)

@@ -1,11 +1,11 @@
 """What quantizing each layer alone costs: measured on a trained full-precision parent, without training.
 
-The parent is that of the widths chosen with --set (without it, width 1 where the space offers it). It is trained first
-if no study has trained it yet, in runs/_warm_starts, where studies find it. Then one layer after the other becomes
-binary, and takes every other precision that the space offers it, while all others stay fp32; so do all layers of each
-variable of the space together. Quantizer scales and batch norm's statistics are taken from a few training images; loss
-and accuracy are those on validation images. Measurements are kept beside the parent: nothing is measured twice, and an
-interrupted command goes on.
+The parent is that of the widths chosen with --set (without it, width 1 where the space offers it; --set model=NAME
+where it has several models). It is trained first if no study has trained it yet, in runs/_warm_starts, where studies
+find it. Then one layer after the other becomes binary, and takes every other precision that the space offers it, while
+all others stay fp32; so do all layers of each variable of the space together. Quantizer scales and batch norm's
+statistics are taken from a few training images; loss and accuracy are those on validation images. Measurements are kept
+beside the parent: nothing is measured twice, and an interrupted command goes on.
 
 --budget asks for the configuration to train first within other limits. Layers whose precision the space does not choose
 are marked as fixed.
@@ -26,7 +26,7 @@ import argparse
 from bhvit.errors import InvalidInput
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import WARM_STARTS
-from searcher.commands.arguments import add_budget_argument, add_settings, chosen, within_budget
+from searcher.commands.arguments import add_budget_argument, add_settings, chosen, space_of_model, within_budget
 from searcher.commands.running import check_device
 from searcher.commands.studies import add_runs_argument
 from searcher.feasible import feasible_set
@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     """Train the parent where it is absent, measure what has not been measured, print the table."""
     if args.batches < 1:
         raise InvalidInput(f"--batches must be at least 1, but it is {args.batches}.")
-    space = within_budget(load_space(args.file), args.budget)
-    choices = chosen(space, args.settings)
+    whole = within_budget(load_space(args.file), args.budget)
+    space, settings, model = space_of_model(whole, args.settings)
+    choices = chosen(space, settings)
     candidate = space.candidate(choices)
     check_trainable(space)
     check_device(args.device, space.search.processes)
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     except (Diverged, OutOfMemory) as error:
         raise InvalidInput(f"the parent must be trained and measured, but {error}") from error
     first = most_promising(space, feasible_set(space), prior_of(space, sensitivity), choices)
+    first = None if first is None else {**model, **first}
     if args.json:
         print_json("sensitivity", sensitivity_json(space, candidate, sensitivity, first))
     else:

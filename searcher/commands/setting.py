@@ -58,7 +58,7 @@ def setting_from(args: argparse.Namespace, *, fetch: bool) -> Setting:
     model_name = "tiny" if args.preset is None else args.preset
     model = ModelSection(preset=model_name)
     if args.model is not None:
-        model_name, model = Path(args.model).stem, load_space(args.model).file.model
+        model_name, model = Path(args.model).stem, load_space(args.model).only.section
     model = dataclasses.replace(model, classes=classes)
     setting = Setting(model_name, model, data, recipe_name, recipe, seeds_from(args.seeds), args.threads)
     setting.space(Row("base", "base"), 0)  # every rule is checked here

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     space = load_space(args.file)
     if space.data is None:
         raise InvalidInput(f"{args.file}: a teacher needs a data set, but the space lacks data; add it.")
-    space.data.list_images().require_classes(space.base.num_classes)
+    space.data.list_images().require_classes(space.classes)
     recipe = _recipe(args)
     out = args.out or TEACHERS / f"{space.data.name}-{args.model}{SAFETENSORS}"
     if out.suffix != SAFETENSORS:
@@ -99,7 +99,7 @@ def _fine_tuned(
     from searcher.teacher_start import Start  # torch takes seconds to load: only when it is needed
     from searcher.teacher_training import FineTuning, fine_tune
 
-    start = Start(args.model, space.base.image_size, args.checkpoint, args.scratch)
+    start = Start(args.model, space.image_size, args.checkpoint, args.scratch)
     tuning = FineTuning(start, data, recipe, args.seed)
     with LiveTraining(console(), recipe.phase.epochs) as live:
         live.say(f"{args.model} on {data.name} at {start.image_size} px, from {start.origin}, to {out}")

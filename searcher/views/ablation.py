@@ -44,7 +44,7 @@ def ablation_view(space: Space, records: Sequence[TrialRecord]) -> RenderableTyp
     """The table: cost columns from the start, accuracies as the runs finish, each with its gain over the row above."""
     rows = ablation_rows(space, records)
     note = (
-        f"All layers {space.file.precision.default}; {space.budget.accounting} accounting; one seed; Top-1 on the "
+        f"All layers {space.only.precision.default}; {space.budget.accounting} accounting; one seed; Top-1 on the "
         "validation split; FP: the full-precision parent of the same widths."
     )
     return Group(ColumnsThatFit(lambda names: _table(rows, names), space.quantities, "latency"), "", note)

@@ -27,9 +27,10 @@ def factor_text(choices: Mapping[str, Any], name: str) -> str:
 
 
 def choices_text(space: Space, choices: Mapping[str, Any]) -> str:
-    """Choices in one line: the widths that were chosen, then the plan: `hidden 2, binary, downsample fp16`."""
-    widths = [f"{v.name} {choices[v.name]:g}" for v in space.variables if v.kind is not Kind.PRECISION]
-    return ", ".join([*widths, precision_text(space.candidate(choices).layers)])
+    """Choices in one line: the model of several, its widths, then the plan: `hidden 2, binary, downsample fp16`."""
+    model = space.model_of(choices)
+    widths = [f"{v.name} {choices[v.name]:g}" for v in model.variables if v.kind is not Kind.PRECISION]
+    return ", ".join([*filter(None, [model.label]), *widths, precision_text(space.candidate(choices).layers)])
 
 
 def precision_text(layers: Mapping[str, Precision]) -> str:

@@ -12,7 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from searcher.charts.chart import Bars, Chart, Figure, Form, HeatMap, Meaning, Panel, Parallel, Role, Series
+from searcher.charts.chart import (
+    Bars,
+    Chart,
+    Figure,
+    Form,
+    HeatMap,
+    Meaning,
+    Panel,
+    Parallel,
+    Role,
+    Series,
+    panels_across,
+)
 from searcher.charts.costs import LEVELS
 from searcher.records import Outcome
 from searcher.views.choices_file import BLUE, TICKS_Y, cividis, draw_bars, draw_heatmap, draw_parallel
@@ -98,13 +110,17 @@ def _drawn(figure: Figure, title: str, notes: Sequence[str]) -> Iterator[Drawing
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own settings would change what is committed
         matplotlib.rcParams.update(_SETTINGS)
-        widths, heights = zip(*map(_size, figure.panels), strict=True)
-        drawing = MatplotlibFigure(figsize=(sum(widths), max(heights) + 0.17 * len(notes)), layout="constrained")
+        across = panels_across(figure.panels)
+        sizes = [_size(panel) for panel in figure.panels]
+        lines = [sizes[i : i + across] for i in range(0, len(sizes), across)]
+        widths = [max(line[i][0] for line in lines) for i in range(across)]
+        heights = [max(height for _, height in line) for line in lines]
+        drawing = MatplotlibFigure(figsize=(sum(widths), sum(heights) + 0.17 * len(notes)), layout="constrained")
         FigureCanvasAgg(drawing)
         drawing.suptitle(title, fontsize=11, fontweight="bold")
         drawing.supxlabel("\n".join(notes), fontsize=7, color="#555555", x=0.01, ha="left")
-        axes = drawing.subplots(1, len(figure.panels), squeeze=False, width_ratios=widths)[0]
-        for index, (ax, panel) in enumerate(zip(axes, figure.panels, strict=True)):
+        axes = drawing.subplots(len(lines), across, squeeze=False, width_ratios=widths, height_ratios=heights)
+        for index, (ax, panel) in enumerate(zip(axes.flat, figure.panels, strict=True)):
             _draw(ax, panel, index)
         yield drawing
 

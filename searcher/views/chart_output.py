@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
-from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint
+from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Parallel, TrialPoint, panels_across
 from searcher.files import put_out, require_writable
 from searcher.quantities import QUANTITIES, Quantity
 from searcher.snapshot import StudySnapshot
@@ -104,12 +104,18 @@ def _trial_row(trial: TrialPoint, costs: Sequence[Quantity]) -> tuple[str, ...]:
 
 
 def _heatmap_rows(heats: list[HeatMap]) -> Rows:
-    rows: Rows = [("layer", "precision", "trials", *(heat.title for heat in heats))]
-    for i, layer in enumerate(heats[0].rows):
-        for j, precision in enumerate(heats[0].columns):
-            values = [heat.values[i][j] for heat in heats]
-            texts = ("" if v is None else f"{100 * v:.1f}" for v in values)
-            rows.append((layer, precision, str(heats[0].counts[i][j]), *texts))
+    """A row a layer and precision, of one model after the other where there are several."""
+    across = panels_across(heats)
+    several = ("model",) if heats[0].model else ()
+    rows: Rows = [(*several, "layer", "precision", "trials", *(heat.title for heat in heats[:across]))]
+    for start in range(0, len(heats), across):
+        maps = heats[start : start + across]
+        model = (maps[0].model,) if several else ()
+        for i, layer in enumerate(maps[0].rows):
+            for j, precision in enumerate(maps[0].columns):
+                values = [heat.values[i][j] for heat in maps]
+                texts = ("" if v is None else f"{100 * v:.1f}" for v in values)
+                rows.append((*model, layer, precision, str(maps[0].counts[i][j]), *texts))
     return rows
 
 

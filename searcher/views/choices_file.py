@@ -47,7 +47,7 @@ def draw_heatmap(ax: Axes, heat: HeatMap) -> None:
     """A filled cell with its number for every row and column."""
     known = [v for row in heat.values for v in row if v is not None]
     low, high = min(known), max(known)
-    ax.set_title(heat.title)
+    ax.set_title(heat.caption)
     ax.set_xticks(range(len(heat.columns)), heat.columns)
     ax.set_yticks(range(len(heat.rows)), heat.rows)
     ax.set_xlim(-0.5, len(heat.columns) - 0.5)

@@ -49,7 +49,7 @@ def heatmap_lines(heat: HeatMap) -> list[Text]:
     known = [v for row in heat.values for v in row if v is not None]
     low, high = min(known), max(known)
     head = "".join(f"{name:>{CELL - 1}} " for name in heat.columns)
-    lines = [Text(heat.title, style="bold"), Text(f"{'':<{names}} {head}", style="dim", no_wrap=True)]
+    lines = [Text(heat.caption, style="bold"), Text(f"{'':<{names}} {head}", style="dim", no_wrap=True)]
     for name, row in zip(heat.rows, heat.values, strict=True):
         line = Text(f"{name:<{names}} ", no_wrap=True)
         for value in row:

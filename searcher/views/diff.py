@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import Cost, LayerCost
+from searcher.model_space import MODEL
 from searcher.numbers import duration_text, percent_text
 from searcher.plain import trial_json
 from searcher.precision_groups import uniform_groups
@@ -141,10 +142,11 @@ def _metric_rows(diff: TrialDiff) -> Iterator[list[str]]:
 
 
 def _shapes(diff: TrialDiff) -> RenderableType:
-    """Width factors and facts of the architectures that differ."""
+    """The model, width factors and facts of the architectures that differ."""
     before, after = (side.record.choices for side in diff.sides)
     factors = [name for name in dict.fromkeys([*before, *after]) if _is_factor(before.get(name, after.get(name)))]
-    rows = [(name, before.get(name), after.get(name)) for name in factors if before.get(name) != after.get(name)]
+    names = [MODEL, *factors]
+    rows = [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
     rows += [(SHAPE_NAMES.get(name, name), *values) for name, *values in diff.shapes]
     if not rows:
         return "the same"
@@ -172,7 +174,9 @@ def _words(diff: TrialDiff) -> str:
 
 def _map(diff: TrialDiff) -> Iterator[RenderableType]:
     if any(before != after for before, after in diff.precisions.values()):
-        yield from ("", change_map(diff.before.layers, diff.after.layers), precision_legend(changes=True))
+        before, after = diff.before.layers, diff.after.layers
+        legend = precision_legend((*before.values(), *after.values()), changes=True)
+        yield from ("", change_map(before, after), legend)
 
 
 def _layers(diff: TrialDiff) -> RenderableType:

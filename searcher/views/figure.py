@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Panel, Parallel
+from searcher.charts.chart import Bars, Chart, Figure, HeatMap, Panel, Parallel, panels_across
 from searcher.plain import budget_json
 from searcher.quantities import QUANTITIES
 from searcher.snapshot import StudySnapshot
@@ -83,6 +83,9 @@ def _panels(panels: Sequence[Panel], width: int) -> list[Text]:
     """The panels beside each other where there is room, else below each other."""
     if len(panels) == 1:
         return _lines(panels[0], width, HIGH if width >= WIDE else HEIGHT)
+    if len(panels) > (across := panels_across(panels)):
+        stacked = [_panels(panels[i : i + across], width) for i in range(0, len(panels), across)]
+        return list(chain.from_iterable([*([Text("")] if i else []), *lines] for i, lines in enumerate(stacked)))
     if all(isinstance(p, HeatMap) for p in panels):
         wide = sum(heatmap_width(p) for p in panels if isinstance(p, HeatMap)) + GAP * (len(panels) - 1) <= width
     else:

@@ -37,10 +37,11 @@ def common_view(found: Commonalities | None) -> Iterator[RenderableType]:
         return
     grid = _grid("left", "right", "left")
     for common in found.found:
+        of = f" of {', '.join(common.models)}" if common.models else ""
         grid.add_row(
             f"{common.variable} {common.relation} {common.choice}",
-            f"{100 * common.best_share:.0f} % of them",
-            Text(f"{100 * common.share:.0f} % of all {those}", style="dim"),
+            f"{100 * common.best_share:.0f} % of them{of}",
+            Text(f"{100 * common.share:.0f} % of all {those}{of}", style="dim"),
         )
     yield _indented(grid)
 

@@ -19,7 +19,7 @@ from searcher.variables import Kind
 from searcher.views import marks
 from searcher.views.candidate import precision_text
 from searcher.views.console import table
-from searcher.views.strip import strip_heading, strip_note, strip_text
+from searcher.views.strip import strip_text, strips_heading, strips_notes
 
 GAP = 2  # columns between two columns of a table
 ROOMY = 160  # columns of a terminal from which precisions are said in words too
@@ -31,7 +31,20 @@ SPECIAL = {
     "precision": "precisions in words",
 }
 _ORDER = (
-    *("mark", "place", "trial", "hidden", "intermediate", "bits", "accuracy", "parent_accuracy", "mean", "sd", "seeds"),
+    *(
+        "mark",
+        "place",
+        "trial",
+        "model",
+        "hidden",
+        "intermediate",
+        "bits",
+        "accuracy",
+        "parent_accuracy",
+        "mean",
+        "sd",
+        "seeds",
+    ),
     *("memory", "memory_share", "ops", "ops_share", "latency", "latency_share", "precision"),
 )
 WIDTH = "width"  # both width factors in one column
@@ -102,8 +115,7 @@ class Leaderboard:
             cells = [_one_word(text, found.measure) if plain else text for text in texts]
             heading = found.heading.replace(" ", "") if plain else found.heading
             return Column(name, heading, numeric, tuple(map(Text, cells)))
-        addresses = self.fields.space.base.addresses
-        headings = {"mark": "", "place": "#", "bits": strip_heading(addresses)}
+        headings = {"mark": "", "place": "#", "bits": strips_heading(self.fields.space)}
         heading = name if plain else headings.get(name, name)
         cells_of = {"mark": self._marks, "place": self._places, "bits": self._strips, "precision": self._words}[name]
         return Column(name, heading, name == "place", tuple(cells_of(plain)))
@@ -141,7 +153,7 @@ class Leaderboard:
         if parts := [text for name, text in told.items() if name in shown]:
             yield f"{'; '.join(parts)}."
         if "bits" in shown:
-            yield strip_note(self.fields.space.base.addresses)
+            yield from strips_notes(self.fields.space)
 
     def _marks(self, plain: bool) -> Iterator[Text]:
         for record in self.records:
@@ -194,7 +206,7 @@ def columns_view(fields: TrialFields) -> RenderableType:
     for name in fields.names:
         found = fields.named(name)
         result.add_row(name, found.unit or NOTHING, found.about)
-    result.add_row("stage2.block0.mlp, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
+    result.add_row("stage2.*, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
     return result
 
 

@@ -73,7 +73,10 @@ ROLES: dict[Role, Mark] = {
     Role.SWITCH: Mark("┊", "dim"),
 }
 
-_SCALE = ("white on blue", "black on cyan", "black on green", "black on yellow", "white on red")  # few bits to many
+_SCALE = (  # few bits to many
+    *("white on blue", "white on magenta", "black on white", "black on cyan"),
+    *("black on green", "black on yellow", "white on red"),
+)
 _HEAT = ("white on grey15", "white on grey30", "white on grey42", "black on grey66", "black on grey89")
 
 
@@ -99,12 +102,16 @@ def heat_style(share: float) -> Style:
 
 
 def precision_cell(precision: Precision) -> Text:
-    """Two columns that say a layer's weight bits (` 1`, ` 4`, `16`), filled with the precision's colour."""
-    return Text(f"{precision.weight_bits:>2}", style=precision_style(precision))
+    """Two columns that say a layer's weight bits (` 1`, ` 4`, `16`), filled with the precision's colour.
+
+    Several bits against signs say so (`2s`), beside as many against several (` 2`).
+    """
+    signs = "s" if precision.takes_signs and precision.weight_bits > 1 else ""
+    return Text(f"{precision.weight_bits}{signs}".rjust(2), style=precision_style(precision))
 
 
 def precision_style(precision: Precision) -> Style:
     """The colours of a precision's cell: its place among all precisions, from few bits to many."""
-    order = sorted(PRECISIONS.values(), key=lambda p: (p.weight_bits, p.activation_bits))
+    order = sorted(PRECISIONS.values(), key=lambda p: p.bits)
     place = order.index(precision) / max(1, len(order) - 1)
     return Style.parse(_SCALE[round(place * (len(_SCALE) - 1))])

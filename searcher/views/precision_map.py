@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from bhvit.cost import CostReport
-from bhvit.precision import PRECISIONS, Precision
+from bhvit.precision import Precision
 from searcher.candidate import Candidate
 from searcher.quantities import QUANTITIES
 from searcher.views.marks import precision_cell
@@ -83,10 +83,10 @@ def change_map(before: Mapping[str, Precision], after: Mapping[str, Precision]) 
     return _Map(("layer", "kind"), ("differ",), rows, cell_width=5)
 
 
-def precision_legend(changes: bool = False) -> Text:
-    """What the cells mean; with `changes` also those of layers that differ."""
+def precision_legend(used: Iterable[Precision], changes: bool = False) -> Text:
+    """What the cells of the precisions `used` mean; with `changes` also those of layers that differ."""
     legend = Text("Weight bits, before→after:" if changes else "Weight bits, a column a block:")
-    for precision in PRECISIONS.values():
+    for precision in sorted(set(used), key=lambda p: p.bits):
         legend.append_text(Text.assemble("  ", precision_cell(precision), f" {precision}"))
     return legend
 

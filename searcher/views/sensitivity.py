@@ -30,7 +30,8 @@ def sensitivity_view(
 ) -> RenderableType:
     """The parent, the layers by what binarising them costs, the variables that tie layers, and the conclusion.
 
-    `first` is the configuration of these widths to train first; None where none is within the budget.
+    `first` is the configuration of these widths to train first; None where none is within the budget. It begins with
+    the model where `space` is one of several.
     """
     head = Text.assemble(
         (space.name, "bold"),
@@ -154,7 +155,8 @@ def _first(space: Space, first: Mapping[str, Choice] | None) -> Iterator[str]:
     if first is None:
         yield "No configuration of these widths is within the budget."
         return
-    unusual = {v.name: first[v.name] for v in space.variables if first[v.name] != v.default}
+    usual = {v.name: v.default for v in space.variables}
+    unusual = {name: choice for name, choice in first.items() if name not in usual or choice != usual[name]}
     line = yaml.safe_dump([unusual], default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     yield "By this order the best configuration of these widths within the budget, for the space file:"
     yield f"  enqueue: {line.strip()}"

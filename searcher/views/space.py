@@ -22,9 +22,11 @@ FEW = 200  # feasible configurations below which searching all of them is better
 
 def space_view(space: Space, profile: SpaceProfile) -> RenderableType:
     """Variables, counts, ranges and the verdict."""
+    models = (_models(space, profile), "") if space.mixed else ()
     return Group(
-        *_head(space, profile), "", _variables(space), "", _ranges(space, profile), "", *verdict(space, profile)
-    )
+        *_head(space, profile), "", *models, _variables(space), "", _ranges(space, profile), "",
+        *verdict(space, profile),
+    )  # fmt: skip
 
 
 def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
         "space": space.name,
         "variables": {v.name: list(v.choices) for v in space.variables},
         "budget": budget_json(space.budget),
-        **asdict(profile),
+        **_counts(profile),
+        **({"models": _models_json(space, profile)} if space.mixed else {}),
         "sampled": profile.sampled,
         "feasible_share": profile.share,
         "satisfiable": profile.satisfiable,
@@ -42,7 +45,8 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    yield f"{space.name}: {profile.size:,} configurations of {space.family}"
+    families = " and ".join(dict.fromkeys(model.family for model in space.models))
+    yield f"{space.name}: {profile.size:,} configurations of {families}"
     scope = f"{profile.feasible:,} ({share_text(profile.share)})"
     if profile.sampled:
         scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
@@ -52,10 +56,49 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
         yield f"device: {device_line(space.device)}"
 
 
+def _models(space: Space, profile: SpaceProfile) -> Table:
+    """Of each model its size, what is within the budget, and what its smallest and largest candidates cost."""
+    costs = [QUANTITIES[name] for name in space.quantities]
+    right = ("configurations", "within the budget", *(cost.label for cost in costs))
+    result = table("model", "family", *((name, "right") for name in right))
+    for model in space.models:
+        own = profile.models[model.label]
+        ends = [(cost.text(cost.of(own).minimum), cost.text(cost.of(own).maximum)) for cost in costs]
+        result.add_row(
+            model.label,
+            model.family,
+            f"{own.size:,}",
+            f"{own.feasible:,} ({share_text(own.share)}{' of a sample' if own.sampled else ''})",
+            *(low if low == high else f"{low} to {high}" for low, high in ends),
+        )
+    return result
+
+
+def _models_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
+    found = {}
+    for model in space.models:
+        own = profile.models[model.label]
+        variables = [variable.name for variable in model.variables]
+        found[model.label] = {
+            "family": model.family,
+            "variables": variables,
+            **_counts(own),
+            "feasible_share": own.share,
+        }
+    return found
+
+
+def _counts(profile: SpaceProfile) -> dict[str, Any]:
+    counts = asdict(profile)
+    del counts["models"]
+    return counts
+
+
 def _variables(space: Space) -> Table:
-    result = table("variable", "choices")
+    result = table("variable", "choices", *(("of",) if space.mixed else ()))
     for variable in space.variables:
-        result.add_row(variable.name, ", ".join(map(str, variable.choices)))
+        of = (", ".join(variable.models) or "all",) if space.mixed else ()
+        result.add_row(variable.name, ", ".join(map(str, variable.choices)), *of)
     if not space.variables:
         result.add_row("none", "a single candidate")
     return result
@@ -85,6 +128,8 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     else:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
+    if hopeless := [label for label, own in profile.models.items() if not own.feasible]:
+        yield f"Nothing of {' and '.join(hopeless)} is within the budget: raise it, or leave the model out."
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:

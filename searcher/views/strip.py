@@ -5,11 +5,13 @@ On a terminal two columns a cell, ` 1 1│16│ 1 4│ 8│...`, coloured as eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 
 from rich.text import Text
 
 from bhvit.precision import Precision
+from searcher.space import Space
 from searcher.views.marks import precision_cell
 
 MIXED = "*"  # the blocks of a stage differ
@@ -31,12 +33,39 @@ def strip_heading(addresses: Iterable[str]) -> str:
 
 def strip_note(addresses: Iterable[str]) -> str:
     """How to read strips of a network with these layers."""
-    parts = _parts(dict.fromkeys(addresses))
-    stages = [_letter(part) for part, kinds in parts.items() if len(kinds) > 1]
-    singles = [_letter(part) for part, kinds in parts.items() if len(kinds) == 1]
-    said = [f"{_range(stages)} stages (mixer or attention, then MLP)"] if stages else []
+    kinds = _kinds(addresses)
+    stages = [_letter(part) for part, names in kinds.items() if len(names) > 1]
+    singles = [_letter(part) for part, names in kinds.items() if len(names) == 1]
+    columns = zip_longest(*(names for names in kinds.values() if len(names) > 1))
+    order = ", then ".join(" or ".join(dict.fromkeys(filter(None, names))) for names in columns)
+    said = [f"{_range(stages)} stages ({order})"] if stages else []
     said += [f"{_range(singles)} downsampling"] if singles else []
     return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
+
+
+def _kinds(addresses: Iterable[str]) -> dict[str, list[str]]:
+    """Stage or single layer -> the kinds of its layers, in their order."""
+    kinds: dict[str, dict[str, None]] = {}
+    for address in addresses:
+        kinds.setdefault(address.split(".")[0], {}).setdefault(address.rsplit(".", 1)[-1])
+    return {part: list(names) for part, names in kinds.items()}
+
+
+def strips_heading(space: Space) -> str:
+    """What stands over strips of a space's trials: nothing but a word where its models have other layers each."""
+    headings = {strip_heading(model.base.addresses) for model in space.models}
+    return headings.pop() if len(headings) == 1 else "bits of weights"
+
+
+def strips_notes(space: Space) -> Iterator[str]:
+    """How to read the strips of a space's trials; of models whose layers differ, where which cell stands."""
+    models = {strip_heading(model.base.addresses): model for model in space.models}
+    if len(models) == 1:
+        yield strip_note(space.models[0].base.addresses)
+        return
+    for heading, model in models.items():
+        same = [m.label for m in space.models if strip_heading(m.base.addresses) == heading]
+        yield f"{', '.join(same)}: {heading.replace(' ', '')}. {strip_note(model.base.addresses)}"
 
 
 def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precision | None]]]:

@@ -15,8 +15,10 @@ from searcher.commonalities import commonalities
 from searcher.events import last_start
 from searcher.importances import importances
 from searcher.listing import ordered, selected
+from searcher.model_space import MODEL
 from searcher.plain import budget_json, trial_json
-from searcher.ranking import outcome_counts, ranked
+from searcher.quantities import QUANTITIES
+from searcher.ranking import best_of_models, outcome_counts, ranked
 from searcher.records import TrialRecord
 from searcher.repeats import Repeats
 from searcher.snapshot import State, StudySnapshot
@@ -32,6 +34,7 @@ from searcher.views.study_header import question_json, study_header
 
 TOP = 10
 FRONT_ROWS = 8
+_BRIEFLY = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", *QUANTITIES)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def study_view(view: StudyView) -> RenderableType:
     parts: list[RenderableType] = [*study_header(snapshot), *lifted_view(snapshot), ""]
     sections = (
         list(_leaderboard(view)),
+        list(_best_of_models(view)),
         list(common_view(commonalities(snapshot.space, snapshot.ranked))),
         list(importances_view(importances(snapshot.space, snapshot.records))),
         list(ends_view(snapshot)),
@@ -117,9 +121,17 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "ranking": [r.number for r in snapshot.ranked],
         "listed": [r.number for r in view.rows[: view.top]],
         **insights_json(snapshot),
+        **_best_of_models_json(snapshot),
         **({} if view.repeats is None else {"repeats": _repeats_json(view.repeats)}),
         "trials": [trial_json(r, budget) for r in records],
     }
+
+
+def _best_of_models_json(snapshot: StudySnapshot) -> dict[str, Any]:
+    if not snapshot.space.mixed:
+        return {}
+    found = best_of_models(snapshot.space, snapshot.ranked)
+    return {"best_of_models": {label: None if record is None else record.number for label, record in found.items()}}
 
 
 def next_commands(
@@ -140,8 +152,10 @@ def next_commands(
         rows.append(("the test accuracy of the best, once", ["evaluate", str(folder), str(best[0].number)]))
         rows.append(("its files for other programs", ["deploy", str(folder), str(best[0].number), "--out", "deployed"]))
     rows.append(("go on", search))
-    if any(v.kind is Kind.INTERMEDIATE for v in space.variables):
-        rows.append(("hidden against MLP", ablation))
+    of_best = space.model_of(best[0].choices) if best else space.models[0]
+    if any(v.kind is Kind.INTERMEDIATE for v in of_best.variables):
+        model = ["--set", f"{MODEL}={of_best.label}"] if space.mixed else []
+        rows.append(("hidden against MLP", [*ablation, *model]))
     return Group(*suggestions(program, rows))
 
 
@@ -173,14 +187,26 @@ def _leaderboard(view: StudyView) -> Iterator[RenderableType]:
         yield from _front(view, front)
 
 
+def _best_of_models(view: StudyView) -> Iterator[RenderableType]:
+    """The most accurate trial of each model, best first, and the models of which none is within the budget yet."""
+    snapshot = view.snapshot
+    if not snapshot.space.mixed or view.columns is not None or not snapshot.ranked:
+        return
+    found = best_of_models(snapshot.space, snapshot.ranked)
+    rows = [record for record in snapshot.ranked if record is found[str(record.choices[MODEL])]]
+    yield Text("The most accurate of each model", style="bold")
+    yield leaderboard(snapshot, view.fields, rows, None, noted=False, among=(MODEL, *_BRIEFLY, "parent_accuracy"))
+    if lacking := [label for label, record in found.items() if record is None]:
+        yield Text(f"No trained trial within the budget: {', '.join(lacking)}.", style="dim")
+
+
 def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[RenderableType]:
     """The front, or rows spread evenly over it."""
     count = min(FRONT_ROWS, len(front))
     rows = [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
     more = f"... and {len(front) - count:,} more between them: --front" if count < len(front) else ""
     yield Text(_front_words(view.snapshot, front), style="bold")
-    names = ("mark", "trial", "hidden", "intermediate", "bits", "accuracy", *view.snapshot.space.quantities)
-    yield leaderboard(view.snapshot, view.fields, rows, None, more, noted=False, among=names)
+    yield leaderboard(view.snapshot, view.fields, rows, None, more, noted=False, among=(MODEL, *_BRIEFLY))
 
 
 def _front_words(snapshot: StudySnapshot, front: Sequence[TrialRecord]) -> str:

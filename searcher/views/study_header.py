@@ -13,7 +13,8 @@ from rich.text import Text
 from bhvit.device_profile import DeviceProfile
 from bhvit.precision import PRECISIONS
 from searcher.device_profiles import device_id
-from searcher.feasible import ENUMERABLE, SAMPLE
+from searcher.feasible import ENUMERABLE, examined_count
+from searcher.model_space import ModelSpace
 from searcher.numbers import duration_text, percent_text, share_text
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot
@@ -46,28 +47,46 @@ def study_header(snapshot: StudySnapshot) -> Iterator[RenderableType]:
 
 def question_lines(space: Space) -> Iterator[tuple[str, str]]:
     """What is searched and how candidates are trained, as label and text."""
-    widths = [f"{v.name} {', '.join(map(str, v.choices))}" for v in space.variables if v.kind is not Kind.PRECISION]
-    precisions = [v for v in space.variables if v.kind is Kind.PRECISION]
-    covered = {a for v in precisions for a in v.addresses} == set(space.base.addresses)
-    searched = "; ".join([*widths, *_precision_words(precisions, space.file.precision.default, covered)])
-    yield "searched", f"{space.family} {space.base.image_size} px: {searched}"
+    for i, model in enumerate(space.models):
+        yield "searched" if i == 0 else "or", _model_words(model)
     recipe, data = space.recipe, space.data
     if data is not None and recipe is not None:
         epochs = f"{recipe.fp.epochs} + {recipe.qat.epochs} epochs (full precision, quantized)"
         yield "training", f"{data.name}, {epochs}, batch {recipe.batch_size}, seed {space.search.seed}"
 
 
+def _model_words(model: ModelSpace) -> str:
+    """A model and what is chosen of it: `bhvit 224 px: hidden 1, 2; all layers binary`."""
+    widths = [f"{v.name} {', '.join(map(str, v.choices))}" for v in model.variables if v.kind is not Kind.PRECISION]
+    precisions = [v for v in model.variables if v.kind is Kind.PRECISION]
+    covered = {a for v in precisions for a in v.addresses} == set(model.base.addresses)
+    searched = "; ".join([*widths, *_precision_words(precisions, model.precision.default, covered)])
+    name = f"{model.label} ({model.family})" if model.label else model.family
+    return f"{name} {model.base.image_size} px: {searched}"
+
+
 def question_json(space: Space) -> dict[str, Any]:
-    """What is searched, as plain data: variables with their choices, data, epochs and seed."""
+    """What is searched, as plain data: variables with their choices, data, epochs and seed.
+
+    Of several models `family` is None, and `models` says of each its family and variables.
+    """
     recipe, data = space.recipe, space.data
     return {
-        "family": space.family,
-        "variables": {v.name: list(v.choices) for v in space.variables},
+        **models_json(space),
         "data": None if data is None else data.name,
         "epochs": None if recipe is None else {"fp": recipe.fp.epochs, "qat": recipe.qat.epochs},
         "seed": space.search.seed,
         "objectives": list(space.search.objectives),
     }
+
+
+def models_json(space: Space) -> dict[str, Any]:
+    """The family and the variables with their choices; of several models also whose these are."""
+    variables = {v.name: list(v.choices) for v in space.variables}
+    if not space.mixed:
+        return {"family": space.family, "variables": variables}
+    models = {m.label: {"family": m.family, "variables": [v.name for v in m.variables]} for m in space.models}
+    return {"family": None, "models": models, "variables": variables}
 
 
 def _precision_words(variables: list[Variable], default: str, covered: bool) -> list[str]:
@@ -85,7 +104,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
     elif feasible is not None:
-        text += f", {share_text(feasible / SAMPLE)} of a sample within the budget"
+        text += f", {share_text(feasible / examined_count(snapshot.space))} of a sample within the budget"
     yield "space", text
     yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
     if snapshot.space.device is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from searcher.model_space import MODEL
 from searcher.numbers import duration_text, percent_text, size_text
 from searcher.plain import costs_json, trial_json, worker_json
 from searcher.quantities import QUANTITIES
@@ -37,7 +38,8 @@ def trial_view(report: TrialReport, program: str = "searcher") -> RenderableType
     head: list[RenderableType] = [_title(report), facts(_facts(report))]
     if report.crash:
         head += section(f"The end of {CRASH_FILE}", *_crash(report.crash))
-    precisions = section("Precision of every layer", precision_map(record.candidate, cost), precision_legend())
+    legend = precision_legend(row.precision for row in cost.layers)
+    precisions = section("Precision of every layer", precision_map(record.candidate, cost), legend)
     budget = section("Budget", _budget(report))
     chart = "no epoch has ended" if report.curves is None else chart_text(report.curves, height=10)
     curves = section("Learning curves", chart)
@@ -104,6 +106,8 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
         yield "test", f"{percent_text(report.test.accuracy)} Top-1 on {report.test.images:,} images"
     if metrics is not None:
         yield "rank", _rank(report)
+    if report.snapshot.space.mixed:
+        yield "model", f"{record.choices[MODEL]} ({record.candidate.family})"
     widths = [f"{name} {value:g}" for name, value in record.choices.items() if not isinstance(value, str)]
     yield "widths", ", ".join(widths) or "those of the base model"
     yield "precision", precision_text(record.candidate.layers)

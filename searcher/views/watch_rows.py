@@ -16,7 +16,7 @@ from searcher.views.console import one_word, plain_rows
 from searcher.views.event_lines import PHASES
 from searcher.views.grid import Cell, Column, cell_width, grid
 from searcher.views.marks import ALERT, CHOSEN, OUTCOMES, trial_marks
-from searcher.views.strip import strip_heading, strip_text
+from searcher.views.strip import strip_text, strips_heading
 from searcher.watching import WatchedStudy
 
 WORKER_COLUMNS = (
@@ -31,6 +31,7 @@ WORKER_COLUMNS = (
     Column("memory", right=True, least=8, rank=3),
     Column("heard", right=True, least=5),
 )
+MODEL_COLUMN = Column("model", least=5, cut=24)  # where there are several
 ROOMY = 92  # columns from which there is room for a latency beside both width factors
 WIDTHS = Column("hidden  MLP", right=True, rank=7)
 LATENCY = Column("latency", right=True)  # where a device is known
@@ -66,9 +67,10 @@ class WorkerTable:
         self, study: WatchedStudy, workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int
     ) -> list[Text]:
         """A heading and a line a worker."""
-        strip = Column(strip_heading(study.space.base.addresses), rank=8)
-        columns = (*WORKER_COLUMNS, WIDTHS, strip, Column("precision", least=30, cut=30, rank=9))
-        rows = [_worker_row(study.records[worker.number], worker, chosen, now) for worker in workers]
+        strip = Column(strips_heading(study.space), rank=8)
+        model = (MODEL_COLUMN,) if study.space.mixed else ()
+        columns = (*WORKER_COLUMNS, *model, WIDTHS, strip, Column("precision", least=30, cut=30, rank=9))
+        rows = [_worker_row(study, worker, chosen, now) for worker in workers]
         for i, column in enumerate(columns):
             widest = max((cell_width(row[i]) for row in rows), default=0)
             self._widest[column.heading] = max(self._widest.get(column.heading, column.least), widest)
@@ -84,13 +86,14 @@ def plain_workers(workers: Sequence[WorkerStatus], now: float) -> Text:
 
 def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a trial."""
-    strip = Column(strip_heading(study.space.base.addresses))
+    strip = Column(strips_heading(study.space))
     latency, tight = study.space.device is not None, width < ROOMY
     figures = [c for c in TRIAL_COLUMNS if latency or c is not LATENCY]
     if latency and tight:  # both width factors in one column
         figures[-2:] = [Column("width", right=True)]
     rows = [_trial_row(study, study.records[number], chosen, now, latency and tight) for number in numbers]
-    columns = (Column("    trial"), *figures, strip, *MORE_TRIAL_COLUMNS)
+    model = (MODEL_COLUMN,) if study.space.mixed else ()
+    columns = (Column("    trial"), *model, *figures, strip, *MORE_TRIAL_COLUMNS)
     return _marked(grid(columns, rows, width), numbers, chosen, width)
 
 
@@ -102,11 +105,15 @@ def plain_trials(study: WatchedStudy, numbers: Sequence[int], now: float) -> Tex
         figures = [one_word(figure) for figure in (*_figures(record), *_widths(record))]
         bits, words = strip_text(record.candidate.layers, plain=True).plain, precision_text(record.candidate.layers)
         ends = [one_word(_ended(study, record, now)), record.outcome.value, record.worker]
-        rows.append([_marks(study, record).plain, str(number), *figures, bits, *ends, words])
-    if study.space.device is None:
-        return plain_rows(PLAIN_TRIALS, rows, range(1, 8))
-    place = PLAIN_TRIALS.index("OPs") + 1
-    return plain_rows((*PLAIN_TRIALS[:place], "latency", *PLAIN_TRIALS[place:]), rows, range(1, 9))
+        marked = [_marks(study, record).plain, str(number), *_model(study, record)]
+        rows.append([*marked, *figures, bits, *ends, words])
+    heading = list(PLAIN_TRIALS)
+    if study.space.device is not None:
+        heading.insert(heading.index("OPs") + 1, LATENCY.heading)
+    if study.space.mixed:
+        heading.insert(heading.index("trial") + 1, MODEL_COLUMN.heading)
+    right = [i for i in range(1, heading.index("bits")) if heading[i] != MODEL_COLUMN.heading]
+    return plain_rows(heading, rows, right)
 
 
 def percent(accuracy: float | None) -> str:
@@ -114,12 +121,14 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def _worker_row(record: TrialRecord, worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+def _worker_row(study: WatchedStudy, worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+    record = study.records[worker.number]
     layers = record.candidate.layers
     return [
         f"{_sign(worker.number, chosen)}{_short(worker.worker) or 'starting'}",
         *_position(worker, now)[:-1],
         _heard(worker, now),
+        *_model(study, record),
         "{:>6}  {:>3}".format(*_widths(record)),
         strip_text(layers),
         precision_text(layers),
@@ -166,6 +175,7 @@ def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now
     marks.pad_right(4 - marks.cell_len)
     return [
         marks.append(f"{record.number:>5}"),
+        *_model(study, record),
         *_figures(record),
         *(["×".join(_widths(record))] if together else _widths(record)),
         strip_text(layers),
@@ -184,6 +194,11 @@ def _figures(record: TrialRecord) -> list[str]:
         percent(None if metrics is None else metrics.parent_accuracy),
         *(cost.text(cost.of(record)) for cost in QUANTITIES.values() if cost.of(record) is not None),
     ]
+
+
+def _model(study: WatchedStudy, record: TrialRecord) -> list[str]:
+    """The label of its model where there are several: a cell, or none."""
+    return [study.space.model_of(record.choices).label] if study.space.mixed else []
 
 
 def _widths(record: TrialRecord) -> list[str]:

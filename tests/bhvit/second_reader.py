@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 Shape = tuple[int, ...]
-ITEMS = {"f": "f32", "h": "f16", "8": "int8", "4": "int4", "b": "bits"}
-WIDTH = {"f32": 32, "f16": 16, "int8": 8, "int4": 4, "bits": 1}
+ITEMS = {"f": "f32", "h": "f16", "8": "int8", "4": "int4", "2": "int2", "t": "planes", "b": "bits"}
+WIDTH = {"f32": 32, "f16": 16, "int8": 8, "int4": 4, "int2": 2, "planes": 2, "bits": 1}
 
 
 def read_packed(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and tensors, in their natural shapes, of a whole file."""
     magic, version, length, header_crc, rest_crc, size = struct.unpack("<8sIIIIQ", content[:32])
-    assert (magic, version, size) == (b"\x89BHVIT\r\n", 1, len(content))
+    assert (magic, size) == (b"\x89BHVIT\r\n", len(content))
     assert zlib.crc32(content[32 : 32 + length]) == header_crc
     assert zlib.crc32(content[32 + length :]) == rest_crc
     header = json.loads(content[32 : 32 + length])
+    assert version == (2 if set(header["layers"]) & set("2t") else 1)
     arrays, end = {}, 32 + length
-    for item in ("f32", "f16", "int8", "int4", "bits"):
+    for item in WIDTH:
         members = [t for t in tensors(header) if t[1] == item]
         if members:
             end = (end + 63) // 64 * 64
@@ -37,7 +38,8 @@ def in_panels(item: str, shape: Shape) -> bool:
     if len(shape) < 4 or shape[1] % 16:
         return False
     inputs = shape[2] * shape[3]
-    return {"bits": shape[3] % 32 == 0, "int8": inputs % 2 == 0, "int4": inputs % 2 == 0}.get(item, True)
+    words, pairs = shape[3] % 32 == 0, inputs % 2 == 0
+    return {"bits": words, "planes": words, "int2": False, "int8": pairs, "int4": pairs}.get(item, True)
 
 
 def decoded(stored: np.ndarray, item: str, shape: Shape) -> np.ndarray:
@@ -50,6 +52,16 @@ def decoded(stored: np.ndarray, item: str, shape: Shape) -> np.ndarray:
         case "int4":
             nibbles = np.stack((stored & 15, stored >> 4), 1).ravel()[: np.prod(shape)].astype(int)
             items = (nibbles - 16 * (nibbles > 7)).astype(np.int8)
+        case "int2":
+            pairs = np.stack([stored >> i & 3 for i in (0, 2, 4, 6)], 1).ravel()[: np.prod(shape)].astype(int)
+            items = (pairs - 4 * (pairs > 1)).astype(np.int8)
+        case "planes":
+            signs = np.unpackbits(stored, bitorder="little").astype(np.int8) * 2 - 1
+            if in_panels(item, shape):
+                groups, columns, taps, channels = shape  # group, panel, plane, tap, word, column, bit
+                signs = signs.reshape(groups, columns // 16, 2, taps, channels // 32, 16, 32)
+                return (signs.sum(2) // 2).astype(np.int8).transpose(0, 1, 4, 2, 3, 5).reshape(shape)
+            return (signs[: 2 * np.prod(shape)].reshape(-1, 2).sum(1) // 2).astype(np.int8).reshape(shape)
         case _:
             items = np.unpackbits(stored, bitorder="little")[: np.prod(shape)].astype(np.int8) * 2 - 1
     if not in_panels(item, shape):
@@ -66,7 +78,7 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
     found: list[tuple[str, str, Shape]] = []
     letters, layer_norm = iter(h["layers"]), h["norm"] == "layer"
     real = "f32" if set(h["layers"]) == {"f"} else "f16"
-    quantizes = bool(set(h["layers"]) & set("b48"))
+    quantizes = bool(set(h["layers"]) & set("bt248"))
 
     def vectors(name: str, parts: str, *shape: int) -> None:
         found.extend((f"{name}.{part}", "f32", shape) for part in parts.split())
@@ -78,10 +90,10 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
         vectors(name, "shift_in slope shift_out", c)
 
     def product(name: str, letter: str, shape: Shape, scaled: bool) -> None:
-        if letter in "48":
+        if letter in "248":
             vectors(name, "activation.step")
         found.append((f"{name}.weight", ITEMS[letter], shape))
-        if letter in "b48" and scaled:
+        if letter in "bt248" and scaled:
             vectors(name, "scale", shape[0] * shape[1])
 
     def linear(name: str, letter: str, c: int, n: int) -> None:
@@ -112,7 +124,7 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
     def projection(name: str, letter: str, c: int) -> None:
         linear(f"{name}.project", letter, c, c)
         vectors(name, "shift", c)
-        if letter in "48":
+        if letter in "248":
             vectors(name, "activation.step")
 
     def attention(name: str, letter: str, c: int, heads: int) -> None:
@@ -120,7 +132,8 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
         norm(f"{name}.token_norm", c)
         for part in ("query", "key", "value"):
             projection(f"{name}.{part}", letter, c)
-        vectors(f"{name}.probability", {"b": "alpha zero_point", "4": "step", "8": "step"}.get(letter, ""), heads)
+        parts = "alpha zero_point" if letter in "bt" else "step" if letter in "248" else ""
+        vectors(f"{name}.probability", parts, heads)
         norm(f"{name}.norm", c)
         rprelu(f"{name}.rprelu", c)
         vectors(name, "mix", c)
@@ -133,9 +146,9 @@ def tensors(h: dict[str, Any]) -> list[tuple[str, str, Shape]]:
             linear(f"{name}.reduction", letter, c, c)
         projection(f"{name}.key", letter, c)
         projection(f"{name}.value", letter, c)
-        if letter == "b":
+        if letter in "bt":
             vectors(f"{name}.probability", "step")
-        elif letter in "48":
+        elif letter in "248":
             vectors(f"{name}.probability", "step", heads)
         norm(f"{name}.norm", c)
         rprelu(f"{name}.rprelu", c)

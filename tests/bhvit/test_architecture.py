@@ -50,6 +50,12 @@ def test_hidden_and_intermediate_scale_independently() -> None:
     assert TINY.scaled() == TINY
 
 
+@pytest.mark.parametrize(("side", "window"), [(224, 7), (160, 5), (96, 3), (192, 3), (448, 7), (128, 1)])
+def test_window_size_follows_from_the_image_size(side: int, window: int) -> None:
+    resized = TINY.with_options(image_size=side)
+    assert (resized.image_size, resized.window_size) == (side, window)
+
+
 @pytest.mark.parametrize(("factor", "widths"), [(1.1, (72, 140, 280, 560)), (0.01, (4, 4, 4, 8))])
 def test_scaled_widths_stay_divisible_by_groups_and_heads(factor: float, widths: tuple[int, ...]) -> None:
     assert TINY.scaled(hidden=factor).embed_dims == widths
@@ -59,6 +65,7 @@ def test_scaled_widths_stay_divisible_by_groups_and_heads(factor: float, widths:
     ("change", "message"),
     [
         ({"image_size": 100}, "image_size must be a multiple of 32 * window_size = 96, but it is 100; use 96"),
+        ({"window_size": 0}, "window_size must be a positive integer, but it is 0."),
         ({"window_size": 4}, "window_size must be odd, but it is 4; use 3, 5 or 7."),
         ({"embed_dims": [16, 32, 64, 126]}, "embed_dim must be a multiple of 4 (convolution groups, channel quarters)"),
         ({"num_heads": [1, 1, 2, 5]}, "num_heads must divide embed_dim, but stage 3 has num_heads=5, embed_dim=128;"),

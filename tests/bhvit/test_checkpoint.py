@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
+from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
 from bhvit.checkpoint import (
     load_reference_state_dict,
     load_weights,
@@ -49,12 +49,15 @@ def test_a_state_that_does_not_match_is_refused_with_its_differences_and_changes
     assert same(target, untouched)
 
 
-def test_int_layers_have_no_released_names() -> None:
-    with pytest.raises(InvalidInput, match="released names exist for binary, fp16 and fp32 layers only"):
-        reference_state_dict(model(PrecisionPlan.uniform("int8")))
+@pytest.mark.parametrize("precision", ["ternary", "int2", "int4", "int8"])
+def test_layers_of_several_bits_have_no_released_names(precision: str) -> None:
+    plan = PrecisionPlan.uniform("binary").with_layers("stage1.block0.mixer", precision)
+    message = f"released names exist for binary, fp16 and fp32 layers only, but stage1.block0.mixer is {precision}"
+    with pytest.raises(InvalidInput, match=message):
+        reference_state_dict(model(plan))
 
 
-@pytest.mark.parametrize("precision", ["binary", "int4", "int8", "fp16", "fp32"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_our_files_carry_a_model_there_and_back(precision: str, tmp_path) -> None:
     plan = PrecisionPlan.uniform(precision)
     source, target = model(plan), model(plan, seed=1)

@@ -89,6 +89,20 @@ def test_work_is_counted_in_whole_tiles_and_real_products_in_tokens() -> None:
     assert real["far_weight_byte_ps"] == 2 * 2 * (2 * 512 * 2048 - 2**20)  # both products, in 2 tiles of 28 tokens
 
 
+def test_two_bits_run_in_the_kernels_of_their_neighbours() -> None:
+    """The same MLP: ternary signs meet two planes of weights; int2 is widened to int4 where the model is loaded."""
+    of = bhvit_work(TINY, "avx512")
+    binary, ternary, int2, int4 = (
+        of("stage3.block0.mlp", PRECISIONS[p], True) for p in ("binary", "ternary", "int2", "int4")
+    )
+    planes = {name: 2 * binary[name] for name in ("binary_mac_ps", "weight_byte_ps")}
+    assert {name: count for name, count in ternary.items() if count} == {
+        **{name: count for name, count in binary.items() if count},
+        **planes,
+    }
+    assert int2 == int4
+
+
 def test_odd_widths_are_rounded_up_to_words_and_columns() -> None:
     """Hidden 1.25: C = 80, so convolutions of 20 channels a group, which take a word of 32 and 24 columns each."""
     work = bhvit_work(TINY.scaled(hidden=1.25), "avx512")("stage0.block0.mixer", PRECISIONS["binary"], True)

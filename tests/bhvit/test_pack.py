@@ -11,18 +11,19 @@ from torch import nn
 from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
 from bhvit.export.onnx import export_fp32
 from bhvit.export.packed import pack
-from bhvit.families import family_of
+from bhvit.families import FAMILIES, family_of
 from bhvit.layers import ResidualLinear
 from bhvit.layers.norm import TokenBatchNorm
 from bhvit.pyramid import Pyramid
 from bhvit.runtime import load
 from bhvit.runtime.packed_file import PackedModel, read
-from tests.bhvit.drawn import FAMILIES, drawn
+from tests.bhvit.runtime.networks import FAMILIES as PACKED
 from tests.bhvit.small import SMALLEST_OF, images, small_model
+from tests.bhvit.test_cost_against_model import drawn
 
 MODELS = [
     (f"{family}-{p}-{norm}", family, p, norm)
-    for family in FAMILIES
+    for family in PACKED
     for p in [*PRECISIONS, "mixed"]
     for norm in ("batch", "layer")
 ]
@@ -91,8 +92,7 @@ def test_weights_times_scales_are_the_quantized_weights(packed: tuple[Pyramid, P
             found = factors(model, file, name) / step
             scale = quantized.flatten(1).abs().amax(1) / back.flatten(1).abs().amax(1)
             np.testing.assert_allclose(found, scale.detach(), rtol=1e-6)
-            # exactly, with the scale in torch's own arithmetic
-            exact = layer.weight_quantizer.scale(layer.weight)[:, 0] if layer.precision.weight_bits > 1 else scale
+            exact = layer.weight_quantizer.parts(layer.weight)[1]  # in torch's own arithmetic
             assert torch.equal(back * exact.view(-1, *[1] * (back.dim() - 1)), quantized)
 
 
@@ -114,7 +114,7 @@ def test_folded_norms_give_what_norms_give(packed: tuple[Pyramid, PackedModel]) 
         quantized = getattr(parent, layer, None) if name.endswith(".norm") else None
         if quantized is not None and hasattr(quantized, "precision") and not quantized.precision.real_valued:
             weight = quantized.quantized_weight().double().flatten(1).abs().amax(1)
-            largest = {1: 1, 4: 7, 8: 127}[quantized.precision.weight_bits]
+            largest = {1: 1, 2: 1, 4: 7, 8: 127}[quantized.precision.weight_bits]
             step = abs(quantized.activation.step.item()) if hasattr(quantized.activation, "step") else 1
             x = x / (weight / largest * step)  # the accumulators of that product
         torch.testing.assert_close(x * scale + shift, expected, rtol=1e-6, atol=1e-6)
@@ -138,12 +138,12 @@ def test_everything_else_is_stored_as_it_is(packed: tuple[Pyramid, PackedModel])
     assert file.header.crop_pct == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PACKED)
 @pytest.mark.parametrize("seed", range(8))
 def test_any_architecture_and_plan_can_be_packed(seed: int, family: str, tmp_path: Path) -> None:
-    architecture, plan = drawn(seed, family)
+    architecture, plan, norm = drawn(FAMILIES[family], seed)
     torch.manual_seed(seed)
-    model = as_if_trained(family_of(architecture).build_model(architecture, plan))
+    model = as_if_trained(FAMILIES[family].build_model(architecture, plan, norm=norm))
     header = pack(model, tmp_path / "m.bhvit")
     assert read(tmp_path / "m.bhvit").header == header
     assert dict(header.layers) == model.layers

@@ -5,10 +5,16 @@ from bhvit.precision import any_quantized, ops_per_mac, real_width
 
 
 @pytest.mark.parametrize(
-    ("bits", "ops"), [((1, 1), 1 / 64), ((4, 4), 16 / 64), ((8, 8), 1.0), ((16, 16), 1.0), ((32, 32), 1.0)]
+    ("bits", "ops"),
+    [((1, 1), 1 / 64), ((2, 1), 2 / 64), ((2, 2), 4 / 64), ((4, 4), 0.25), ((8, 8), 1), ((16, 16), 1), ((32, 32), 1)],
 )
 def test_ops_of_a_mac_are_exact_at_both_ends(bits: tuple[int, int], ops: float) -> None:
     assert ops_per_mac(*bits) == ops
+
+
+def test_rows_are_in_the_order_of_their_bits() -> None:
+    bits = [p.bits for p in PRECISIONS.values()]
+    assert bits == sorted(set(bits))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=str)

@@ -10,9 +10,10 @@ from bhvit.quantizers import QUANTIZERS, quantizers_of
 from bhvit.quantizers.binary import BinaryWeight, Sign
 from bhvit.quantizers.learned_step import LearnedStep
 from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityDecomposition
+from bhvit.quantizers.ternary import TernaryWeight
 from bhvit.quantizers.uniform import UniformWeight
 
-SEVERAL_BITS = [p.name for p in PRECISIONS.values() if 1 < p.weight_bits < 16]
+SEVERAL_BITS = [p.name for p in PRECISIONS.values() if 1 < p.activation_bits < 16]
 
 
 def leaf(values, dtype=torch.float64):
@@ -88,7 +89,7 @@ def test_a_binary_weight_with_a_fan_in_of_one_is_finite():
 def test_uniform_weights_lie_on_their_levels_and_within_half_a_step(bits, rows):
     weight = torch.tensor(rows, dtype=torch.float64)
     quantizer = UniformWeight(bits)
-    quantized, step = quantizer(weight), quantizer.scale(weight)
+    quantized, step = quantizer(weight), quantizer.parts(weight)[1][:, None]
     levels = quantized / step
     assert (levels - levels.round()).abs().max() < 1e-6
     assert levels.abs().max() < 2 ** (bits - 1) - 1 + 1e-6
@@ -101,10 +102,51 @@ def test_each_output_channel_has_its_own_uniform_step():
     torch.testing.assert_close(UniformWeight(4)(weight), expected)
 
 
-def test_uniform_weights_pass_the_gradient_straight_through():
+def test_ternary_weights_have_the_threshold_and_scale_of_their_paper():
+    weight = torch.tensor([[1.0, -3.0, 0.5, -0.7, 0.0, 0.8], [0.2, 0.2, 0.2, -0.2, -0.2, -0.2], [0.0] * 6])
+    # Means of |W|: 1, 0.2, 0; thresholds 0.7, 0.14, 0; -0.7 is not beyond it in exact arithmetic, nor here
+    quantized = TernaryWeight()(weight.double())
+    scale = (1 + 3 + 0.8) / 3
+    expected = [[scale, -scale, 0, 0, 0, scale], [0.2, 0.2, 0.2, -0.2, -0.2, -0.2], [0] * 6]
+    torch.testing.assert_close(quantized, torch.tensor(expected, dtype=torch.float64), rtol=1e-7, atol=0)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(3, 7), (4, 2, 3, 3), (2, 1)]))
+def test_ternary_weights_are_those_of_a_plain_loop(seed, shape):
+    weight = random(*shape, seed=seed).detach()
+    quantized = TernaryWeight()(weight)
+    for row, found in zip(weight.flatten(1).tolist(), quantized.flatten(1).tolist(), strict=True):
+        threshold = 0.7 * sum(abs(w) for w in row) / len(row)
+        beyond = [abs(w) for w in row if abs(w) > threshold]
+        scale = sum(beyond) / len(beyond)
+        expected = [0 if abs(w) <= threshold else math.copysign(scale, w) for w in row]
+        assert found == pytest.approx(expected, rel=1e-12)
+        assert len({abs(value) for value in found if value}) == 1  # the same to the last bit
+
+
+def test_the_ternary_scale_has_the_smallest_error_for_its_zeros():
+    weight = random(5, 200).detach()
+    levels, scale = TernaryWeight().parts(weight)
+    best = (weight * levels).sum(1) / levels.square().sum(1)  # least squares
+    torch.testing.assert_close(scale, best)
+
+
+@pytest.mark.parametrize("quantizer", [TernaryWeight(), UniformWeight(4)], ids=["ternary", "uniform"])
+def test_weights_of_levels_pass_the_gradient_straight_through(quantizer):
     weight, grad = random(3, 5), random(3, 5, seed=1).detach()
-    UniformWeight(4)(weight).backward(grad)
+    quantizer(weight).backward(grad)
     assert torch.equal(weight.grad, grad)
+
+
+@pytest.mark.parametrize("name", [p.name for p in PRECISIONS.values() if not p.real_valued])
+@pytest.mark.parametrize("shape", [(6, 10), (4, 3, 3, 3)])
+def test_quantized_weights_are_their_levels_times_their_scales(name, shape):
+    weight = random(*shape).detach().float()
+    quantizer = QUANTIZERS[name].weight(False, True)
+    levels, scale = quantizer.parts(weight)
+    assert levels.dtype == torch.int8
+    assert levels.shape == shape
+    assert torch.equal(quantizer(weight).flatten(1), levels.flatten(1) * scale[:, None])
 
 
 def learned_step(value, bits=4):
@@ -243,5 +285,5 @@ def test_every_precision_has_quantizers_that_keep_shape_dtype_and_gradient(name)
 
 
 def test_a_precision_without_quantizers_is_refused():
-    with pytest.raises(InvalidInput, match="'int2' has none; add it, or use one of: binary, int4, int8, fp16, fp32"):
-        quantizers_of(Precision("int2", 2, 2))
+    with pytest.raises(InvalidInput, match=f"'int3' has none; add it, or use one of: {', '.join(QUANTIZERS)}"):
+        quantizers_of(Precision("int3", 3, 3))

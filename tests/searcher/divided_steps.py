@@ -10,30 +10,30 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bhvit import ArchitectureConfig, PrecisionPlan, global_batch
-from bhvit.model import BHViT, build_model
+from bhvit import PrecisionPlan, global_batch
+from bhvit.family_model import FamilyModel
 from searcher.datasets.batches import TrainingBatches
 from searcher.datasets.config import DataConfig
 from searcher.datasets.images import ImageStore
 from searcher.randomness import derive_seed, seed_everything
 from searcher.ranks import ALONE, Ranks, join
+from tests.searcher.architectures import build, thin_architecture
 from tests.searcher.tiny_images import small_recipe
 
 CPU, SEED, BATCH, SIZE = torch.device("cpu"), 3, 8, 96
-ARCHITECTURE = ArchitectureConfig.from_lists(
-    (8, 16, 16, 32), (16, 16, 16, 32), (1, 1, 1, 1), (1, 1, 2, 4), image_size=SIZE, window_size=3, num_classes=3
-)
+ARCHITECTURE = thin_architecture((8, 16, 16, 32), (16, 16, 16, 32))
 PLAN = (
     PrecisionPlan.uniform("binary")
-    .with_layers("stage3.*.attention", "int4")
+    .with_layers(f"stage3.*.{ARCHITECTURE.block_parts(3)[0]}", "int4")
     .with_layers("downsample[12]", "int8")
-    .with_layers("stage0.*.mlp", "fp16")
+    .with_layers(f"stage0.*.{ARCHITECTURE.block_parts(0)[-1]}", "fp16")
 )
 
 
-def network(plan: PrecisionPlan = PLAN) -> BHViT:
+def network(plan: PrecisionPlan = PLAN) -> FamilyModel:
     seed_everything(SEED)
-    return build_model(ARCHITECTURE, plan, drop_path_rate=0.5).double()
+    model: FamilyModel = build(ARCHITECTURE, plan, drop_path_rate=0.5)
+    return model.double()
 
 
 def batches(root: Path, ranks: Ranks) -> TrainingBatches:
@@ -71,7 +71,7 @@ def steps(root: Path, ranks: Ranks) -> dict[str, Tensor]:
     return seen | model.state_dict()
 
 
-def loss(model: BHViT, averaging: nn.Module, teacher: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+def loss(model: FamilyModel, averaging: nn.Module, teacher: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     logits = averaging(images)
     distillation = F.cross_entropy(logits, teacher(images).softmax(-1))
     return 0.5 * F.cross_entropy(logits, targets) + 0.3 * distillation + 0.2 * model.weight_regularizer()

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bhvit.architecture import ArchitectureConfig
-from bhvit.model import BHViT, build_model
+from bhvit.family_model import FamilyModel
 from bhvit.precision import PrecisionPlan
+from tests.searcher.architectures import build, thin_architecture
 
 RECORDING = Path(__file__).parent / "reference" / "trajectory.json"
 EPOCHS, STEPS, BATCH, CLASSES, SIZE = 10, 2, 4, 5, 96
@@ -32,18 +32,10 @@ DECAYED = re.compile(r".*(conv|convs\.\d|linear)\.weight")
 REAL_LAYERS = ("stem.conv.weight", "downsamples.1.conv.weight", "head.linear.weight")  # the others are binary
 
 
-def network() -> BHViT:
-    """A small binary BHViT with an fp16 layer, in float64; initial values from NumPy, whose old generator is frozen."""
-    shape = ArchitectureConfig.from_lists(
-        [8, 16, 16, 32],
-        [16, 16, 16, 32],
-        [1, 1, 1, 1],
-        [1, 1, 2, 4],
-        image_size=SIZE,
-        window_size=3,
-        num_classes=CLASSES,
-    )
-    model = build_model(shape, PrecisionPlan.uniform("binary").with_layers("downsample2", "fp16")).double()
+def network() -> FamilyModel:
+    """A small binary one with an fp16 layer, in float64; initial values from NumPy, whose old generator is frozen."""
+    shape = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32], image_size=SIZE, num_classes=CLASSES)
+    model: FamilyModel = build(shape, PrecisionPlan.uniform("binary").with_layers("downsample2", "fp16")).double()
     random = np.random.RandomState(1)
     with torch.no_grad():
         for parameter in model.parameters():

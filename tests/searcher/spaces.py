@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from bhvit.families import FAMILIES
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.space import Space, parse_space
 
-FAMILY_NAMES = sorted(FAMILIES)
+PLAIN = frozenset(("binary", "int4", "int8", "fp16", "fp32"))
+FAMILY_NAMES = [f.name for f in FAMILIES.values() if f.config.stage_count > 1 and set(f.config.precisions) >= PLAIN]
+"""Families that `plain_space` can be of; the contract of all of them is `test_family_contract`."""
 
 
-def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
+def plain_space(family: str = DEFAULT_FAMILY, **sections: Any) -> dict[str, Any]:
     """Plain data of a space with 2 widths x 2 widths x 3 precisions ^ 2 = 36 configurations; `sections` replace."""
     preset = sorted(FAMILIES[family].presets)[-1]
     return {
@@ -26,6 +28,36 @@ def plain_space(family: str = "bhvit", **sections: Any) -> dict[str, Any]:
     }
 
 
-def small_space(family: str = "bhvit", **sections: Any) -> Space:
+def small_space(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
     """`plain_space`, read."""
     return parse_space(plain_space(family, **sections), "small")
+
+
+def mixed_models() -> list[dict[str, Any]]:
+    """Alternatives of a mixed space: every family, with own widths or precisions here and there."""
+    models = [{"name": family, **plain_space(family)["model"]} for family in FAMILY_NAMES]
+    first = plain_space(FAMILY_NAMES[0])["model"]
+    layer = small_space(FAMILY_NAMES[0]).base.addresses[0]
+    own = {"groups": [{"layers": layer, "choices": ["binary", "int4", "fp16"]}]}
+    return [
+        {**first, "name": "one_layer", "precision": own},
+        *models,
+        {**first, "name": "float", "widths": {}, "precision": {"default": "fp32"}},
+        {**first, "name": "stages", "widths": {"hidden": {"choices": [1, 1.5], "per_stage": True}}},
+    ]
+
+
+def plain_mixed(*names: str, **sections: Any) -> dict[str, Any]:
+    """Plain data of a space that chooses among the `mixed_models` of these names, by default the first three."""
+    models = {model["name"]: model for model in mixed_models()}
+    return {
+        "model": [models[name] for name in names or list(models)[:3]],
+        "widths": {"hidden": {"choices": [1, 2]}},
+        "precision": {"groups": [{"layers": "*", "choices": ["binary", "int8"]}]},
+        **sections,
+    }
+
+
+def mixed_space(*names: str, **sections: Any) -> Space:
+    """`plain_mixed`, read."""
+    return parse_space(plain_mixed(*names, **sections), "mixed")

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bhvit
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from bhvit.architecture import ArchitectureConfig
 from bhvit.errors import InvalidInput
 from bhvit.precision import PrecisionPlan
 from bhvit.runtime.__main__ import main as runtime_main
@@ -31,6 +32,7 @@ from searcher.benching.rounds import Timing, timed_rounds, timings
 from searcher.cli import main
 from searcher.views.bench import bench_json, bench_view
 from searcher.views.console import console
+from tests.searcher.architectures import build, thin_architecture
 from tests.searcher.screens import ESCAPES, screen, terminal
 from tests.searcher.tiny_onnx import write_classifier, write_images
 
@@ -48,7 +50,7 @@ RAM: peak of a fresh process that loads the file and runs it once.
 In turns each file finds the caches cold: one that runs alone is faster.
 Top-1 on the 6 images of data/test.
 """
-TINIEST = ArchitectureConfig.from_lists([8, 16, 16, 32], [16, 16, 16, 32], [1] * 4, [1, 1, 2, 4], 96, 3, 3)
+TINIEST = thin_architecture((8, 16, 16, 32), (16, 16, 16, 32))
 
 
 class Machine:
@@ -192,7 +194,7 @@ def test_packed_files_are_measured_beside_onnx_files(
     assert main(["bench", files[0], f"{packed}@numpy", "--repeats", "2", "--json"]) == 0
     onnx_row, row = json.loads(capsys.readouterr().out)["models"]
     assert (onnx_row["runtime"], onnx_row["instruction_set"]) == ("onnxruntime", None)
-    assert (row["runtime"], row["instruction_set"], row["name"]) == ("bhvit", "numpy", "model.bhvit@numpy")
+    assert (row["runtime"], row["instruction_set"], row["name"]) == (bhvit.__name__, "numpy", "model.bhvit@numpy")
     assert (row["image_size"], row["file_bytes"]) == (96, packed.stat().st_size)
     assert 10 * 2**20 < row["peak_memory_bytes"] < 100 * 2**20
 
@@ -215,11 +217,10 @@ def test_one_network_is_as_accurate_in_both_runtimes(tmp_path: Path, capsys: pyt
 
     from bhvit.export.onnx import export_fp32
     from bhvit.export.packed import pack
-    from bhvit.model import build_model
 
     torch.manual_seed(1)
     classes = ("green", "red", "blue")
-    model = build_model(TINIEST, PrecisionPlan.uniform("fp32"))
+    model = build(TINIEST, PrecisionPlan.uniform("fp32"))
     for parameter in model.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))
     export_fp32(model.eval(), tmp_path / "model.onnx", classes)

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bhvit.architecture import TINY, ArchitectureConfig
 from bhvit.device_file import SHIPPED as SHIPPED_FOLDER
 from bhvit.device_file import load_device
 from bhvit.device_profile import COEFFICIENTS
 from bhvit.families import family_of
 from bhvit.latency import seconds_by_layer
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
+from bhvit.staged import Architecture
 from searcher import runtime_timing
 from searcher.calibration import Timed, calibrated, random_candidate
 from searcher.cli import main
 from searcher.commands import calibrate
 from searcher.latency_fit import TimedWork, fit, nnls
+from tests.searcher.architectures import first_preset, small_architecture
 from tests.searcher.screens import screen
 
 SHIPPED = load_device("avx512")
@@ -36,7 +37,7 @@ class FakeMachine:
     def __init__(self, noise: float) -> None:
         self.noise, self.random = noise, np.random.default_rng(1)
 
-    def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
+    def __call__(self, architecture: Architecture, layers: Mapping[str, Precision]) -> dict[str, float]:
         seconds = seconds_by_layer(architecture, layers, TRUTH, family_of(architecture).seconds_of)
         return {a: s * self.random.lognormal(0, self.noise) for a, s in seconds.items()}
 
@@ -44,7 +45,7 @@ class FakeMachine:
 class Busy(FakeMachine):
     """Other programs come and go: whole candidates take up to many times as long."""
 
-    def __call__(self, architecture: ArchitectureConfig, layers: Mapping[str, Precision]) -> dict[str, float]:
+    def __call__(self, architecture: Architecture, layers: Mapping[str, Precision]) -> dict[str, float]:
         slowness = self.random.lognormal(0, 2)
         return {a: s * slowness for a, s in super().__call__(architecture, layers).items()}
 
@@ -68,7 +69,7 @@ def test_noise_of_a_tenth_a_layer_leaves_candidates_predicted_within_a_few_perce
     result = calibrated(timed(40, noise=0.1), SHIPPED, 1.0, 0.0)
     assert result.median_error < 0.05
     assert result.rank_correlation is not None
-    assert result.rank_correlation > 0.98
+    assert result.rank_correlation > 0.97  # of eight candidates two neighbours may change places
 
 
 @pytest.mark.parametrize(("candidates", "checked"), [(15, 5), (19, 6), (24, 6), (25, 5), (99, 19)])
@@ -108,7 +109,7 @@ def test_random_candidates_are_of_the_full_space() -> None:
     rng = np.random.default_rng(0)
     drawn = [random_candidate(rng) for _ in range(200)]
     assert {p.name for one in drawn for p in one.layers.values()} == set(PRECISIONS)
-    for kind in ("mixer", "attention", "mlp", "downsample"):
+    for kind in {a.rsplit(".")[-1].rstrip("123") for one in drawn for a in one.layers}:
         used = {p.name for one in drawn for a, p in one.layers.items() if kind in a}
         assert used == set(PRECISIONS), kind
     widths = [one.architecture.embed_dims[0] / 64 for one in drawn]
@@ -137,8 +138,10 @@ def test_calibrate_writes_a_profile_that_a_space_can_name(fake_machine: Path) ->
     assert (profile.threads, profile.estimated, profile.other_programs) == (1, False, 0.25)
     assert profile.median_error is not None
     assert 0 < profile.median_error < 0.05
-    binary = PrecisionPlan.uniform("binary").resolve(TINY.addresses)
-    seconds = [sum(seconds_by_layer(TINY, binary, p, family_of(TINY).seconds_of).values()) for p in (profile, TRUTH)]
+    architecture = first_preset()
+    binary = PrecisionPlan.uniform("binary").resolve(architecture.addresses)
+    seconds_of = family_of(architecture).seconds_of
+    seconds = [sum(seconds_by_layer(architecture, binary, p, seconds_of).values()) for p in (profile, TRUTH)]
     assert seconds[0] == pytest.approx(seconds[1], rel=0.05)
     assert text.startswith("A Processor, avx512, 1 thread: ")
     assert "rank correlation 0.99" in text or "rank correlation 1.000" in text
@@ -231,8 +234,9 @@ def test_only_a_device_profile_of_the_user_is_replaced_and_only_when_told(
 
 
 def test_a_candidate_is_timed_layer_by_layer_with_the_real_runtime() -> None:
-    architecture = replace(TINY.scaled(1 / 16, 1 / 16), image_size=32, window_size=1)
-    layers = PrecisionPlan.uniform("int4").with_layers("*.mlp", "binary").resolve(architecture.addresses)
+    architecture = small_architecture(image_size=32)
+    second = architecture.block_parts(0)[-1]
+    layers = PrecisionPlan.uniform("int4").with_layers(f"*.{second}", "binary").resolve(architecture.addresses)
     measure = runtime_timing.LayerTimes(instruction_set="numpy")
     seconds = measure(architecture, layers)
     assert tuple(seconds) == ("stem", *architecture.addresses, "head")

@@ -38,13 +38,14 @@ def _texts(root: ElementTree.Element) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_svg_is_well_formed_with_its_text_as_text(kind: str, drawn: Callable[..., Path]) -> None:
     texts = _texts(ElementTree.fromstring(drawn("a.svg", "--kind", kind).read_bytes()))
+    base = studies.study_space().base
     expected = {
         "front": ["memory (MiB)", "OPs (M)", "Top-1 (%)", "Pareto front against memory and OPs (", "limit of memory"],
         "history": ["trial", "Top-1 (%)", "best so far", "failed"],
         "importance": ["share of the variance of accuracy (%)", "hidden"],
-        "parallel": ["hidden", "stage*.mlp", "Top-1 (%)"],
+        "parallel": ["hidden", f"stage*.{base.block_parts(0)[-1]}", "Top-1 (%)"],
         "curves": ["epoch", "Top-1 (%)", "phase 2 begins"],
-        "map": ["stage0.block0.mixer", "fp16", "mean Top-1 (%)"],
+        "map": [base.addresses[0], "fp16", "mean Top-1 (%)"],
         "budget": ["memory (MiB", "OPs (M", "limit of OPs", "within the budget"],
     }
     for words in expected[kind]:

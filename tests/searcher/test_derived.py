@@ -4,13 +4,13 @@ import pytest
 import yaml
 
 from bhvit import InvalidInput, PrecisionPlan
-from bhvit.families import FAMILIES
 from bhvit.precision import PRECISIONS
 from searcher.budget import Budget
 from searcher.derived import ABLATION_STEPS, ablation, alone, single
 from searcher.precision_groups import grouped
 from searcher.pruning import NoPruning
 from searcher.space import parse_space
+from tests.searcher.architectures import first_preset
 from tests.searcher.spaces import FAMILY_NAMES, small_space
 
 
@@ -25,7 +25,7 @@ def test_a_single_candidate_is_trained_whatever_it_costs(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_the_ablation_widens_the_mlp_first_and_then_everything(family: str) -> None:
+def test_the_ablation_widens_the_intermediate_widths_first_and_then_everything(family: str) -> None:
     space = small_space(family)
     steps = ablation(space, hidden=3, intermediate=2)
     candidates = [steps.candidate(point).architecture for point in steps.enqueued]
@@ -65,7 +65,7 @@ def test_space_of_one_candidate_has_exactly_that_and_trains_it_alike(family: str
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_groups_of_layers_mean_the_plan_that_they_came_from(family: str) -> None:
-    addresses = FAMILIES[family].presets["tiny"].addresses
+    addresses = first_preset(family).addresses
     draw = random.Random(0)
     for _ in range(200):
         few = draw.sample(sorted(PRECISIONS), 2)

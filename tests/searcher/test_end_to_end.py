@@ -16,9 +16,12 @@ import yaml
 from searcher.cli import main
 from searcher.records import EpochRecord
 from searcher.study_folder import StudyFolder
+from tests.searcher.architectures import model_of, thin_architecture
 from tests.searcher.tiny_images import image_folder
 
 TRIALS = 3
+BASE = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32])
+LATE, EVERYWHERE = (f"*.{name}" for name in BASE.block_parts(3))
 
 
 @pytest.fixture(scope="module")
@@ -28,26 +31,19 @@ def folder(tmp_path_factory) -> Path:
     image_folder(root / "images")
     phase = {"epochs": 2, "learning_rate": 0.002}
     space = {
-        "model": {
-            "embed_dims": [8, 16, 16, 32],
-            "intermediate_dims": [16, 16, 16, 32],
-            "depths": [1, 1, 1, 1],
-            "num_heads": [1, 1, 2, 4],
-            "image_size": 96,
-            "classes": 3,
-        },
+        "model": model_of(BASE),
         "widths": {"hidden": {"choices": [1, 2]}},
         "precision": {
             "groups": [
                 {"layers": "downsample*", "choices": ["binary", "fp16"]},
-                {"layers": "*.attention", "choices": ["binary", "int8"]},
+                {"layers": LATE, "choices": ["binary", "int8"]},
             ]
         },
         "budget": {"relative_to": {"precision": "fp32"}, "memory": 0.5, "ops": 0.9},
         "search": {"trials": TRIALS, "seed": 0, "pruner": "none"},
         "recipe": {"fp": phase, "qat": dict(phase), "batch_size": 8},
         "data": {"name": "image_folder", "root": str(root / "images")},
-        "enqueue": [{"hidden": 2}, {"hidden": 2, "*.attention": "int8", "downsample*": "fp16"}],
+        "enqueue": [{"hidden": 2}, {"hidden": 2, LATE: "int8", "downsample*": "fp16"}],
     }
     (root / "space.yaml").write_text(yaml.safe_dump(space))
     return root
@@ -98,7 +94,7 @@ def test_no_trained_candidate_is_over_the_budget_and_none_is_repeated(undisturbe
     trained = [t for t in trials if t["outcome"] == "complete"]
     assert all(t["within_budget"] and max(t["budget_share"].values()) <= 1 for t in trained)
     assert len({json.dumps(t["choices"], sort_keys=True) for t in trials}) == len(trials)
-    assert trials[0]["choices"] == {"hidden": 2, "downsample*": "binary", "*.attention": "binary"}
+    assert trials[0]["choices"] == {"hidden": 2, "downsample*": "binary", LATE: "binary"}
 
 
 def test_a_search_killed_again_and_again_ends_as_the_undisturbed_one(undisturbed, folder, capsys) -> None:
@@ -186,10 +182,10 @@ def test_another_question_in_the_same_folder_is_refused_and_nothing_changes(undi
 
 def test_train_takes_the_given_candidate_even_over_the_budget(folder, capsys) -> None:
     arguments = ["train", str(folder / "space.yaml"), "--runs", str(folder / "single"), "--set", "downsample*=fp16"]
-    assert main([*arguments, "--set", "hidden=2", "--set", "*.attention=int8"]) == 0
+    assert main([*arguments, "--set", "hidden=2", "--set", f"{LATE}=int8"]) == 0
     out = capsys.readouterr().out
     assert "1 of 1 trials" in out
-    assert "attention int8" in out
+    assert f"{LATE[2:]} int8" in out
 
 
 def test_exported_space_file_trains_exactly_the_trial(undisturbed, folder, tmp_path, capsys) -> None:
@@ -226,7 +222,7 @@ def test_missing_data_is_told_before_anything_is_written(folder, tmp_path, capsy
 def test_thirty_trials_train_as_many_full_precision_parents_as_there_are_widths(folder, tmp_path, capsys) -> None:
     space = yaml.safe_load((folder / "space.yaml").read_text())
     space["widths"]["intermediate"] = {"choices": [1, 2]}
-    space["precision"]["groups"].append({"layers": "*.mlp", "choices": ["binary", "int4"]})
+    space["precision"]["groups"].append({"layers": EVERYWHERE, "choices": ["binary", "int4"]})
     space |= {"budget": {}, "search": {"trials": 30, "seed": 0, "pruner": "none", "threads": 1}, "enqueue": []}
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
     assert main(["search", str(tmp_path / "space.yaml"), "--runs", str(tmp_path), "--device", "cpu"]) == 0

@@ -11,15 +11,21 @@ from PIL import Image
 
 from bhvit.errors import InvalidInput
 from bhvit.export.packed import header_of, pack
+from bhvit.family_model import FamilyModel
 from bhvit.pixels import evaluation_crop
+from bhvit.precision import PrecisionPlan
 from bhvit.runtime import load
 from bhvit.runtime.__main__ import read_image
 from searcher.datasets.batches import EvaluationImages
 from searcher.datasets.images import ImageStore
 from searcher.datasets.transforms import evaluation_transform
-from tests.bhvit.small import small_model
+from tests.searcher.architectures import build, small_architecture
 
 SIZES = [(96, 96), (500, 375), (375, 500), (109, 109), (110, 96), (97, 300), (31, 17), (4, 400), (251, 250)]
+
+
+def network() -> FamilyModel:
+    return build(small_architecture(image_size=64), PrecisionPlan.uniform("fp32"))
 
 
 def photograph(width: int, height: int) -> Image.Image:
@@ -30,7 +36,7 @@ def photograph(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("side", [96, 160, 224])
 def test_resizing_and_cropping_are_those_of_the_evaluation_transform(size: tuple[int, int], side: int) -> None:
-    header, image = header_of(small_model("fp32")), photograph(*size)
+    header, image = header_of(network()), photograph(*size)
     found = np.asarray(evaluation_crop(image, side, header.crop_pct, header.interpolation))
     np.testing.assert_array_equal(found, evaluation_transform(side)(image).permute(1, 2, 0).numpy())
 
@@ -39,7 +45,7 @@ def test_resizing_and_cropping_are_those_of_the_evaluation_transform(size: tuple
 def test_a_line_is_refused_before_it_is_scaled_to_a_gigabyte(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "line.png"
     photograph(*size).save(path)
-    pack(small_model("fp32"), tmp_path / "m.bhvit")
+    pack(network(), tmp_path / "m.bhvit")
     model = load(tmp_path / "m.bhvit", instruction_set="numpy")
     message = (
         rf"line\.png: an image's longer side must be at most 100 times the shorter, but it is {size[0]} x {size[1]}"
@@ -55,7 +61,7 @@ def test_an_image_file_becomes_what_the_network_was_trained_on(tmp_path: Path) -
     exif[0x0112] = 6
     photograph(200, 150).save(turned, exif=exif)
     photograph(200, 150).convert("RGBA").save(transparent)
-    pack(small_model("fp32"), tmp_path / "m.bhvit")
+    pack(network(), tmp_path / "m.bhvit")
     model = load(tmp_path / "m.bhvit", instruction_set="numpy")
     images = EvaluationImages(ImageStore([turned, transparent], cache=False), [0, 0], model.image_size, keep=False)
     ((expected, _),) = images.batches(torch.device("cpu"))

@@ -12,7 +12,7 @@ from searcher import feasible, grid
 from searcher.feasible import feasible_set, profile
 from searcher.grid import Grid
 from searcher.views.space import verdict
-from tests.searcher.spaces import FAMILY_NAMES, small_space
+from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
 
 
 def _every_regime(family: str, accounting: str) -> Any:
@@ -67,7 +67,8 @@ def test_per_stage_widths_are_costed_like_candidates() -> None:
 
 def test_grids_know_that_layer_norms_take_in_no_weight_scales() -> None:
     complete = {"precision": {}, "budget": {"accounting": "complete"}}
-    batch, layer = (small_space(model={"preset": "tiny", "norm": norm}, **complete) for norm in ("batch", "layer"))
+    model = plain_space()["model"]
+    batch, layer = (small_space(model={**model, "norm": norm}, **complete) for norm in ("batch", "layer"))
     (block,), (less,) = Grid(layer).blocks(), Grid(batch).blocks()
     totals = [layer.candidate(layer.decode(i)).cost("complete").total for i in range(layer.size)]
     assert list(block.memory_bytes) == [t.memory_bytes for t in totals]
@@ -176,10 +177,10 @@ def test_minimum_of_a_sampled_space_is_that_of_all_configurations(
 def test_budget_that_only_the_cheapest_and_some_neighbours_meet_is_met_in_a_sample() -> None:
     free = _sampled_space()
     cheapest = free.candidate(free.complete({**NARROW, "*": "binary"})).cost().total
-    one_int8 = free.candidate(free.complete({**NARROW, "stage0.block0.mlp": "int8"})).cost().total
+    one_int8 = free.candidate(free.complete({**NARROW, free.base.addresses[1]: "int8"})).cost().total
     space = _sampled_space(budget={"memory": one_int8.memory_bytes, "ops": one_int8.ops})
     found = feasible_set(space)
-    digits = space.digits_of(space.complete({**NARROW, "stage0.block0.mlp": "int8"}))
+    digits = space.digits_of(space.complete({**NARROW, free.base.addresses[1]: "int8"}))
     assert found.row_of(digits) is not None
     assert found.row_of(space.digits_of(space.complete(NARROW))) is not None
     assert len(found) < 2 * len(space.variables)  # the uniform draw holds none

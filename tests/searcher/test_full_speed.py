@@ -24,7 +24,7 @@ from searcher.datasets.on_device import DeviceImages
 from searcher.preflight import check_compiler
 from searcher.recipe import Augmentation, recipe_from
 from searcher.training import Objective, adamw, train_phase
-from tests.searcher.divided_steps import network as bhvit
+from tests.searcher.divided_steps import network as whole_network
 from tests.searcher.killed_training import images, network, phase_run
 from tests.searcher.spaces import small_space
 from tests.searcher.tiny_images import image_folder, small_recipe, write_image
@@ -150,7 +150,7 @@ def test_compiled_step_is_the_uncompiled_one_up_to_rounding(tmp_path: Path) -> N
 
     A whole network agrees as well (5e-14), but takes minutes to compile.
     """
-    plain = bhvit().blocks[3][0]
+    plain = whole_network().blocks[3][0]
     batch = torch.randn(8, 3, 3, 32, dtype=torch.double)
     plain(batch)  # first-batch values
     compiled = copy.deepcopy(plain)

@@ -112,7 +112,7 @@ def test_too_few_or_equal_or_unfinished_trials_say_nothing() -> None:
 
 
 def test_optunas_evaluator_orders_the_variables_alike() -> None:
-    weights = {"hidden": 0.07, "stage*.mlp": 0.045, "downsample1": 0.03}
+    weights = {"hidden": 0.07, f"stage*.{SPACE.base.block_parts(0)[-1]}": 0.045, "downsample1": 0.03}
 
     def truth(choices: dict) -> float:
         places = {v.name: v.positions[v.digit_of(choices[v.name])] for v in SPACE.variables}

@@ -10,12 +10,13 @@ from typing import Any
 import optuna
 import pytest
 
-from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit import PrecisionPlan
 from bhvit.runtime import packed_file
 from bhvit.runtime.schema import Header, random_arrays
 from searcher.plain import budget_json, costs_json, trial_json, worker_json
 from searcher.status import WorkerStatus
 from searcher.study_folder import StudyFolder
+from tests.searcher.architectures import small_architecture
 from tests.searcher.screens import screen
 from tests.searcher.studies import (
     SPACE_FILE,
@@ -139,7 +140,7 @@ def _abandon(runs: Path) -> None:
 
 
 def _packed_model(path: Path) -> None:
-    sizes = ArchitectureConfig.from_lists([4] * 4, [8] * 4, [1] * 4, [1] * 4, image_size=32, window_size=1)
+    sizes = small_architecture(image_size=32)
     header = Header.of_plan(sizes, PrecisionPlan.uniform("binary"))
     packed_file.write(path, header, random_arrays(header, 0))
 

@@ -14,7 +14,7 @@ from bhvit.cost import PICOSECONDS
 from bhvit.device_file import device_yaml, load_device
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
-from bhvit.families import FAMILIES
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from bhvit.latency import seconds_by_layer
 from searcher import feasible, grid, pricing
 from searcher.budget import Budget, BudgetSection, Violation
@@ -153,7 +153,7 @@ def test_latencies_have_three_digits_and_a_unit(seconds: float, text: str) -> No
 @pytest.mark.parametrize("block", [2**18, 13, 1])
 def test_vectorised_latency_equals_every_candidate_exactly(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "BLOCK", block)
-    regimes = _every_regime("bhvit", "reported")
+    regimes = _every_regime(DEFAULT_FAMILY, "reported")
     space = Space("s", dataclasses.replace(regimes.file, budget=BudgetSection(device=AVX512)))
     found = np.concatenate([b.latency_seconds for b in Grid(space).blocks() if b.latency_seconds is not None])
     assert list(found) == seconds_of(space)
@@ -162,7 +162,7 @@ def test_vectorised_latency_equals_every_candidate_exactly(block: int, monkeypat
 def test_a_candidates_latency_is_the_sum_of_its_layers_within_half_a_picosecond_each() -> None:
     space = predicted()
     candidate = space.candidate(space.decode(7))
-    layers = seconds_by_layer(candidate.architecture, candidate.layers, AVX512, FAMILIES["bhvit"].seconds_of)
+    layers = seconds_by_layer(candidate.architecture, candidate.layers, AVX512, FAMILIES[DEFAULT_FAMILY].seconds_of)
     report = space.cost_of(candidate)
     assert [row.address for row in report.layers] == list(layers)
     for row in report.layers:

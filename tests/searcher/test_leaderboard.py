@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from bhvit import TINY, PrecisionPlan
+from bhvit import PrecisionPlan
 from searcher.budget import Budget
-from searcher.candidate import Candidate
 from searcher.ranking import outcome_counts, ranked
 from searcher.records import RECORD_FILE, Metrics, Outcome, TrialRecord, read_record, read_records, write_record
 from searcher.snapshot import StudySnapshot
@@ -20,13 +19,17 @@ from searcher.views.candidate import choices_text, factor_text, precision_text
 from searcher.views.console import console, plain_text
 from searcher.views.leaderboard import leaderboard
 from searcher.views.study import ended_view
+from tests.searcher.architectures import address_of, candidate_of, first_preset, model_of
 from tests.searcher.screens import ESCAPES, terminal
 from tests.searcher.spaces import small_space
 
 MIB = 2**20
+PRESET = first_preset()
+(EARLY, EVERYWHERE), (LATE, _) = PRESET.block_parts(0), PRESET.block_parts(3)
+DEEP = address_of(PRESET, 2, part=1, block=3)
 SPACE = parse_space(
     {
-        "model": {"preset": "tiny"},
+        "model": model_of(PRESET),
         "widths": {"hidden": {"choices": [1, 1.5]}, "intermediate": {"choices": [1, 2], "per_stage": True}},
         "precision": {"groups": [{"layers": "downsample*", "choices": ["binary", "fp16"]}]},
         "budget": {"memory": "2 MiB", "ops": "100M"},
@@ -41,7 +44,7 @@ def trial(number: int, accuracy: float, plan: PrecisionPlan = BINARY, **changes)
     metrics = Metrics(accuracy, accuracy, 3, "key", 0.9, parent_trained=changes.pop("parent_trained", False))
     record = TrialRecord(
         number,
-        Candidate("bhvit", TINY, plan),
+        candidate_of(PRESET, plan),
         {"hidden": 1.5, **{f"intermediate.stage{i}": 1 + (i == 1) for i in range(4)}, "downsample*": "binary"},
         MIB,
         50e6,
@@ -127,9 +130,12 @@ def test_a_parent_trained_by_a_trial_that_failed_was_trained_here(tmp_path: Path
         ({}, "binary"),
         ({"downsample*": "fp16"}, "binary, downsample fp16"),
         ({"downsample[12]": "int8"}, "binary, downsample1 int8, downsample2 int8"),
-        ({"stage2.*.attention": "fp16"}, "binary, stage2.attention fp16"),
-        ({"*.attention": "int4", "*.mlp": "int8"}, "int8, mixer binary, downsample binary, attention int4"),
-        ({"stage2.block3.mlp": "fp32"}, "binary, stage2.block3.mlp fp32"),
+        ({f"stage2.*.{LATE}": "fp16"}, f"binary, stage2.{LATE} fp16"),
+        (
+            {f"*.{LATE}": "int4", f"*.{EVERYWHERE}": "int8"},
+            f"int8, {EARLY} binary, downsample binary, {LATE} int4",
+        ),
+        ({DEEP: "fp32"}, f"binary, {DEEP} fp32"),
         ({"*": "fp32"}, "fp32"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -138,7 +144,7 @@ def test_a_plan_is_said_in_the_fewest_words(rules: dict, text: str) -> None:
     plan = BINARY
     for pattern, precision in rules.items():
         plan = plan.with_layers(pattern, precision)
-    assert precision_text(plan.resolve(TINY.addresses)) == text
+    assert precision_text(plan.resolve(PRESET.addresses)) == text
 
 
 def test_choices_are_said_by_widths_and_the_whole_plan() -> None:

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bhvit import ArchitectureConfig, PrecisionPlan
+from bhvit import PrecisionPlan
 from bhvit.checkpoint import round_to_stored_precision
 from bhvit.export.packed import pack
-from bhvit.model import build_model
 from bhvit.runtime import load
 from searcher.candidate_training import evaluation_images
 from searcher.datasets.config import DataConfig
 from tests.bhvit.runtime.networks import runtimes
+from tests.searcher.architectures import build, thin_architecture
 
 SIDE = 96
 STEPS, BATCH = 60, 16
@@ -42,9 +42,10 @@ def pixels(split: str, every: int = 1) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.manual_seed(0)
-    shape = ([16, 16, 32, 32], [32, 32, 64, 64], [1] * 4, [1, 1, 2, 4])
-    plan = PrecisionPlan.uniform("binary").with_layers("downsample2", "fp16").with_layers("*attention", "int8")
-    model = build_model(ArchitectureConfig.from_lists(*shape, image_size=SIDE, window_size=3, num_classes=6), plan)
+    shape = thin_architecture([16, 16, 32, 32], [32, 32, 64, 64], image_size=SIDE, num_classes=6)
+    late = shape.block_parts(3)[0]
+    plan = PrecisionPlan.uniform("binary").with_layers("downsample2", "fp16").with_layers(f"*.{late}", "int8")
+    model = build(shape, plan)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     images, labels = pixels("train", every=4)
     for _ in range(STEPS):

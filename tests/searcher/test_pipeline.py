@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from bhvit import ArchitectureConfig, InvalidInput, PrecisionPlan
+from bhvit import InvalidInput, PrecisionPlan
 from searcher import training
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, LAST
@@ -22,15 +22,17 @@ from searcher.parents import Parent, parent_key, parent_of
 from searcher.pipeline import evaluate_candidate, train_candidate
 from searcher.recipe import DataConfig
 from searcher.records import EpochRecord, Metrics
+from tests.searcher.architectures import candidate_of, thin_architecture
 from tests.searcher.test_training import same_tensors
 from tests.searcher.tiny_images import image_folder, small_recipe
 
-ARCHITECTURE = ArchitectureConfig.from_lists(
-    (8, 16, 16, 32), (16, 16, 16, 32), (1, 1, 1, 1), (1, 1, 2, 4), image_size=96, window_size=3, num_classes=3
+ARCHITECTURE = thin_architecture((8, 16, 16, 32), (16, 16, 16, 32))
+BINARY = candidate_of(ARCHITECTURE, PrecisionPlan.uniform("binary"))
+EVERYWHERE = ARCHITECTURE.block_parts(0)[-1]
+MIXED = candidate_of(
+    ARCHITECTURE, BINARY.plan.with_layers("downsample*", "fp16").with_layers(f"*.{EVERYWHERE}", "int8")
 )
-BINARY = Candidate("bhvit", ARCHITECTURE, PrecisionPlan.uniform("binary"))
-MIXED = Candidate("bhvit", ARCHITECTURE, BINARY.plan.with_layers("downsample*", "fp16").with_layers("*.mlp", "int8"))
-REAL = Candidate("bhvit", ARCHITECTURE, PrecisionPlan.uniform("fp32"))
+REAL = candidate_of(ARCHITECTURE, PrecisionPlan.uniform("fp32"))
 PHASE = {"epochs": 2, "learning_rate": 0.002}
 RECIPE = small_recipe(fp=PHASE, qat=PHASE, batch_size=12, teacher="parent")
 
@@ -213,9 +215,7 @@ def test_evaluation_repeats_the_recorded_accuracy(undisturbed: tuple[Path, Metri
 def test_evaluation_rounds_what_is_stored_in_half(undisturbed: tuple[Path, Metrics], data: DataConfig) -> None:
     folder, metrics = undisturbed
     weights = folder / "warm" / metrics.parent_key / BEST  # fp16 and fp32 candidates have the same parameters
-    half = Candidate(
-        "bhvit", dataclasses.replace(ARCHITECTURE, downsample_form="residual"), PrecisionPlan.uniform("fp16")
-    )
+    half = candidate_of(ARCHITECTURE.in_one_form(), PrecisionPlan.uniform("fp16"))
     exact = evaluate_candidate(REAL, RECIPE, data, weights, "val", "cpu")
     rounded = evaluate_candidate(half, RECIPE, data, weights, "val", "cpu")
     assert rounded.loss != exact.loss

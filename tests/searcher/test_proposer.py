@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bhvit.families import DEFAULT_FAMILY
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
 from searcher.proposer import MOST_EVIDENCE, Proposer, accuracies_of
@@ -21,7 +22,7 @@ BAD = (Outcome.DIVERGED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY)
 WIDTHS_ONLY = {"widths": {"hidden": {"choices": [1, 1.5, 2, 2.5, 3, 3.5, 4]}}, "precision": {}}
 
 
-def _budgeted(family: str = "bhvit", **sections: Any) -> Space:
+def _budgeted(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
     free = small_space(family)
     memory = sorted(free.candidate(free.decode(i)).cost().memory_bytes for i in range(free.size))
     return small_space(family, budget={"memory": memory[17]}, **sections)

@@ -22,8 +22,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import nn
 from torchvision.transforms import InterpolationMode
 
-from bhvit import TINY, PrecisionPlan
-from searcher.candidate import Candidate
+from bhvit import PrecisionPlan
 from searcher.candidate_training import build_candidate
 from searcher.datasets.batches import Normalizer, TrainingBatches
 from searcher.datasets.config import DataConfig
@@ -33,6 +32,7 @@ from searcher.recipe import Augmentation, Phase, TrainingRecipe, recipe_from
 from searcher.teacher_recipe import teacher_recipe_from
 from searcher.teachers import TimmTeacher
 from searcher.training import adamw, cosine_schedule
+from tests.searcher.architectures import candidate_of, first_preset
 from tests.searcher.record_trajectory import network
 
 PETS, TEACHER = recipe_from("pets"), teacher_recipe_from("pets")
@@ -121,9 +121,10 @@ def test_batch_sizes_are_published_ones() -> None:
 
 
 def test_drop_path_rises_to_a_tenth_over_the_blocks() -> None:
-    model = build_candidate(Candidate("bhvit", TINY, PrecisionPlan.uniform("binary")), PETS)
+    model = build_candidate(candidate_of(first_preset(), PrecisionPlan.uniform("binary")), PETS)
+    count = sum(first_preset().depths)
     rates = [block.drop_path.rate for blocks in model.blocks for block in blocks]
-    assert rates == pytest.approx([0.1 * i / (sum(TINY.depths) - 1) for i in range(sum(TINY.depths))])
+    assert rates == pytest.approx([0.1 * i / (count - 1) for i in range(count)])
 
 
 def decayed(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[float, set[str]]:

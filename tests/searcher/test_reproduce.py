@@ -20,7 +20,7 @@ from searcher.recipe import DataConfig, recipe_from
 from searcher.records import ClassResult, EpochRecord, Evaluation, Metrics
 from searcher.reproduction_report import Report, RowResult
 from searcher.reproduction_runs import PlanPace, Setting, plan_runs, with_epochs
-from searcher.reproductions import reproduction_named
+from searcher.reproductions import PUBLISHED_FAMILY, reproduction_named
 from searcher.views.console import plain_text
 from searcher.views.exports import as_csv, as_latex, escaped
 from searcher.views.reproduction import report_view
@@ -241,7 +241,7 @@ def test_a_format_for_programs_is_not_mixed_with_progress(reproduce, fake, tmp_p
 
 
 def test_seeds_epochs_and_rows_as_people_write_them() -> None:
-    rows = reproduction_named("table3", "bhvit", ModelSection(preset="tiny").architecture()).rows
+    rows = reproduction_named("table3", PUBLISHED_FAMILY, ModelSection(preset="tiny").architecture()).rows
     assert (seeds_from("3"), seeds_from("2,0"), seeds_from("4,")) == ((0, 1, 2), (2, 0), (4,))
     assert (epochs_from("12"), epochs_from("12+8")) == ((12, 12), (12, 8))
     assert [row.key for row in rows_from("w2,1", rows)] == ["fp", "w2"]
@@ -263,10 +263,10 @@ def published_setting(seeds: tuple[int, ...] = (0, 1, 2)) -> Setting:
 def filled_report(name: str = "table4") -> Report:
     """A table whose first rows have three seeds, the third one, the others none."""
     setting = published_setting()
-    table = reproduction_named(name, "bhvit", setting.base)
+    table = reproduction_named(name, PUBLISHED_FAMILY, setting.base)
     accuracies = [{0: 0.81, 1: 0.82, 2: 0.824}, {0: 0.83, 1: 0.831, 2: 0.85}, {1: 0.866}, {}, {}]
     results = [
-        RowResult(row, row.candidate("bhvit", setting.base).cost().total, known, {})
+        RowResult(row, row.candidate(PUBLISHED_FAMILY, setting.base).cost().total, known, {})
         for row, known in zip(table.rows, accuracies, strict=False)
     ]
     return Report(table, setting, tuple(results), "val")
@@ -336,7 +336,7 @@ def test_the_output_file_is_the_table_in_the_format_asked_for(reproduce, tmp_pat
 
 def test_the_time_left_follows_epochs_and_parents(tmp_path) -> None:
     setting = published_setting((0,))
-    table = reproduction_named("table3", "bhvit", setting.base)
+    table = reproduction_named("table3", PUBLISHED_FAMILY, setting.base)
     runs = plan_runs(setting, table.rows[:2], tmp_path)  # the same widths: 1000 + 1000 epochs, then 1000
     now = [0.0]
     pace = PlanPace(runs, lambda: now[0])

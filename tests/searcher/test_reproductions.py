@@ -4,13 +4,28 @@ from dataclasses import replace
 
 import pytest
 
-from bhvit import TINY, ArchitectureConfig, InvalidInput, PrecisionPlan, cost_of
-from searcher.reproductions import REPRODUCTIONS, Row, printed_cost, reproduction_named
-
-SMALL_BASE = ArchitectureConfig.from_lists(
-    [16, 32, 64, 128], [64, 128, 256, 512], [1, 1, 2, 1], [1, 1, 2, 4], image_size=96, window_size=3, num_classes=6
+from bhvit import InvalidInput, PrecisionPlan, cost_of
+from searcher.reproductions import (
+    PUBLISHED_BASE,
+    PUBLISHED_FACTOR,
+    PUBLISHED_FAMILY,
+    REPRODUCTIONS,
+    Reproduction,
+    Row,
+    printed_cost,
+    reproduction_named,
 )
-ROWS = [(name, row) for name in REPRODUCTIONS for row in reproduction_named(name, "bhvit", TINY).rows]
+from tests.searcher.architectures import thin_architecture
+
+SMALL_BASE = thin_architecture([16, 32, 64, 128], [64, 128, 256, 512], num_classes=6)
+
+
+def published(name: str, factor: float = PUBLISHED_FACTOR) -> Reproduction:
+    """The table of the thesis' own model."""
+    return reproduction_named(name, PUBLISHED_FAMILY, PUBLISHED_BASE, factor)
+
+
+ROWS = [(name, row) for name in REPRODUCTIONS for row in published(name).rows]
 PRINTED = {  # van Loon 2026, tables 3 and 4
     "table3": [
         ("48.26", "2548.8", 88.9),
@@ -25,51 +40,53 @@ PRINTED = {  # van Loon 2026, tables 3 and 4
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_published_figures_are_those_of_the_thesis(name: str) -> None:
-    rows = [row for row in reproduction_named(name, "bhvit", TINY).rows if row.published]
+    rows = [row for row in published(name).rows if row.published]
     assert [(f"{r.published.mib:.2f}", f"{r.published.mops:.1f}", r.published.top1) for r in rows] == PRINTED[name]
 
 
 @pytest.mark.parametrize(("name", "row"), [r for r in ROWS if r[1].published], ids=lambda v: getattr(v, "key", v))
 def test_every_published_cost_is_met_to_the_printed_digit(name: str, row: Row) -> None:
-    assert printed_cost(row, TINY) == (f"{row.published.mib:.2f}", f"{row.published.mops:.1f}")
+    assert printed_cost(row, PUBLISHED_BASE) == (f"{row.published.mib:.2f}", f"{row.published.mops:.1f}")
 
 
 def test_the_recounted_row_is_what_the_footnote_says() -> None:
-    table = reproduction_named("table4", "bhvit", TINY)
+    table = published("table4")
     row = table.row("intermediate")
-    assert printed_cost(replace(row, published=None), TINY) == ("3.45", "100.7")
+    assert printed_cost(replace(row, published=None), PUBLISHED_BASE) == ("3.45", "100.7")
     assert "3.45 MiB and 100.7 MOPs" in table.notes[0].text
 
 
 def test_the_footnotes_of_table_3_are_recounted() -> None:
-    table = reproduction_named("table3", "bhvit", TINY)
+    table = published("table3")
     text = " ".join(note.text for note in table.notes)
-    half = cost_of(TINY, PrecisionPlan.uniform("fp16")).memory_bytes / 2**20
+    half = cost_of(PUBLISHED_BASE, PrecisionPlan.uniform("fp16")).memory_bytes / 2**20
     assert f"{half:.2f} MiB" in text
-    w3, fp = (table.row(key).candidate("bhvit", TINY).cost().total for key in ("w3", "fp"))
+    w3, fp = (table.row(key).candidate(PUBLISHED_FAMILY, PUBLISHED_BASE).cost().total for key in ("w3", "fp"))
     with_elementwise = [(c.ops + c.elementwise_ops) / 1e6 for c in (w3, fp)]
     assert f"{with_elementwise[0]:.0f} M against {with_elementwise[1]:.0f} M" in text
     assert f"{with_elementwise[1] / with_elementwise[0]:.1f}x fewer, not {fp.ops / w3.ops:.1f}x" in text
 
 
-@pytest.mark.parametrize(("base", "factor"), [(TINY, 3), (TINY, 2), (SMALL_BASE, 2), (SMALL_BASE, 3)])
+@pytest.mark.parametrize(
+    ("base", "factor"), [(PUBLISHED_BASE, 3), (PUBLISHED_BASE, 2), (SMALL_BASE, 2), (SMALL_BASE, 3)]
+)
 def test_no_hidden_factor_is_closer_to_the_ops_of_the_intermediate_row(base, factor: float) -> None:
     binary = PrecisionPlan.uniform("binary")
     target = cost_of(base.scaled(intermediate=factor), binary).ops
     # Widths are multiples of at least 4 of at most 512 channels: steps of 1/256 meet every combination of them.
     scanned = {base.scaled(hidden=1 + k / 1024).embed_dims: 1 + k / 1024 for k in range(2 * 1024)}
     closest = min(abs(cost_of(base.scaled(hidden=f), binary).ops - target) for f in scanned.values())
-    found = reproduction_named("table4", "bhvit", base, factor).row("equal-ops")
+    found = reproduction_named("table4", PUBLISHED_FAMILY, base, factor).row("equal-ops")
     assert found.intermediate == 1
-    assert abs(found.candidate("bhvit", base).cost().ops - target) == closest
+    assert abs(found.candidate(PUBLISHED_FAMILY, base).cost().ops - target) == closest
 
 
 def test_the_equal_ops_factor_of_the_thesis_model_is_written_with_few_decimals() -> None:
-    assert reproduction_named("table4", "bhvit", TINY).row("equal-ops").hidden == 1.718
+    assert published("table4").row("equal-ops").hidden == 1.718
 
 
 def test_table_4_has_both_orders_of_adding() -> None:
-    table = reproduction_named("table4", "bhvit", TINY, 2)
+    table = published("table4", 2)
     widths = {row.key: (row.hidden, row.intermediate) for row in table.rows if row.key != "equal-ops"}
     assert widths == {"base": (1, 1), "intermediate": (1, 2), "both": (2, 2), "hidden": (2, 1)}
     steps = {("intermediate", "base"), ("both", "intermediate"), ("hidden", "base"), ("both", "hidden")}
@@ -79,7 +96,7 @@ def test_table_4_has_both_orders_of_adding() -> None:
 
 @pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_rows_have_keys_of_their_own_and_refer_to_rows_that_exist(name: str) -> None:
-    table = reproduction_named(name, "bhvit", TINY)
+    table = published(name)
     keys = [row.key for row in table.rows]
     assert len(set(keys)) == len(keys)
     assert {row.over for row in table.rows} - {""} <= set(keys)
@@ -96,4 +113,4 @@ def test_rows_have_keys_of_their_own_and_refer_to_rows_that_exist(name: str) -> 
 )
 def test_a_wrong_table_or_factor_is_refused(name: str, factor: float, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        reproduction_named(name, "bhvit", TINY, factor)
+        published(name, factor)

@@ -23,15 +23,10 @@ from searcher.sensitivity import (
 from searcher.space import Space, parse_space
 from searcher.views.console import plain_text
 from searcher.views.sensitivity import sensitivity_json, sensitivity_view
+from tests.searcher.architectures import address_of, model_of, thin_architecture
 
-MODEL = {
-    "embed_dims": [8, 16, 16, 32],
-    "intermediate_dims": [16, 16, 16, 32],
-    "depths": [1, 1, 1, 1],
-    "num_heads": [1, 1, 2, 4],
-    "image_size": 96,
-    "classes": 3,
-}
+BASE = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32])
+MODEL, LAST = model_of(BASE), address_of(BASE, 3)
 
 
 def space_of(**sections: object) -> Space:
@@ -41,7 +36,7 @@ def space_of(**sections: object) -> Space:
         "precision": {
             "groups": [
                 {"layers": "downsample*", "choices": ["binary", "int8", "fp16"]},
-                {"layers": "stage3.block0.attention", "choices": ["binary", "int4"]},
+                {"layers": LAST, "choices": ["binary", "int4"]},
             ]
         },
     }
@@ -67,7 +62,7 @@ def test_every_layer_is_binarised_alone_and_takes_what_the_space_offers_alone_an
     ]
     assert {p for p in parts if p[1] != "binary"} == {
         *(((a,), "int8") for a in downsamples),
-        (("stage3.block0.attention",), "int4"),
+        ((LAST,), "int4"),
         (downsamples, "int8"),
     }
     assert (downsamples, "binary") in parts
@@ -185,7 +180,7 @@ def test_layers_that_the_space_does_not_choose_are_marked_and_never_recommended(
     lines = shown(100, space_of())
     text = " ".join(lines)
     assert "Give bits first to downsample1, downsample2: 70% of the loss that the 4 layers add" in text
-    assert "last to stage3.block0.attention, downsample3" in text
+    assert f"last to {LAST}, downsample3" in text
     assert sum("(fixed)" in line for line in lines) == 7 + 1  # of eleven layers, and the legend
     assert "enqueue: [{downsample*: int8}]" in text
 
@@ -199,8 +194,8 @@ def test_json_has_the_layers_in_the_order_of_the_table() -> None:
     assert data["layers"][0]["int8"] is None  # not offered there, not measured
     assert [row["layer"] for row in data["layers"] if not row["fixed"]] == [
         *(f"downsample{i}" for i in (1, 2, 3)),
-        "stage3.block0.attention",
+        LAST,
     ]
-    assert [row["variable"] for row in data["variables"]] == ["downsample*", "stage3.block0.attention"]
+    assert [row["variable"] for row in data["variables"]] == ["downsample*", LAST]
     assert data["variables"][0]["fp16"] == {"loss": 1.0, "accuracy": 0.75}
     assert data["train_first"] is None

@@ -18,12 +18,13 @@ from searcher.pipeline import trained_parent
 from searcher.recipe import DataConfig
 from searcher.sensitivity import Sensitivity, read_sensitivity, sensitivity_file
 from searcher.sensitivity_measurement import measured, with_part
-from tests.searcher.test_pipeline import BINARY, RECIPE, Recorder, train
+from tests.searcher.architectures import address_of
+from tests.searcher.test_pipeline import ARCHITECTURE, BINARY, RECIPE, Recorder, train
 from tests.searcher.test_sensitivity import MODEL
 from tests.searcher.tiny_images import image_folder
 
-MIXER, ATTENTION = ("stage0.block0.mixer",), ("stage3.block0.attention",)
-PARTS = ((MIXER, "binary"), (ATTENTION, "binary"), (ATTENTION, "int8"))
+EARLY, LATE = (address_of(ARCHITECTURE, 0),), (address_of(ARCHITECTURE, 3),)
+PARTS = ((EARLY, "binary"), (LATE, "binary"), (LATE, "int8"))
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +67,22 @@ def test_parent_is_the_one_that_candidates_start_from(folder: Path, data: DataCo
 
 
 def test_only_the_part_is_quantized_and_downsampling_keeps_the_parents_form(training: CandidateTraining) -> None:
-    changed = with_part(BINARY, (MIXER, "binary"))
-    assert {a: p.name for a, p in changed.layers.items() if p.name != "fp32"} == {MIXER[0]: "binary"}
+    changed = with_part(BINARY, (EARLY, "binary"))
+    assert {a: p.name for a, p in changed.layers.items() if p.name != "fp32"} == {EARLY[0]: "binary"}
     forms = [layer.rprelu is not None for layer in training.model(changed).downsamples]
     assert forms == [layer.rprelu is not None for layer in training.model(BINARY.parent).downsamples] == [True] * 3
 
 
-def test_parent_itself_keeps_its_accuracy_and_binary_mixers_cost_some(
+def test_parent_itself_keeps_its_accuracy_and_binary_early_layers_cost_some(
     training: CandidateTraining, parent: Parent
 ) -> None:
     sensitivity = measured(training, parent, PARTS, 1)
     assert sensitivity.images == 12
     assert [change.part for change in sensitivity.changes] == list(PARTS)
-    int8 = sensitivity.find(ATTENTION, "int8")
+    int8 = sensitivity.find(LATE, "int8")
     assert int8 is not None
     assert int8.loss == pytest.approx(sensitivity.loss, abs=0.02)
-    binary = sensitivity.find(MIXER, "binary")
+    binary = sensitivity.find(EARLY, "binary")
     assert binary is not None
     assert abs(binary.loss - sensitivity.loss) > abs(int8.loss - sensitivity.loss)
 

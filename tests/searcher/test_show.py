@@ -134,7 +134,8 @@ def test_whole_screen_in_a_pipe(here: Path) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_whole_screen_of_a_question(here: Path, width: int) -> None:
-    asked = ["--budget", "memory=0.5,ops=4M", "--where", "stage3.*.attention<=int4", "--sort", "-memory", "--top", "5"]
+    late = study_space().base.block_parts(3)[0]
+    asked = ["--budget", "memory=0.5,ops=4M", "--where", f"stage3.*.{late}<=int4", "--sort", "-memory", "--top", "5"]
     assert_golden(f"show_asked_{width}", screen("show", "runs/many", *asked, width=width))
 
 

@@ -12,13 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES
 from searcher.pruning import Hyperband, Median
 from searcher.space import Space, load_space, parse_space
 from searcher.yaml_file import parse_yaml
+from tests.searcher.architectures import first_preset
 from tests.searcher.spaces import FAMILY_NAMES, plain_space, small_space
 
+LATE, EVERYWHERE = first_preset().block_parts(3)
 DESIGN_CARD = """
-model:     {family: bhvit, preset: tiny, image_size: 224, classes: 37}
+model:     {preset: tiny, image_size: 224, classes: 37}
 widths:
   hidden:       {choices: [1, 1.5, 2, 2.5, 3]}
   intermediate: {choices: [1, 2, 3, 4], per_stage: false}
@@ -26,13 +29,13 @@ precision:
   default: binary
   groups:
     - {layers: "downsample*", tie: each, choices: [binary, int8, fp16]}
-    - {layers: "stage[23].*.attention", tie: stage, choices: [binary, fp16]}
+    - {layers: "stage[23].*.LATE", tie: stage, choices: [binary, fp16]}
 budget:    {relative_to: {widths: 1, precision: fp32}, memory: 1.0, ops: 1.0, accounting: reported}
 search:    {trials: 60, seed: 0, workers: 1}
 recipe:    pets
 data:      {name: oxford_iiit_pet, root: data}
 enqueue:   [{hidden: 3, intermediate: 3}, {hidden: 3, intermediate: 3, "downsample*": fp16}]
-"""
+""".replace("LATE", LATE)
 
 
 @pytest.fixture
@@ -50,8 +53,8 @@ def test_design_card_spans_widths_times_precisions(card: Path) -> None:
         "downsample1",
         "downsample2",
         "downsample3",
-        "stage2:stage[23].*.attention",
-        "stage3:stage[23].*.attention",
+        f"stage2:stage[23].*.{LATE}",
+        f"stage3:stage[23].*.{LATE}",
     ]
     assert space.size == 5 * 4 * 3**3 * 2**2
     assert space.name == "card"
@@ -111,9 +114,12 @@ def test_space_without_variables_is_a_single_candidate() -> None:
     assert (space.size, space.decode(0), space.encode({})) == (1, {}, 0)
 
 
-@pytest.mark.parametrize(("side", "window"), [(224, 7), (160, 5), (96, 3), (192, 3), (448, 7), (128, 1)])
-def test_window_size_is_derived_from_the_image_size(side: int, window: int) -> None:
-    assert parse_space({"model": {"preset": "tiny", "image_size": side}}, "x").base.window_size == window
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("side", [224, 160, 96, 192, 448, 128])
+def test_options_are_derived_from_the_image_size(family: str, side: int) -> None:
+    model = plain_space(family)["model"] | {"image_size": side}
+    preset = FAMILIES[family].presets[model["preset"]]
+    assert parse_space({"model": model}, "x").base == preset.with_options(image_size=side)
 
 
 def test_canonical_yaml_reads_back_to_the_same_space(card: Path, tmp_path: Path) -> None:
@@ -166,8 +172,8 @@ REFUSALS = [
     ({"precision": {"default": "int7"}}, "unknown precision 'int7'"),
     ({"precision": {"groups": [{"layers": "stem", "choices": ["fp16"]}]}}, "'stem' must match a layer"),
     (
-        {"precision": {"groups": [{"layers": x, "choices": ["fp16"]} for x in ("stage*", "*.mlp")]}},
-        "groups must not overlap, but 'stage*' and '*.mlp' both match stage0.block0.mlp",
+        {"precision": {"groups": [{"layers": x, "choices": ["fp16"]} for x in ("stage*", f"*.{EVERYWHERE}")]}},
+        f"groups must not overlap, but 'stage*' and '*.{EVERYWHERE}' both match stage0.block0.{EVERYWHERE}",
     ),
     ({"precision": {"groups": [{"layers": "*", "choices": ["fp16"], "tie": "al"}]}}, "tie must be one of all, stage"),
     ({"budget": {"memory": 0.5, "relative_to": {"widths": {"hiden": 1}}}}, "(did you mean 'hidden'?)"),
@@ -184,7 +190,6 @@ REFUSALS = [
     ({"model": {"depths": [1, 1, 1, 1]}}, "give a preset, or all of embed_dims"),
     ({"model": {"preset": "tinny"}}, "unknown preset 'tinny' (did you mean 'tiny'?)"),
     ({"model": {"preset": "tiny", "image_size": 100}}, "image_size must be a multiple of"),
-    ({"model": {"preset": "tiny", "window_size": 0}}, "window_size must be"),
     ({"budget": {"memory": 0.25}}, "add relative_to, or give an amount such as '13.7 MiB'"),
     ({"budget": {"ops": 0.5}}, "add relative_to, or give an amount such as '400 MOPs'"),
     ({"search": {"pruner": "medain"}}, "(did you mean 'median'?)"),

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bhvit import SMALL, TINY, PrecisionPlan
+from bhvit import PrecisionPlan
 from bhvit.precision import PRECISIONS
-from searcher.candidate import Candidate
 from searcher.cli import main
 from searcher.commands import selecting, train
 from searcher.coordinator import Ended, SearchSummary
@@ -23,6 +22,7 @@ from searcher.study_folder import StudyFolder
 from searcher.trial_report import trial_report
 from searcher.views.console import plain_text
 from searcher.views.precision_map import change_map, map_lines, precision_map
+from tests.searcher.architectures import address_of, candidate_of, first_preset, last_preset
 from tests.searcher.screens import assert_golden, screen
 from tests.searcher.studies import (
     StudyWriter,
@@ -82,50 +82,51 @@ def test_in_a_pipe_there_is_no_frame_and_no_escape_code() -> None:
     assert_golden("trial_complete_piped", text)
     assert "\x1b" not in text
     assert not set(text) & set("─│┌┐└┘├┤┬┴┼")
-    assert any(line.split()[:2] == ["stage2.block1.attention", "binary"] for line in text.splitlines())
+    assert any(line.split()[:2] == [address_of(first_preset(), 2, block=1), "binary"] for line in text.splitlines())
 
 
 def test_what_is_filled_with_colour_says_its_bits() -> None:
     coloured = screen("trial", "many", "7", width=80, colour=True)
     filled = re.findall(r"\x1b\[[0-9;]*4[0-7]m([^\x1b]*)\x1b", coloured)
-    bits = {f"{p.weight_bits:>2}" for p in PRECISIONS.values()}
-    assert len(filled) == 15 + len(PRECISIONS)  # the layers, stem, head, and the legend
-    assert set(filled) <= bits
+    cells, legend = filled[:15], filled[15:]  # the layers, stem and head; the precisions that they have
+    assert set(cells) == set(legend)
+    assert len(legend) == len(set(legend)) > 1
+    assert set(filled) <= {f"{p.weight_bits:>2}" for p in PRECISIONS.values()}
 
 
-@pytest.mark.parametrize("preset", [TINY, SMALL, SMALL.scaled(hidden=3, intermediate=3)])
+@pytest.mark.parametrize("preset", [first_preset(), last_preset(), last_preset().scaled(hidden=3, intermediate=3)])
 def test_every_layer_is_a_cell_with_its_weight_bits(preset) -> None:
     rng = random.Random(0)
     names = list(PRECISIONS)
     plan = PrecisionPlan.of_layers({a: PRECISIONS[rng.choice(names)] for a in preset.addresses})
-    candidate = Candidate("bhvit", preset, plan)
+    candidate = candidate_of(preset, plan)
     lines = plain_text(precision_map(candidate, candidate.cost()), width=80).splitlines()
     assert max(map(len, lines)) <= 80
     expected = []
     for stage, depth in enumerate(preset.depths):
         if stage:
             expected.append([f"downsample{stage}"])
-        for kind in ("attention" if stage > 1 else "mixer", "mlp"):
+        for kind in preset.block_parts(stage):
             expected.append([f"stage{stage}.block{block}.{kind}" for block in range(depth)])
     drawn = [line.split() for line in lines[2:-1]]  # without header, stem and head
     for addresses, words in zip(expected, drawn, strict=True):
-        bits = [str(candidate.layers[a].weight_bits) for a in addresses]
+        bits = ["2s" if (p := candidate.layers[a]).name == "ternary" else str(p.weight_bits) for a in addresses]
         assert words[-2 - len(bits) : -2] == bits
 
 
 def test_the_shares_of_the_map_add_up() -> None:
-    candidate = Candidate("bhvit", TINY, PrecisionPlan.uniform("binary"))
+    candidate = candidate_of(first_preset(), PrecisionPlan.uniform("binary"))
     lines = plain_text(precision_map(candidate, candidate.cost()), width=80).splitlines()[1:]
     for column in (-1, -2):
         assert sum(float(line.split()[column].rstrip("%")) for line in lines) == pytest.approx(100, abs=0.5)
 
 
 def test_a_map_that_is_too_wide_goes_on_below() -> None:
-    candidate = Candidate("bhvit", SMALL, PrecisionPlan.uniform("int8"))
+    candidate = candidate_of(last_preset(), PrecisionPlan.uniform("int8"))
     narrow = plain_text(precision_map(candidate, candidate.cost()), width=62).splitlines()
     assert max(map(len, narrow)) <= 62
     cells = " ".join(line for line in narrow if "%" in line or not line.strip("8 ")).split()
-    assert cells.count("8") == len(SMALL.addresses)
+    assert cells.count("8") == len(last_preset().addresses)
 
 
 def test_the_map_knows_no_names_of_a_family() -> None:

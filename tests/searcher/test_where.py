@@ -12,11 +12,14 @@ from searcher.records import Outcome, TrialRecord
 from searcher.repeats import Repeats
 from searcher.trial_fields import TrialFields
 from searcher.where import condition
+from tests.searcher.architectures import address_of
 from tests.searcher.records import record_of
 from tests.searcher.studies import study_space
 
 SPACE = study_space()
 FIELDS = TrialFields(SPACE)
+BASE = SPACE.base
+EARLY, LATE = BASE.block_parts(0)[0], BASE.block_parts(3)[0]
 
 
 def records() -> list[TrialRecord]:
@@ -54,10 +57,10 @@ DOWN = ("downsample1", "downsample2", "downsample3")
         ("downsample*>=int8", lambda r: all(bits(r, a) >= 8 for a in DOWN)),
         ("not downsample*>=int8", lambda r: not all(bits(r, a) >= 8 for a in DOWN)),
         ("downsample* != fp16", lambda r: all(bits(r, a) != 16 for a in DOWN)),
-        ("stage2.block1.attention==int4", lambda r: bits(r, "stage2.block1.attention") == 4),
-        ("*.attention>binary", lambda r: all(bits(r, a) > 1 for a in r.candidate.layers if "attention" in a)),
-        ("'stage[01].*.mixer'==int4", lambda r: bits(r, "stage0.block0.mixer") == 4),
-        ("stage[01].*.mixer==int4", lambda r: bits(r, "stage0.block0.mixer") == 4),
+        (f"{address_of(BASE, 2, block=1)}==int4", lambda r: bits(r, address_of(BASE, 2, block=1)) == 4),
+        (f"*.{LATE}>binary", lambda r: all(bits(r, a) > 1 for a in r.candidate.layers if a.endswith(LATE))),
+        (f"'stage[01].*.{EARLY}'==int4", lambda r: bits(r, address_of(BASE, 0)) == 4),
+        (f"stage[01].*.{EARLY}==int4", lambda r: bits(r, address_of(BASE, 0)) == 4),
         ("memory<=0.5 MiB", lambda r: r.memory_bytes <= 2**19),
         ("memory<=0.5MiB or ops<3M", lambda r: r.memory_bytes <= 2**19 or r.ops < 3e6),
         ("outcome==over budget", lambda r: r.outcome is Outcome.OVER_BUDGET),

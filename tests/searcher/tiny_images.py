@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import searcher.datasets
 from searcher.recipe import TrainingRecipe, recipe_from
 
+SHIPPED = Path(searcher.datasets.__file__).parent / "trashnet_mini"
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 
 
@@ -24,6 +26,16 @@ def image_folder(root: Path, per_class: dict[str, int] | None = None) -> Path:
         for k, (name, colour) in enumerate(COLOURS.items()):
             for i in range(count):
                 write_image(root / split / name / f"{i}.jpg", colour, seed=hash_free(split, k, i))
+    return root
+
+
+def few_photographs(root: Path, per_class: int = 4, classes: int = 3) -> Path:
+    """root/train|val|test/<class>/<name>.jpg: links to the first of the photographs that come with the product."""
+    for split in ("train", "val", "test"):
+        for folder in sorted(path for path in (SHIPPED / split).iterdir() if path.is_dir())[:classes]:
+            (root / split / folder.name).mkdir(parents=True)
+            for picture in sorted(folder.glob("*.jpg"))[:per_class]:
+                (root / split / folder.name / picture.name).symlink_to(picture)
     return root
 
 

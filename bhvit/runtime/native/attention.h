@@ -154,7 +154,7 @@ static void real_probabilities(const bhvit_attention &a, int h, int head, int ke
   const float factor = (levels ? a.query.step * a.key.step : 1.0f) / sqrtf(float(head));
   for (int r = 0; r < ROWS; ++r) softmax(keys, factor, r, s.scores);
   if (!levels) return;
-  const float top = a.kind == BHVIT_INT4 ? 15.0f : 255.0f;
+  const float top = float((1 << bits_of(a.kind)) - 1);
   for (int i = 0; i < keys * TILE; i += LANES) {
     const F level = round(div(load(s.scores + i), set(a.probability_scale[h])));
     store(s.scores + i, max(min(level, set(top)), set(0.0f)));

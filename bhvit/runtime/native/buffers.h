@@ -141,7 +141,7 @@ static void need_global(Needs &n, const bhvit_attention &a, const GlobalShape &s
 static void need_block(Needs &n, const bhvit_block &block, int side, int channels) {
   n.channels = larger(n.channels, channels);
   if (const bhvit_mixer *m = block.mixer) {
-    need_product(n, m->convs[0], m->convs[0].kind == BHVIT_BINARY ? 3 : 1);
+    need_product(n, m->convs[0], takes_signs(m->convs[0].kind) ? 3 : 1);
     n.planes = larger(n.planes, plane_size(side) * m->convs[0].groups * words_of(m->convs[0].channels));
     n.corrections = larger(n.corrections, int64_t(3) * 16 * channels);
     n.constants = larger(n.constants, int64_t(8) * (channels + 16));

@@ -10,11 +10,12 @@
 extern "C" {
 #endif
 
-#define BHVIT_ABI 3 /* to be raised with every change of what this file says */
+#define BHVIT_ABI 4 /* to be raised with every change of what this file says */
 #define BHVIT_PANEL 16 /* output columns of a weight panel */
 #define BHVIT_MAX_THREADS 256
 
-enum { BHVIT_BINARY = 0, BHVIT_INT4 = 1, BHVIT_INT8 = 2, BHVIT_FP16 = 3, BHVIT_FP32 = 4 };
+/* In this order: what takes signs, integer levels, real values. */
+enum { BHVIT_BINARY = 0, BHVIT_TERNARY = 1, BHVIT_INT2 = 2, BHVIT_INT4 = 3, BHVIT_INT8 = 4, BHVIT_FP16 = 5, BHVIT_FP32 = 6 };
 
 /* Quantized activations times quantized weights: a linear layer (taps 1, groups 1) or a convolution.
 
@@ -22,7 +23,8 @@ enum { BHVIT_BINARY = 0, BHVIT_INT4 = 1, BHVIT_INT8 = 2, BHVIT_FP16 = 3, BHVIT_F
    K = taps * channels inputs, input k = tap * channels + channel:
      BINARY  uint32 [tap][ceil(channels / 32)][16]   bit b of word w is the sign of channel 32 w + b: 1 is positive;
                                                      bits beyond the channels are 0
-     INT4    uint8  [ceil(K / 2)][16]                low nibble input 2 i, high nibble input 2 i + 1, two's complement
+     TERNARY uint32 [2][tap][ceil(channels / 32)][16] two planes of such bits, whose signs' mean is the weight
+     INT2, INT4  uint8 [ceil(K / 2)][16]             low nibble input 2 i, high nibble input 2 i + 1, two's complement
      INT8    int8   [ceil(K / 2)][16][2]             inputs 2 i and 2 i + 1 of a column side by side
      FP16    half   [K][16]
      FP32    float  [K][16]
@@ -35,7 +37,7 @@ typedef struct {
   int32_t columns;  /* a group */
   int32_t taps;
   int32_t channels; /* inputs a tap and group */
-  float step;       /* of the activations, > 0; INT4 and INT8 only */
+  float step;       /* of the activations, > 0; INT2, INT4 and INT8 only */
   const void *weight;
   const float *scale; /* [groups * columns], or NULL for 1 (folded into the norm that follows, step included) */
   const float *bias;  /* [groups * columns], or NULL for 0 */
@@ -84,11 +86,11 @@ typedef struct {
    of keys and values are those of a token's patch. */
 typedef struct {
   bhvit_norm norm_before;
-  int32_t heads, kind, ratio, reserved; /* kind: of activations, as in bhvit_product */
+  int32_t heads, kind, ratio, reserved; /* kind: of activations, as in bhvit_product; never TERNARY */
   const bhvit_windows *windows;         /* or NULL */
   const bhvit_residual *reduction;      /* NULL where ratio is 1 */
   bhvit_projection query, key, value;   /* shift and step of what is multiplied with one another */
-  const float *probability_scale;       /* [heads]: alpha (binary) or step (int4, int8); NULL where real-valued */
+  const float *probability_scale;       /* [heads]: alpha (binary) or step (levels); NULL where real-valued */
   const float *probability_zero;        /* [heads], binary with windows: two bits; else one bit, 1 where P > scale / 2 */
   bhvit_norm norm;
   bhvit_rprelu rprelu;

@@ -140,10 +140,10 @@ static void accumulate(const bhvit_product *p, void *workspace, const float *x, 
           for (int t = 0; t < TILE && first + t < tokens; ++t) {
             float value = s.y[c * TILE + t];
             const int column = g * p->columns + panel * PANEL + c;
-            if (p->kind == BHVIT_BINARY) {
+            if (takes_signs(p->kind)) {
               for (int tap = 0; tap < p->taps; ++tap)
                 if (!rows[tap * TILE + t]) value += padding_correction(*p, column, tap);
-              value = float(p->taps * p->channels % 2) - 2.0f * value;
+              value = odd_input(*p) + of_differing(*p) * value;
             }
             out[int64_t(first + t) * p->groups * p->columns + column] = value;
           }

@@ -205,7 +205,7 @@ static void mixer_tile(Run &run, const bhvit_mixer &m, const MixerConstants &k, 
 // map += mixer(norm_before(map))
 static void run_mixer(Run &run, const bhvit_mixer &m, int side, int channels) {
   const MixerConstants k = fold_mixer(m, channels, {run.buffers.constants});
-  if (m.convs[0].kind == BHVIT_BINARY) {
+  if (takes_signs(m.convs[0].kind)) {
     mixer_planes(run, m, side, channels);
     mixer_corrections(m, channels, run.buffers.corrections);
     const int segments = side * ((side + LANES - 1) / LANES);

@@ -1,7 +1,7 @@
 // Tiles of quantized activations, as the products take them: TILE tokens side by side, inputs one below the other.
-//   binary       uint32 [tap][ceil(channels / 32)][TILE], a bit an input
-//   int4, int8   uint32 [ceil(taps * channels / 2)][TILE], two int16 levels
-//   fp16, fp32   float  [taps * channels][TILE]
+//   signs        uint32 [tap][ceil(channels / 32)][TILE], a bit an input
+//   levels       uint32 [ceil(taps * channels / 2)][TILE], two int16
+//   real values  float  [taps * channels][TILE]
 #pragma once
 #include "elementwise.h"
 
@@ -9,9 +9,11 @@ namespace bhvit::ISA {
 
 INLINE int words_of(int channels) { return (channels + 31) / 32; }
 
+INLINE bool takes_signs(int kind) { return kind <= BHVIT_TERNARY; }
+
 // 32-bit rows of the operand of one group.
 static int depth_of(const bhvit_product &p) {
-  if (p.kind == BHVIT_BINARY) return p.taps * words_of(p.channels);
+  if (takes_signs(p.kind)) return p.taps * words_of(p.channels);
   return p.kind <= BHVIT_INT8 ? (p.taps * p.channels + 1) / 2 : p.taps * p.channels;
 }
 
@@ -54,8 +56,11 @@ static void pack_row(const float *x, const float *shift, int n, uint32_t *words,
   }
 }
 
+// Bits of integer levels.
+INLINE int bits_of(int kind) { return kind == BHVIT_INT2 ? 2 : kind == BHVIT_INT4 ? 4 : 8; }
+
 INLINE F level_of(int kind, F x, float step) {
-  const float top = kind == BHVIT_INT4 ? 7.0f : 127.0f;
+  const float top = float((1 << (bits_of(kind) - 1)) - 1);
   return round(max(min(div(x, set(step)), set(top)), set(-top - 1.0f)));
 }
 
@@ -74,7 +79,7 @@ struct OperandWriter {
 
   METHOD void put(int c, const F *x) {
     const F limit = set(threshold[c]);
-    if (p.kind == BHVIT_BINARY) {
+    if (takes_signs(p.kind)) {
       for (int r = 0; r < ROWS; ++r) bits[r][c % 32] = Bits(at_least(x[r], limit));
       if (c % 32 == 31) transpose_bits(bits, out + (c / 32) * TILE);
     } else if (p.kind <= BHVIT_INT8) {
@@ -85,7 +90,7 @@ struct OperandWriter {
   }
   void finish() {
     const int rest = p.channels % 32;
-    if (p.kind != BHVIT_BINARY || !rest) return;
+    if (!takes_signs(p.kind) || !rest) return;
     for (int r = 0; r < ROWS; ++r) memset(bits[r] + rest, 0, size_t(32 - rest) * sizeof(Bits));
     transpose_bits(bits, out + (p.channels / 32) * TILE);
   }
@@ -97,7 +102,7 @@ static void operand_of_rows(const bhvit_product &p, int group, const float *cons
                             uint32_t *out) {
   const int first = group * p.channels;
   const float *shift = p.shift ? p.shift + first : nullptr;
-  if (p.kind == BHVIT_BINARY) {
+  if (takes_signs(p.kind)) {
     const int words = words_of(p.channels);
     for (int tap = 0; tap < p.taps; ++tap)
       for (int t = 0; t < TILE; ++t) {

@@ -22,14 +22,16 @@ INLINE void count_words(const uint32_t *x, const uint32_t *w, int begin, int end
   }
 }
 
-// y[column][TILE]: how many bits of the operand and of the column's weights differ, less `half`.
+// y[column][TILE]: how many bits of the operand and of the column's weights differ, in all planes of those, less `half`.
+template <int PLANES = 1>
 static void count_panel(const uint32_t *x, const uint32_t *w, int words, int columns, int half, float *y) {
   const I start = set_word(uint32_t(-half));
+  const int plane = words * PANEL;
   for (int first = 0; first < columns; first += COLUMNS) {
     Count n[COLUMNS][ROWS];
     UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) n[c][r] = no_count();
-    if (!COUNT_WORDS || words <= COUNT_WORDS) {
-      count_words(x, w + first, 0, words, n);
+    if (!COUNT_WORDS || PLANES * words <= COUNT_WORDS) {
+      UNROLL for (int p = 0; p < PLANES; ++p) count_words(x, w + p * plane + first, 0, words, n);
       UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r)
         store(y + (first + c) * TILE + r * LANES, to_float(add_words(start, counted(n[c][r]))));
       continue;
@@ -38,13 +40,14 @@ static void count_panel(const uint32_t *x, const uint32_t *w, int words, int col
     uint32_t total[COLUMNS][TILE];
     for (int c = 0; c < COLUMNS; ++c)
       for (int r = 0; r < ROWS; ++r) store_words(total[c] + r * LANES, start);
-    for (int begin = 0; begin < words; begin += step) {
-      count_words(x, w + first, begin, words - begin < step ? words : begin + step, n);
-      UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) {
-        store_words(total[c] + r * LANES, add_words(load_words(total[c] + r * LANES), counted(n[c][r])));
-        n[c][r] = no_count();
+    for (int p = 0; p < PLANES; ++p)
+      for (int begin = 0; begin < words; begin += step) {
+        count_words(x, w + p * plane + first, begin, words - begin < step ? words : begin + step, n);
+        UNROLL for (int c = 0; c < COLUMNS; ++c) UNROLL for (int r = 0; r < ROWS; ++r) {
+          store_words(total[c] + r * LANES, add_words(load_words(total[c] + r * LANES), counted(n[c][r])));
+          n[c][r] = no_count();
+        }
       }
-    }
     for (int c = 0; c < COLUMNS; ++c)
       for (int r = 0; r < ROWS; ++r) store(y + (first + c) * TILE + r * LANES, to_float(load_words(total[c] + r * LANES)));
   }
@@ -128,13 +131,15 @@ template <int COUNT> static void real_panels(const bhvit_product &p, const float
   else fma_panels<COUNT, false>(x, (const float *)p.weight + at, panel, inputs, tokens, y);
 }
 
-// Accumulators y[column][TILE] of some panels from `panel` on: differing bits less half the inputs (binary), else the sum of
+// Accumulators y[column][TILE] of some panels from `panel` on: differing bits less half of those there are (signs), else the sum of
 // products; of columns beyond `columns` and tokens beyond `tokens` they mean nothing. `chunk`: CHUNK * 16 words.
 static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t panel, int columns, int tokens, uint32_t *chunk, float *y) {
   const int depth = depth_of(p);
   const int64_t at = panel * depth * PANEL; // in operand rows
   if (p.kind == BHVIT_BINARY) {
     count_panel(x, (const uint32_t *)p.weight + at, depth, columns, p.taps * p.channels / 2, y);
+  } else if (p.kind == BHVIT_TERNARY) {
+    count_panel<2>(x, (const uint32_t *)p.weight + 2 * at, depth, columns, p.taps * p.channels, y);
   } else if (p.kind >= BHVIT_FP16) {
     if (columns > PANEL) real_panels<PANELS>(p, (const float *)x, at, tokens, y);
     else real_panels<1>(p, (const float *)x, at, tokens, y);
@@ -154,15 +159,26 @@ static void panel_product(const bhvit_product &p, const uint32_t *x, int64_t pan
   }
 }
 
-// What to add to the differing bits of a binary product where a tap is zero padding: its bits are all 0, and it must count as
-// half its inputs, which is a sum of 0.
+INLINE int planes_of(const bhvit_product &p) { return p.kind == BHVIT_TERNARY ? 2 : 1; }
+
+// What to add to the differing bits of a product of signs where a tap is zero padding: its bits are all 0, and it must count as
+// half its inputs in every plane, which is a sum of 0.
 static float padding_correction(const bhvit_product &p, int column, int tap) {
   const int words = words_of(p.channels), panels = (p.columns + PANEL - 1) / PANEL, group = column / p.columns, c = column % p.columns;
-  const uint32_t *w = (const uint32_t *)p.weight + ((int64_t(group) * panels + c / PANEL) * p.taps + tap) * words * PANEL + c % PANEL;
+  const int planes = planes_of(p);
   int ones = 0;
-  for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[i * PANEL]);
-  return 0.5f * float(p.channels) - float(ones);
+  for (int plane = 0; plane < planes; ++plane) {
+    const int64_t row = ((int64_t(group) * panels + c / PANEL) * planes + plane) * p.taps + tap;
+    const uint32_t *w = (const uint32_t *)p.weight + row * words * PANEL + c % PANEL;
+    for (int i = 0; i < words; ++i) ones += __builtin_popcount(w[i * PANEL]);
+  }
+  return 0.5f * float(planes * p.channels) - float(ones);
 }
+
+// The sum of products of signs is odd_input + of_differing * accumulator: inputs - 2 * differing bits, of which half of the inputs
+// were subtracted while both are whole numbers; with two planes the mean of two such sums.
+INLINE float odd_input(const bhvit_product &p) { return p.kind == BHVIT_BINARY ? float(p.taps * p.channels % 2) : 0.0f; }
+INLINE float of_differing(const bhvit_product &p) { return -2.0f / float(planes_of(p)); }
 
 // value = accumulator * factor + offset for every output column. `folded`: a norm that follows, where it is affine.
 static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *factor, float *offset) {
@@ -176,12 +192,10 @@ static void affine_of(const bhvit_product &p, const bhvit_norm *folded, float *f
       factor[c] *= folded->scale[c];
       offset[c] = offset[c] * folded->scale[c] + folded->shift[c];
     }
-  if (p.kind != BHVIT_BINARY) return;
-  // The sum of products is inputs - 2 * differing bits; half of the inputs are subtracted while both are whole numbers.
-  const float odd = float(p.taps * p.channels % 2);
+  if (!takes_signs(p.kind)) return;
   for (int c = 0; c < columns; ++c) {
-    offset[c] += factor[c] * odd;
-    factor[c] *= -2.0f;
+    offset[c] += factor[c] * odd_input(p);
+    factor[c] *= of_differing(p);
   }
 }
 

@@ -24,7 +24,7 @@ from bhvit import PRECISIONS, ArchitectureConfig, InvalidInput, PrecisionPlan
 from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.runtime import load
 from bhvit.runtime.families import PACKED_FAMILIES
-from bhvit.runtime.packed_file import HEAD, MAGIC, VERSION, read, write
+from bhvit.runtime.packed_file import HEAD, MAGIC, read, write
 from bhvit.runtime.placement import sections_of
 from bhvit.runtime.schema import Header, random_arrays
 from bhvit.runtime.values import SMALLEST_DIVISOR
@@ -46,7 +46,11 @@ EXTREME_FLOATS = np.array([0, -0.0, 1e-45, 1e-38, 1e-8, -1e-8, 1, -1, 127.5, 1e9
 def sealed(text: bytes, rest: bytes) -> bytes:
     """A file of the header `text` and whatever comes after it, with a right size and right checksums."""
     size = HEAD.size + len(text) + len(rest)
-    return HEAD.pack(MAGIC, VERSION, len(text), zlib.crc32(text), zlib.crc32(rest), size) + text + rest
+    try:
+        version = Header.from_json(text).version
+    except InvalidInput:
+        version = 1
+    return HEAD.pack(MAGIC, version, len(text), zlib.crc32(text), zlib.crc32(rest), size) + text + rest
 
 
 def drawn_header(draw: Draw) -> Header:
@@ -112,7 +116,7 @@ def changed_header(text: bytes, rest: bytes, draw: Draw) -> bytes:
             value[draw.randrange(len(value))] = _other(value[0], draw)
         elif isinstance(value, str) and value and draw.random() < 0.7:
             place = draw.randrange(len(value))
-            fields[name] = value[:place] + draw.choice("b48hfz\0") + value[place + 1 :]
+            fields[name] = value[:place] + draw.choice("bt248hfz\0") + value[place + 1 :]
         else:
             fields[name] = _other(value, draw)
     return sealed(json.dumps(fields).encode(), rest)

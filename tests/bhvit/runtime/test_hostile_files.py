@@ -215,7 +215,8 @@ def test_options_of_another_family_and_those_that_it_does_not_allow_are_refused(
     [
         ((b"\x89PNG\r\n\x1a\n", 1, None, None, None, None), "it must begin with b'\\x89BHVIT\\r\\n', but begins with"),
         ((MAGIC.replace(b"\r\n", b"\n\0"), 1, None, None, None, None), "it must begin with"),
-        ((MAGIC, 2, None, None, None, None), "its format must be version 1, but is 2; use another version of bhvit"),
+        ((MAGIC, 3, None, None, None, None), "its format must be version 1 or 2, but is 3; use another version of bhv"),
+        ((MAGIC, 2, None, None, None, None), "its format must be version 1, as its precisions say, but is 2"),
         ((MAGIC, 1, 2**32 - 1, None, None, None), "its header must be at most"),
         ((MAGIC, 1, 0, 0, None, None), "must be JSON in UTF-8"),
         ((MAGIC, 1, None, 1, None, None), "its header must have the checksum that it states"),
@@ -257,6 +258,37 @@ def test_values_that_no_runtime_could_use_are_refused_though_the_checksum_is_rig
 ) -> None:
     content = honest[:offset] + value + honest[offset + len(value) :]
     assert message in refusal(sealed(MIXED.to_json(), content[END:]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (8, b"\1\0\0\0", "its format must be version 2, as its precisions say, but is 1"),
+        ("int2", b"\x02", "int2 weights must be -1 to 1, but one is -2"),
+        ("int2", b"\xb0", "int2 weights must be -1 to 1, but one is -2"),
+        ("planes", b"\x55\xaa\x00\xff", None),  # all of these mean something
+    ],
+)
+def test_a_file_with_weights_of_two_bits_is_checked(
+    offset: int | str, value: bytes, message: str | None, tmp_path: Path
+) -> None:
+    header = Header.of_plan(
+        MIXED.architecture,
+        PrecisionPlan.uniform("ternary").with_layers("*.mlp", "int2").with_layers("stage0.*", "fp32"),
+    )
+    write(tmp_path / "m.bhvit", header, random_arrays(header))
+    content, end = (tmp_path / "m.bhvit").read_bytes(), HEAD.size + len(header.to_json())
+    if isinstance(offset, str):
+        offset = next(s.start for s in sections_of(header, end) if s.item == offset)
+    content = content[:offset] + value + content[offset + len(value) :]
+    if offset > end:
+        content = sealed(header.to_json(), content[end:])
+    if message is not None:
+        assert message in refusal(content, tmp_path)
+        return
+    (tmp_path / "m.bhvit").write_bytes(content)
+    model = read(tmp_path / "m.bhvit")
+    assert all(np.abs(model.natural(t.name)).max() == 1 for t in model.schema.values() if t.item == "planes")
 
 
 def test_bits_beyond_a_weight_are_refused(tmp_path: Path) -> None:

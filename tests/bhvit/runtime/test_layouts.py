@@ -33,8 +33,7 @@ def natural_weight(tensor: Tensor, seed: int = 0) -> NDArray[Any]:
     random = np.random.default_rng(seed)
     if tensor.item == "bits":
         return random.choice(np.array([-1, 1], np.int8), tensor.shape)
-    if tensor.item in ("int4", "int8"):
-        largest = 7 if tensor.item == "int4" else 127
+    if largest := {"int8": 127, "int4": 7, "int2": 1, "planes": 1}.get(tensor.item):
         return random.integers(-largest, largest + 1, tensor.shape, np.int8)
     return random.standard_normal(tensor.shape).astype(np.float16 if tensor.item == "f16" else np.float32)
 
@@ -46,7 +45,10 @@ def read_from_kernel_layout(tensor: Tensor, kernel: NDArray[Any], g: int, column
     if tensor.item == "bits":
         word = int(kernel[g, panel, tap, channel // 32, lane])
         return 1 if word >> channel % 32 & 1 else -1
-    if tensor.item == "int4":
+    if tensor.item == "planes":
+        words = [int(kernel[g, panel, plane, tap, channel // 32, lane]) for plane in (0, 1)]
+        return sum(1 if word >> channel % 32 & 1 else -1 for word in words) / 2
+    if tensor.item in ("int2", "int4"):
         nibble = int(kernel[g, panel, k // 2, lane]) >> 4 * (k % 2) & 15
         return nibble - 16 if nibble > 7 else nibble
     if tensor.item == "int8":
@@ -74,13 +76,18 @@ def test_what_pads_the_kernel_layout_is_zero(tensor: Tensor) -> None:
         kernel = to_kernel(tensor, to_stored(tensor, np.ones(tensor.shape, np.int8)))
         assert np.bitwise_count(kernel).sum() == tensor.size
         return
+    if tensor.item == "planes":  # and of weights 0 the first plane
+        kernel = to_kernel(tensor, to_stored(tensor, np.zeros(tensor.shape, np.int8)))
+        assert np.bitwise_count(kernel[:, :, 0]).sum() == tensor.size
+        assert not kernel[:, :, 1].any()
+        return
     panels = -(-columns // 16)
     lanes = np.moveaxis(kernel, 3, 2).reshape(groups, panels * 16, -1)
     assert not lanes[:, columns:].any()
     k = taps * channels
     if tensor.item == "int8":
         assert not lanes[:, :, k:].any()
-    if tensor.item == "int4" and k % 2:
+    if tensor.item in ("int2", "int4") and k % 2:
         assert not (lanes[:, :, -1] >> 4).any()
 
 
@@ -91,7 +98,7 @@ def test_stored_weights_come_back_and_take_no_byte_too_many(tensor: Tensor) -> N
     stored = to_stored(tensor, natural)
     np.testing.assert_array_equal(to_natural(tensor, stored), natural)
     assert (stored.shape, stored.dtype) == (stored_shape(tensor), stored_dtype(tensor))
-    bits = {"bits": 1, "int4": 4, "int8": 8, "f16": 16, "f32": 32}[tensor.item]
+    bits = {"bits": 1, "planes": 2, "int2": 2, "int4": 4, "int8": 8, "f16": 16, "f32": 32}[tensor.item]
     assert stored.nbytes == stored_bytes(tensor) == -(-tensor.size * bits // 8)
 
 
@@ -102,6 +109,19 @@ def test_odd_widths_are_stored_in_natural_order_lowest_bit_first() -> None:
     assert to_stored(bits, signs).tolist() == [0b01101001, 0b10]
     nibbles = Tensor("w", "int4", (1, 1, 1, 3))
     assert to_stored(nibbles, np.array([1, -2, 7], np.int8).reshape(nibbles.shape)).tolist() == [0xE1, 0x07]
+    levels = np.array([1, 0, -1, 1, -1], np.int8)
+    pairs, planes = (Tensor("w", item, (1, 1, 1, 5)) for item in ("int2", "planes"))
+    assert to_stored(pairs, levels.reshape(pairs.shape)).tolist() == [0b01110001, 0b11]
+    assert to_stored(planes, levels.reshape(planes.shape)).tolist() == [0b11000111, 0b00]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 16, 1, 32)])
+def test_a_zero_is_a_zero_whichever_of_its_planes_is_one(shape: tuple[int, ...]) -> None:
+    tensor = Tensor("w", "planes", shape)
+    stored = np.ascontiguousarray(to_stored(tensor, np.zeros(shape, np.int8)))
+    other = ~stored
+    assert not np.array_equal(stored, other)
+    assert not to_natural(tensor, other).any()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +130,9 @@ def test_odd_widths_are_stored_in_natural_order_lowest_bit_first() -> None:
         ("bits", (1, 16, 1, 32), True),
         ("bits", (4, 16, 9, 16), False),
         ("bits", (1, 24, 1, 32), False),
+        ("planes", (1, 16, 4, 32), True),
+        ("planes", (4, 16, 9, 16), False),
+        ("int2", (1, 16, 1, 32), False),
         ("int4", (1, 16, 1, 3), False),
         ("int4", (4, 16, 9, 2), True),
         ("int8", (1, 32, 4, 1), True),

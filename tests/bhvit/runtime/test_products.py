@@ -30,6 +30,8 @@ def case(kind, groups, columns, taps, channels, tokens, padded, seed) -> Case:
     shape = (groups, columns, taps, channels)
     natural = {
         Kind.binary: lambda: random.choice(np.array([-1, 1], np.int8), shape),
+        Kind.ternary: lambda: random.integers(-1, 2, shape, np.int8),
+        Kind.int2: lambda: random.integers(-1, 2, shape, np.int8),
         Kind.int4: lambda: random.integers(-8, 8, shape, np.int8),
         Kind.int8: lambda: random.integers(-128, 128, shape, np.int8),
         Kind.fp16: lambda: random.standard_normal(shape).astype(np.float16),
@@ -52,8 +54,10 @@ def written_out(c: Case) -> np.ndarray:
     """Sum over taps and channels of level times weight, zero where a tap is padding."""
     p = c.product
     x = (c.inputs.astype(np.float64) + p.shift).reshape(len(c.inputs), p.taps, p.groups, p.channels)
-    if p.kind is Kind.binary:
+    if p.kind in (Kind.binary, Kind.ternary):
         x = np.where(x < 0, -1, 1)
+    elif p.kind is Kind.int2:
+        x = np.rint(np.minimum(np.maximum(x / p.step, -2), 1))
     elif p.kind is Kind.int4:
         x = np.rint(np.minimum(np.maximum(x / p.step, -8), 7))
     elif p.kind is Kind.int8:
@@ -99,7 +103,7 @@ def test_accumulators_are_the_sums_written_out(runtime: str, case: Case) -> None
 
 
 @pytest.mark.parametrize("runtime", runtimes())
-@pytest.mark.parametrize("kind", [Kind.binary, Kind.int4, Kind.int8])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if not kind.real_valued])
 @pytest.mark.parametrize("channels", [31, 32, 33, 63, 64, 65, 127, 1000, 6144])
 def test_accumulators_are_exact_at_the_borders_of_words(runtime: str, kind: Kind, channels: int) -> None:
     c = case(kind, 1, 17, 1, channels, 33, False, channels)

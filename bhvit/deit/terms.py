@@ -1,0 +1,105 @@
+"""How many weights, multiply-accumulates, parameters and element-wise operations each layer of DeiT has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bhvit.deit.architecture import PATCH
+from bhvit.layer_terms import (
+    GELU_OPS,
+    HEAD,
+    NORM,
+    NORM_OPS,
+    REAL_BYTES,
+    SCALE_OPS,
+    SOFTMAX_OPS,
+    STEM,
+    Count,
+    LayerTerms,
+    TermsOf,
+)
+from bhvit.precision import Precision
+from bhvit.staged import IMAGE_CHANNELS
+
+
+class Shape(Protocol):
+    """What the counts depend on; widths may be integers or integer arrays."""
+
+    @property
+    def embed_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def intermediate_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def num_heads(self) -> tuple[int, ...]: ...
+    @property
+    def resolutions(self) -> tuple[int, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def num_classes(self) -> int: ...
+
+
+def deit_terms(shape: Shape, norm: str = "layer") -> TermsOf:
+    """The counts of a DeiT's layers (`docs/conventions.md`); those of all blocks are the same."""
+    parts = {STEM: _stem(shape), HEAD: _head(shape), "attention": _attention(shape), "mlp": _mlp(shape)}
+
+    def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
+        return parts[address.rpartition(".")[2]]
+
+    return terms_of
+
+
+def _tokens(s: Shape) -> int:
+    """Patches and the class token."""
+    return s.resolutions[0] ** 2 + 1
+
+
+def _stem(s: Shape) -> LayerTerms:
+    c, tokens = s.embed_dims[0], _tokens(s)
+    weights = IMAGE_CHANNELS * PATCH * PATCH * c
+    return LayerTerms(
+        weights=weights,
+        macs=(tokens - 1) * weights,
+        auxiliary=c + c + tokens * c,  # bias, class token, position embedding
+        elementwise=tokens * c,
+        activation_bytes=REAL_BYTES * (IMAGE_CHANNELS * s.image_size**2 + tokens * c),
+    )
+
+
+def _head(s: Shape) -> LayerTerms:
+    """The norm and the classifier of the class token alone."""
+    c = s.embed_dims[0]
+    return LayerTerms(
+        weights=c * s.num_classes,
+        macs=c * s.num_classes,
+        auxiliary=NORM * c + s.num_classes,
+        elementwise=c * NORM_OPS,
+        activation_bytes=REAL_BYTES * _tokens(s) * c,
+    )
+
+
+def _attention(s: Shape) -> LayerTerms:
+    """Attention of all tokens with the norm before it and the residual after it; its four linear layers have biases."""
+    c, tokens = s.embed_dims[0], _tokens(s)
+    scores = s.num_heads[0] * tokens * tokens
+    return LayerTerms(
+        weights=4 * c * c,
+        macs=4 * tokens * c * c,
+        auxiliary=(NORM + 4) * c,
+        elementwise=tokens * c * (NORM_OPS + 4 + 1) + scores * (SOFTMAX_OPS + SCALE_OPS),
+        activation_bytes=REAL_BYTES * (5 * tokens * c + scores),
+        score_macs=tokens * tokens * c,
+        context_macs=tokens * tokens * c,
+    )
+
+
+def _mlp(s: Shape) -> LayerTerms:
+    """Two linear layers with biases and a GELU between them, the norm before and the residual after."""
+    c, i, tokens = s.embed_dims[0], s.intermediate_dims[0], _tokens(s)
+    return LayerTerms(
+        weights=2 * c * i,
+        macs=2 * tokens * c * i,
+        auxiliary=(NORM + 1) * c + i,
+        elementwise=tokens * c * (NORM_OPS + 1 + 1) + tokens * i * (1 + GELU_OPS),
+        activation_bytes=REAL_BYTES * tokens * (2 * c + i),
+    )

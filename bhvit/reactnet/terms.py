@@ -1,0 +1,137 @@
+"""How many weights, multiply-accumulates, parameters and element-wise operations each layer of ReActNet has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bhvit.layer_terms import (
+    HEAD,
+    NORM,
+    NORM_OPS,
+    REAL_BYTES,
+    RPRELU,
+    RPRELU_OPS,
+    STEM,
+    Count,
+    LayerTerms,
+    TermsOf,
+    quantized_bytes,
+    steps,
+)
+from bhvit.precision import Precision
+from bhvit.staged import IMAGE_CHANNELS
+
+STEM_AREA, POOL_AREA, AREA = 7 * 7, 3 * 3, 3 * 3  # of the kernels
+
+
+class Shape(Protocol):
+    """What the counts depend on; widths may be integers or integer arrays."""
+
+    @property
+    def embed_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def intermediate_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def resolutions(self) -> tuple[int, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def num_classes(self) -> int: ...
+
+
+def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
+    """The counts of a ReActNet's layers (`docs/conventions.md`).
+
+    A `batch` norm takes in the weight scales of the convolution before it; beside a `layer` norm they are stored.
+    Convolutions of one kind, stage and precision share one entry.
+    """
+    scaled = norm == "layer"
+    known: dict[tuple[int, bool, str, str], LayerTerms] = {}
+
+    def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
+        if address == STEM:
+            return _stem(shape)
+        if address == HEAD:
+            return _head(shape)
+        if address.startswith("downsample"):
+            return _downsample(shape, int(address[len("downsample") :]), precision, scaled)
+        place, block, conv = address.split(".")
+        stage = int(place[len("stage") :])
+        key = (stage, stage > 0 and block == "block0", conv, precision.name)
+        if key not in known:
+            known[key] = _CONVS[conv](shape, stage, key[1], precision, scaled)
+        return known[key]
+
+    return terms_of
+
+
+def _stem(s: Shape) -> LayerTerms:
+    c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
+    before_pooling = (s.image_size // 2) ** 2
+    weights = IMAGE_CHANNELS * STEM_AREA * c
+    return LayerTerms(
+        weights=weights,
+        macs=before_pooling * weights,
+        auxiliary=NORM * c,
+        elementwise=before_pooling * c * NORM_OPS + tokens * c * POOL_AREA,
+        activation_bytes=REAL_BYTES * (IMAGE_CHANNELS * s.image_size**2 + before_pooling * c),
+    )
+
+
+def _head(s: Shape) -> LayerTerms:
+    c, tokens = s.embed_dims[-1], s.resolutions[-1] ** 2
+    return LayerTerms(
+        weights=c * s.num_classes,
+        macs=c * s.num_classes,
+        auxiliary=s.num_classes,
+        elementwise=tokens * c,
+        activation_bytes=REAL_BYTES * tokens * c,
+    )
+
+
+def _downsample(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+    """The shortcut into `stage`: 2x2 average, 1x1 convolution, norm."""
+    c_in, c_out = s.embed_dims[stage - 1], s.embed_dims[stage]
+    tokens_in, tokens = s.resolutions[stage - 1] ** 2, s.resolutions[stage] ** 2
+    return LayerTerms(
+        weights=c_in * c_out,
+        macs=tokens * c_in * c_out,
+        scales=c_out * scaled,
+        auxiliary=NORM * c_out + steps(p, 1),
+        elementwise=tokens_in * c_in + tokens * c_out * NORM_OPS,
+        activation_bytes=REAL_BYTES * (tokens_in * c_in + tokens * c_out) + quantized_bytes(tokens * c_in, p),
+    )
+
+
+def _conv0(s: Shape, stage: int, halves: bool, p: Precision, scaled: bool) -> LayerTerms:
+    """To the intermediate channels; the first of a stage but the first `halves` the side of its map."""
+    c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
+    c_in, tokens_in = s.embed_dims[stage - halves], s.resolutions[stage - halves] ** 2
+    shortcut = tokens * c * halves  # elsewhere it is the input
+    return _conv(c_in, i, tokens_in, tokens, shortcut, p, scaled)
+
+
+def _conv1(s: Shape, stage: int, halves: bool, p: Precision, scaled: bool) -> LayerTerms:
+    """From the intermediate channels, past which their averages go where there are not as many."""
+    c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
+    terms = _conv(i, c, tokens, tokens, 0, p, scaled)
+    return terms._replace(elementwise=terms.elementwise + tokens * i * (c != i))
+
+
+def _conv(
+    c_in: Count, c_out: Count, tokens_in: int, tokens: int, shortcut: Count, p: Precision, scaled: bool
+) -> LayerTerms:
+    """3x3 convolution with the shift before it; norm, shortcut of so many elements of its own, and RPReLU after it."""
+    weights = AREA * c_in * c_out
+    return LayerTerms(
+        weights=weights,
+        macs=tokens * weights,
+        scales=c_out * scaled,
+        auxiliary=c_in + (NORM + RPRELU) * c_out + steps(p, 1),
+        elementwise=tokens * c_out * (NORM_OPS + 1 + RPRELU_OPS),
+        activation_bytes=REAL_BYTES * (tokens_in * c_in + shortcut + tokens * c_out)
+        + quantized_bytes(tokens_in * c_in, p),
+    )
+
+
+_CONVS = {"conv0": _conv0, "conv1": _conv1}
