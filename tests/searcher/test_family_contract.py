@@ -1,7 +1,7 @@
 """What every row of `FAMILIES` must do, whatever it says of its stages, norms and precisions.
 
-That costs are those of the instantiated model, layer by layer, is shown in `tests/bhvit/test_cost_against_model.py`, and
-that norms and precisions which a family lacks are refused in `test_family_rules.py`.
+That costs are those of the model, layer by layer, is shown in `tests/bhvit/test_cost_against_model.py`, and that norms
+and precisions which a family lacks are refused in `test_family_rules.py`.
 """
 
 from __future__ import annotations
