@@ -43,8 +43,8 @@ def test_a_norm_that_the_family_lacks_is_refused(family: Family) -> None:
 def test_a_precision_that_the_family_lacks_is_refused_before_anything_is_searched(
     family: Family, precision: str
 ) -> None:
-    has = family.config.precisions[0]
-    groups = {"groups": [{"layers": "*.mlp", "choices": [has, precision]}]}
+    has, preset = family.config.precisions[0], next(iter(family.presets.values()))
+    groups = {"groups": [{"layers": preset.addresses[0], "choices": [has, precision]}]}
     for section, what in (
         ({"default": precision}, "precision.default"),
         ({"default": has, **groups}, r"a choice of precision\.groups\[0\]"),
