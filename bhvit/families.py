@@ -54,8 +54,8 @@ class Family:
         """
         if self.work is None:
             raise InvalidInput(
-                f"a budget in milliseconds needs a model family whose latency can be predicted, but {self.name} has "
-                "no latency function; use a budget of memory or ops."
+                f"a budget in milliseconds needs a model family that the packed runtime runs, but {self.name} is none; "
+                "use a budget of memory or ops."
             )
         return layer_seconds(shape, profile, self.work)
 

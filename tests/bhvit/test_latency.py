@@ -68,9 +68,9 @@ def test_blocks_of_a_stage_share_one_value() -> None:
     assert of("stage2.block0.mlp", binary, True) != of("stage1.block0.mlp", binary, True)
 
 
-def test_a_family_without_latency_says_so() -> None:
+def test_a_family_without_a_work_function_says_so() -> None:
     plain = Family("plain", BHVIT.config, BHVIT.presets, BHVIT.layer_terms, BHVIT.builder)
-    with pytest.raises(InvalidInput, match="but plain has no latency function; use a budget of memory or ops"):
+    with pytest.raises(InvalidInput, match="but plain is none; use a budget of memory or ops"):
         plain.seconds_of(TINY, load_device("avx512"))
 
 
