@@ -56,6 +56,16 @@ def _ternary(recu: bool, centred: bool) -> WeightQuantizer:
     return TernaryWeight()
 
 
+def _signs(weight: Callable[[bool, bool], WeightQuantizer]) -> QuantizerSet:
+    """Activations that are signs, and probabilities of one or two planes of bits."""
+    return QuantizerSet(
+        weight=weight,
+        activation=Sign,
+        probability=ProbabilityDecomposition,
+        one_plane_probability=lambda num_heads: ProbabilityPlane(),
+    )
+
+
 def _integer(bits: int, weight: Callable[[bool, bool], WeightQuantizer] | None = None) -> QuantizerSet:
     """Activations and probabilities of `bits`, and weights of as many where no other quantizer is given."""
     return QuantizerSet(
@@ -75,19 +85,8 @@ _REAL = QuantizerSet(
 
 QUANTIZERS: Mapping[str, QuantizerSet] = MappingProxyType(
     {
-        "binary": QuantizerSet(
-            weight=BinaryWeight,
-            activation=Sign,
-            probability=ProbabilityDecomposition,
-            one_plane_probability=lambda num_heads: ProbabilityPlane(),
-        ),
-        "ternary": QuantizerSet(
-            weight=_ternary,
-            activation=Sign,
-            probability=ProbabilityDecomposition,
-            one_plane_probability=lambda num_heads: ProbabilityPlane(),
-        ),
-        # Levels -1, 0, 1 in steps of max|W|, as int4 and int8 have theirs, would make nearly every weight 0.
+        "binary": _signs(BinaryWeight),
+        "ternary": _signs(_ternary),
         "int2": _integer(2, weight=_ternary),
         "int4": _integer(4),
         "int8": _integer(8),

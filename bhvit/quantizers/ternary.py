@@ -21,9 +21,9 @@ class TernaryWeight:
        \frac{\partial q}{\partial W} = 1 $$
 
     The threshold is the paper's approximation of the one with the smallest squared error; s is the scale of smallest
-    error for it. A channel of zeros stays zeros.
-    Source: Li, Zhang, Liu: Ternary Weight Networks, arXiv 1605.04711, equations 3, 5 and 6, applied to each output
-    channel.
+    error for it. A channel of zeros stays zeros. The weights of `int2` are these too: levels -1, 0, 1 in steps of
+    max|W|, as `UniformWeight` has them, would make most weights 0.
+    Source: Li, Zhang, Liu: Ternary Weight Networks, arXiv 1605.04711, applied to each output channel.
     """
 
     def __call__(self, weight: Tensor) -> Tensor:

@@ -22,8 +22,13 @@ __all__ = ["ITEMS", "ITEM_OF", "Header", "Tensor", "random_arrays", "tensors_of"
 ITEMS = ("f32", "f16", "int8", "int4", "int2", "planes", "bits")  # the sections of a file, in this order
 ITEM_OF: Mapping[str, str] = MappingProxyType(
     {
-        **{"binary": "bits", "ternary": "planes"},
-        **{"int2": "int2", "int4": "int4", "int8": "int8", "fp16": "f16", "fp32": "f32"},
+        "binary": "bits",
+        "ternary": "planes",
+        "int2": "int2",
+        "int4": "int4",
+        "int8": "int8",
+        "fp16": "f16",
+        "fp32": "f32",
     }
 )
 IMAGE_CHANNELS = 3
