@@ -6,6 +6,7 @@ Letters as in `docs/conventions.md`; g is the window side.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +38,9 @@ class ArchitectureConfig(PyramidArchitecture):
     """
 
     title: ClassVar[str] = "BHViT"
+    stem_gelu: ClassVar[bool] = True
+    branch_directions: ClassVar[tuple[str, ...]] = ("height", "width", "quarters")
+    circular_branches: ClassVar[bool] = True
     released_with_recu: ClassVar[bool] = True
 
     stages: tuple[StageConfig, ...]
@@ -54,6 +58,11 @@ class ArchitectureConfig(PyramidArchitecture):
         """The largest window side up to 7 that the image size allows (224 -> 7, 160 -> 5, 96 -> 3)."""
         side = image_size // (PATCH * 2 ** (STAGES - 1))
         return {"window_size": next(window for window in WINDOWS if side % window == 0)}
+
+    @property
+    def branches(self) -> Mapping[int, int]:
+        """The shift branches."""
+        return {name: SHIFT_RADII[name] for name in self.shifts}
 
     def block_parts(self, stage: int) -> tuple[str, ...]:
         """Token mixer or attention, and MLP."""

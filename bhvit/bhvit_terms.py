@@ -20,10 +20,9 @@ from bhvit.layer_terms import (
     steps,
 )
 from bhvit.precision import Precision
-from bhvit.pyramid_terms import PyramidShape, mlp_terms, pyramid_terms
+from bhvit.pyramid_terms import PyramidShape, pyramid_terms
 
 MIXER_BRANCHES = 3
-ROLLS = 3  # height, width and channel-quarter rolls of one shift branch
 
 
 class Shape(PyramidShape, Protocol):
@@ -31,13 +30,11 @@ class Shape(PyramidShape, Protocol):
 
     @property
     def window_size(self) -> int: ...
-    @property
-    def shifts(self) -> tuple[int, ...]: ...
 
 
 def bhvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
     """The counts of a BHViT's layers (`docs/conventions.md`; published figures: van Loon 2026, tables 3 and 4)."""
-    return pyramid_terms(shape, norm, {"mixer": _mixer, "attention": _attention, "mlp": _mlp}, stem_gelu=True)
+    return pyramid_terms(shape, norm, {"mixer": _mixer, "attention": _attention})
 
 
 def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
@@ -82,10 +79,6 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         score_macs=windows * keys * keys * c,
         context_macs=windows * keys * keys * c,
     )
-
-
-def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
-    return mlp_terms(s, stage, p, scaled, branches=ROLLS * len(s.shifts))
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from bhvit.architecture import MIXER_GROUPS, SHIFT_RADII
+from bhvit.architecture import MIXER_GROUPS
 from bhvit.bhvit_terms import Shape
 from bhvit.layer_work import LayerWork, WorkOf, rounded_up
-from bhvit.pyramid_work import mlp_work, pyramid_work
+from bhvit.pyramid_work import pyramid_work
 
 MIXER_BRANCHES, MIXER_TAPS = 3, 9
 
 
 def bhvit_work(shape: Shape, instruction_set: str) -> WorkOf:
     """The work of a BHViT's layers, one image; layers of one stage, kind and precision share one mapping."""
-    return pyramid_work(shape, instruction_set, {"mixer": _mixer, "attention": _attention, "mlp": _mlp})
+    return pyramid_work(shape, instruction_set, {"mixer": _mixer, "attention": _attention})
 
 
 def _mixer(work: LayerWork, s: Shape, stage: int) -> None:
@@ -43,7 +43,3 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
     work.attention(windows * keys, tasks * tile.tokens, keys, heads, head, planes=2)
     if not work.precision.takes_signs:
         work.add("gather_ns", 2 * tasks * keys * c)
-
-
-def _mlp(work: LayerWork, s: Shape, stage: int) -> None:
-    mlp_work(work, s, stage, reach=max((SHIFT_RADII[name] for name in s.shifts), default=0))

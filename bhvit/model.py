@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bhvit.architecture import FIRST_ATTENTION_STAGE, SHIFT_RADII, ArchitectureConfig
+from bhvit.architecture import FIRST_ATTENTION_STAGE, ArchitectureConfig
 from bhvit.bhvit_names import prefixes
 from bhvit.blocks import TokenMixer, WindowAttention
-from bhvit.layers import Branches
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.pyramid import Pyramid
 from bhvit.released_names import Names
@@ -18,7 +17,7 @@ from bhvit.released_names import Names
 class BHViT(Pyramid):
     """Binary hybrid vision transformer (Gao et al., CVPR 2025, arXiv 2503.02394), see `build_model`."""
 
-    stem_gelu, centred_kernels, drops_mixer = True, True, False
+    centred_kernels, drops_mixer = True, False
     architecture: ArchitectureConfig
 
     def _mixer(self, stage: int, precision: Precision) -> nn.Module:
@@ -27,10 +26,6 @@ class BHViT(Pyramid):
             return TokenMixer(s.embed_dim, precision, self.make_norm)
         window = self.architecture.window_size
         return WindowAttention(s.embed_dim, s.num_heads, window, precision, self.make_norm, self.recu)
-
-    def _branches(self, stage: int) -> Branches:
-        radii = {str(name): SHIFT_RADII[name] for name in self.architecture.shifts}
-        return Branches(self.architecture.embed_dims[stage], radii, circular=True, quarters=True)
 
     def released_prefixes(self) -> Iterator[Names]:
         """Names in the released checkpoints."""

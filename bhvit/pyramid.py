@@ -19,11 +19,10 @@ from bhvit.staged import PyramidArchitecture
 class Pyramid(FamilyModel):
     """Stages of blocks (`bhvit.blocks.Block`): a token mixer, then an MLP with branches beside it.
 
-    A family says what mixes tokens (`_mixer`) and which branches there are (`_branches`). The rate of stochastic depth
-    rises linearly over the blocks from 0 to `drop_path_rate`.
+    A family says what mixes tokens (`_mixer`). The rate of stochastic depth rises linearly over the blocks from 0 to
+    `drop_path_rate`.
     """
 
-    stem_gelu: ClassVar[bool]  # whether the stem ends in a GELU
     centred_kernels: ClassVar[bool]  # whether binary downsampling kernels are centred (`BinaryWeight`)
     drops_mixer: ClassVar[bool]  # whether stochastic depth drops the token mixer too
     architecture: PyramidArchitecture
@@ -33,7 +32,9 @@ class Pyramid(FamilyModel):
     ) -> None:
         super().__init__(architecture, plan, norm, recu)
         self.make_norm, rates = norm_factory(norm), drop_path_rates(architecture, drop_path_rate)
-        self.stem = Stem(architecture.embed_dims[0], architecture.resolutions[0], self.make_norm, self.stem_gelu)
+        self.stem = Stem(
+            architecture.embed_dims[0], architecture.resolutions[0], self.make_norm, architecture.stem_gelu
+        )
         self.downsamples = nn.ModuleList(self._downsample(i) for i in range(1, len(architecture.stages)))
         self.stages = nn.ModuleList(self._stage(i, rates) for i in range(len(architecture.stages)))
         self.head = Head(architecture.embed_dims[-1], architecture.num_classes, self.make_norm)
@@ -41,10 +42,6 @@ class Pyramid(FamilyModel):
     @abstractmethod
     def _mixer(self, stage: int, precision: Precision) -> nn.Module:
         """What mixes tokens in a block of this stage: from the normalised map (B, r, r, C) to one of its shape."""
-
-    @abstractmethod
-    def _branches(self, stage: int) -> Branches:
-        """What runs beside the MLP of a block of this stage."""
 
     def _downsample(self, i: int) -> Downsample:
         a, precision = self.architecture, self.layers[f"downsample{i}"]
@@ -58,19 +55,16 @@ class Pyramid(FamilyModel):
         return nn.ModuleList(self._block(i, j, next(rates)) for j in range(self.architecture.depths[i]))
 
     def _block(self, i: int, j: int, drop_path_rate: float) -> Block:
-        stage, (mixing, _) = self.architecture.stages[i], self.architecture.block_parts(i)
+        a = self.architecture
+        stage, (mixing, _) = a.stages[i], a.block_parts(i)
         mixer = self._mixer(i, self.layers[f"stage{i}.block{j}.{mixing}"])
         precision = self.layers[f"stage{i}.block{j}.mlp"]
-        mlp = Mlp(stage.embed_dim, stage.intermediate_dim, precision, self.make_norm, self.recu, self._layer_scale)
+        mlp = Mlp(stage.embed_dim, stage.intermediate_dim, precision, self.make_norm, self.recu, a.has_layer_scale)
+        branches = Branches(stage.embed_dim, a.branches, a.branch_directions, circular=a.circular_branches)
         return Block(
-            *(stage.embed_dim, mixer, mlp, self._branches(i), self.make_norm, drop_path_rate),
+            *(stage.embed_dim, mixer, mlp, branches, self.make_norm, drop_path_rate),
             drops_mixer=self.drops_mixer,
         )
-
-    @property
-    def _layer_scale(self) -> bool:
-        """Whether MLP and attention end in a LayerScale."""
-        return True
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of `images` (B, 3, S, S)."""

@@ -42,6 +42,14 @@ class PyramidShape(Protocol):
     def image_size(self) -> int: ...
     @property
     def num_classes(self) -> int: ...
+    @property
+    def stem_gelu(self) -> bool: ...
+    @property
+    def branches(self) -> Mapping[int, int]: ...
+    @property
+    def branch_directions(self) -> tuple[str, ...]: ...
+    @property
+    def has_layer_scale(self) -> bool: ...
     def form_of_downsample(self, real_valued: bool, plan_quantizes: bool) -> str:
         """`residual` or `plain`."""
 
@@ -50,18 +58,18 @@ PartTerms: TypeAlias = Callable[[Any, int, Precision, bool], LayerTerms]
 """Counts of a part of a block from (shape, stage, precision, whether weight scales are stored)."""
 
 
-def pyramid_terms(shape: PyramidShape, norm: str, parts: Mapping[str, PartTerms], stem_gelu: bool) -> TermsOf:
-    """The counts of a pyramid's layers; `parts` counts those of a block by the last word of their address.
+def pyramid_terms(shape: PyramidShape, norm: str, mixers: Mapping[str, PartTerms]) -> TermsOf:
+    """The counts of a pyramid's layers; `mixers` counts what mixes tokens, by the last word of its address.
 
     A `batch` norm takes in the weight scales of the product before it; beside a `layer` norm they are stored.
     Blocks of one stage and precision share one entry, so a whole model needs about a dozen evaluations.
     """
-    scaled = norm == "layer"
+    scaled, parts = norm == "layer", {**mixers, "mlp": _mlp}
     known: dict[tuple[str, int, str], LayerTerms] = {}
 
     def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
         if address == STEM:
-            return _stem(shape, stem_gelu)
+            return _stem(shape)
         if address == HEAD:
             return _head(shape)
         if address.startswith("downsample"):
@@ -76,11 +84,10 @@ def pyramid_terms(shape: PyramidShape, norm: str, parts: Mapping[str, PartTerms]
     return terms_of
 
 
-def mlp_terms(
-    s: PyramidShape, stage: int, p: Precision, scaled: bool, branches: int, layer_scale: bool = True
-) -> LayerTerms:
-    """MLP with the norm before it, the residual after it and so many branches beside it."""
+def _mlp(s: PyramidShape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+    """MLP with the norm before it, the residual after it and the branches beside it."""
     c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
+    branches, layer_scale = len(s.branch_directions) * len(s.branches), s.has_layer_scale
     return LayerTerms(
         weights=2 * c * i,
         macs=2 * tokens * c * i,
@@ -94,14 +101,14 @@ def mlp_terms(
     )
 
 
-def _stem(s: PyramidShape, gelu: bool) -> LayerTerms:
+def _stem(s: PyramidShape) -> LayerTerms:
     c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
     weights = IMAGE_CHANNELS * PATCH * PATCH * c
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,
         auxiliary=c + NORM * c + tokens * c,  # bias, norm, position embedding
-        elementwise=tokens * c * (NORM_OPS + GELU_OPS * gelu + 1),
+        elementwise=tokens * c * (NORM_OPS + GELU_OPS * s.stem_gelu + 1),
         activation_bytes=REAL_BYTES * (IMAGE_CHANNELS * s.image_size**2 + tokens * c),
     )
 

@@ -17,8 +17,8 @@ PartWork: TypeAlias = Callable[[LayerWork, Any, int], None]
 """Adds the work of a part of a block of a stage (work, shape, stage)."""
 
 
-def pyramid_work(shape: PyramidShape, instruction_set: str, parts: Mapping[str, PartWork]) -> WorkOf:
-    """The work of a pyramid's layers, one image; `parts` adds that of a block's parts by their last word.
+def pyramid_work(shape: PyramidShape, instruction_set: str, mixers: Mapping[str, PartWork]) -> WorkOf:
+    """The work of a pyramid's layers, one image; `mixers` adds that of what mixes tokens, by the last word of its address.
 
     Layers of one stage, kind and precision share one mapping.
     """
@@ -27,14 +27,15 @@ def pyramid_work(shape: PyramidShape, instruction_set: str, parts: Mapping[str, 
     def work_of(address: str, precision: Precision, plan_quantizes: bool) -> Work:
         key = (_kind_of(address), precision.name, plan_quantizes)
         if key not in known:
-            known[key] = _work(shape, address, precision, plan_quantizes, tile, parts)
+            known[key] = _work(shape, address, precision, plan_quantizes, tile, {**mixers, "mlp": _mlp})
         return known[key]
 
     return work_of
 
 
-def mlp_work(work: LayerWork, s: PyramidShape, stage: int, reach: int) -> None:
-    """Add the work of an MLP beside branches of which the widest has this radius."""
+def _mlp(work: LayerWork, s: PyramidShape, stage: int) -> None:
+    """An MLP and the branches beside it, whose time follows from the widest radius."""
+    reach = max(s.branches.values(), default=0)
     c, i, tokens = s.embed_dims[stage], s.intermediate_dims[stage], s.resolutions[stage] ** 2
     work.product(tokens, i, c)
     work.product(tokens, c, i)

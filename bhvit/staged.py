@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -205,10 +205,25 @@ class Architecture(ABC):
 class PyramidArchitecture(Architecture):
     """Four stages on maps whose side halves from stage to stage; the stem takes patches of 4 x 4 pixels.
 
-    Its dataclasses have a field `downsample_form`: `residual`, `plain` or `auto` (see `form_of_downsample`).
+    Its dataclasses have a field `downsample_form`: `residual`, `plain` or `auto` (see `form_of_downsample`). A family
+    says whether its stem ends in a GELU, along which `branch_directions` of the map each of the `branches` beside the
+    MLP runs (`bhvit.layers.Branches`), and whether these go on at the other side of the map.
     """
 
+    stem_gelu: ClassVar[bool]
+    branch_directions: ClassVar[tuple[str, ...]]
+    circular_branches: ClassVar[bool]
     downsample_form: str
+
+    @property
+    @abstractmethod
+    def branches(self) -> Mapping[int, int]:
+        """Published name of each branch -> its radius."""
+
+    @property
+    def has_layer_scale(self) -> bool:
+        """Whether attention and MLP end in a LayerScale."""
+        return True
 
     @property
     def resolutions(self) -> tuple[int, ...]:

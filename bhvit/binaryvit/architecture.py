@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,9 @@ class BinaryViTConfig(PyramidArchitecture):
     """
 
     title: ClassVar[str] = "BinaryViT"
+    stem_gelu: ClassVar[bool] = False
+    branch_directions: ClassVar[tuple[str, ...]] = ("height", "width")
+    circular_branches: ClassVar[bool] = False
 
     stages: tuple[StageConfig, ...]
     image_size: int = 224
@@ -43,6 +47,16 @@ class BinaryViTConfig(PyramidArchitecture):
 
     def __post_init__(self) -> None:
         _validate(self)
+
+    @property
+    def branches(self) -> Mapping[int, int]:
+        """The average pools."""
+        return {size: POOL_RADII[size] for size in self.pools}
+
+    @property
+    def has_layer_scale(self) -> bool:
+        """As the field says."""
+        return self.layer_scale
 
     def block_parts(self, stage: int) -> tuple[str, ...]:
         """Attention and MLP."""

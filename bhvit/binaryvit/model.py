@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bhvit.binaryvit.architecture import POOL_RADII, BinaryViTConfig
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.binaryvit.names import prefixes
 from bhvit.blocks import GlobalAttention
-from bhvit.layers import Branches
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.pyramid import Pyramid
 from bhvit.released_names import Names
@@ -18,7 +17,7 @@ from bhvit.released_names import Names
 class BinaryViT(Pyramid):
     """BinaryViT (Le & Li, CVPR Workshops 2023, arXiv 2306.16678), see `build_model`."""
 
-    stem_gelu, centred_kernels, drops_mixer = False, False, True
+    centred_kernels, drops_mixer = False, True
     architecture: BinaryViTConfig
 
     def _mixer(self, stage: int, precision: Precision) -> nn.Module:
@@ -26,14 +25,6 @@ class BinaryViT(Pyramid):
         return GlobalAttention(
             *(s.embed_dim, s.num_heads, a.reductions[stage], precision, self.make_norm, self.recu, a.layer_scale)
         )
-
-    def _branches(self, stage: int) -> Branches:
-        radii = {str(size): POOL_RADII[size] for size in self.architecture.pools}
-        return Branches(self.architecture.embed_dims[stage], radii, circular=False, quarters=False)
-
-    @property
-    def _layer_scale(self) -> bool:
-        return self.architecture.layer_scale
 
     def released_prefixes(self) -> Iterator[Names]:
         """Names in the released checkpoints."""

@@ -18,9 +18,8 @@ from bhvit.layer_terms import (
     steps,
 )
 from bhvit.precision import Precision
-from bhvit.pyramid_terms import PyramidShape, mlp_terms, pyramid_terms
+from bhvit.pyramid_terms import PyramidShape, pyramid_terms
 
-DIRECTIONS = 2  # of a pooling branch: along height and along width
 LINEAR = NORM + RPRELU + 1  # parameters of a residual linear layer a channel, its weight aside: and a shift
 LINEAR_OPS = NORM_OPS + 1 + RPRELU_OPS  # of a residual linear layer an output
 
@@ -30,15 +29,11 @@ class Shape(PyramidShape, Protocol):
 
     @property
     def reductions(self) -> tuple[int, ...]: ...
-    @property
-    def pools(self) -> tuple[int, ...]: ...
-    @property
-    def layer_scale(self) -> bool: ...
 
 
 def binaryvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
     """The counts of a BinaryViT's layers (`docs/conventions.md`; Le & Li, CVPRW 2023, arXiv 2306.16678)."""
-    return pyramid_terms(shape, norm, {"attention": _attention, "mlp": _mlp}, stem_gelu=False)
+    return pyramid_terms(shape, norm, {"attention": _attention})
 
 
 def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
@@ -54,21 +49,17 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         macs=rows * c * c,
         scales=layers * c * scaled,
         # Besides: norm before, shifts of q, k and v before their quantizers, norm and RPReLU of the context.
-        auxiliary=(NORM + layers * LINEAR + 3 + NORM + RPRELU + LAYER_SCALE * s.layer_scale) * c
+        auxiliary=(NORM + layers * LINEAR + 3 + NORM + RPRELU + LAYER_SCALE * s.has_layer_scale) * c
         + _probability_parameters(p, heads)
         + steps(p, 7 + reduces),
         elementwise=rows * c * LINEAR_OPS
-        + tokens * c * (NORM_OPS + reduces + NORM_OPS + 3 + RPRELU_OPS + s.layer_scale + 1)
+        + tokens * c * (NORM_OPS + reduces + NORM_OPS + 3 + RPRELU_OPS + s.has_layer_scale + 1)
         + scores * (SOFTMAX_OPS + SCALE_OPS),
         activation_bytes=REAL_BYTES * (3 * tokens * c + 2 * keys * c + scores),
         score_macs=tokens * keys * c,
         context_macs=tokens * keys * c,
         probability_planes=1,
     )
-
-
-def _mlp(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
-    return mlp_terms(s, stage, p, scaled, DIRECTIONS * len(s.pools), s.layer_scale)
 
 
 def _probability_parameters(p: Precision, heads: int) -> int:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from bhvit.binaryvit.architecture import POOL_RADII
 from bhvit.binaryvit.terms import Shape
 from bhvit.layer_work import LayerWork, WorkOf, rounded_up
-from bhvit.pyramid_work import mlp_work, pyramid_work
+from bhvit.pyramid_work import pyramid_work
 
 ONE_BIT = 0.2  # of a score: the work of one with two bits, in a window whose keys are gathered for every tile
 
 
 def binaryvit_work(shape: Shape, instruction_set: str) -> WorkOf:
     """The work of a BinaryViT's layers, one image; layers of one stage, kind and precision share one mapping."""
-    return pyramid_work(shape, instruction_set, {"attention": _attention, "mlp": _mlp})
+    return pyramid_work(shape, instruction_set, {"attention": _attention})
 
 
 def _attention(work: LayerWork, s: Shape, stage: int) -> None:
@@ -35,7 +34,3 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
     work.attention(tokens, padded, keys, heads, head, planes=1)
     if not work.precision.takes_signs:
         work.add("gather_ns", 2 * keys * c)
-
-
-def _mlp(work: LayerWork, s: Shape, stage: int) -> None:
-    mlp_work(work, s, stage, reach=max((POOL_RADII[size] for size in s.pools), default=0))

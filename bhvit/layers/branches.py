@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,16 +11,18 @@ from torch.autograd.function import once_differentiable
 
 from bhvit.layers.layer_scale import LayerScale
 
+DIRECTIONS = ("height", "width", "quarters")
 HEIGHT, WIDTH = 1, 2  # dimensions of a map (B, r, r, C)
 
 
 class Branches(nn.Module):
     """Sum of the branches of a map, each through a LayerScale that starts at 0.
 
-    `radii` maps the published name of a branch to its radius k. For each: mean over the 2k + 1 neighbours along height;
-    the same along width; and, with `quarters`, the four channel quarters moved by +k and -k along height and by +k and
-    -k along width. Beyond the border the map goes on at its other side where `circular` (BHViT's rolls), and is 0
-    otherwise (BinaryViT's average pooling, which divides by 2k + 1 at the border too).
+    `radii` maps the published name of a branch to its radius k. For each, and each of `directions`: `height`, the mean
+    over the 2k + 1 neighbours along height; `width`, the same along width; `quarters`, the four channel quarters moved
+    by +k and -k along height and by +k and -k along width. Beyond the border the map goes on at its other side where
+    `circular` (BHViT's rolls), and is 0 otherwise (BinaryViT's average pooling, which divides by 2k + 1 at the border
+    too).
 
     All of it is linear and per channel, so all branches together are two stencils a channel, one along height
     and one along width, whose taps are sums of the scales: no moved map is ever stored.
@@ -30,13 +32,14 @@ class Branches(nn.Module):
     height_pattern: Tensor
     width_pattern: Tensor
 
-    def __init__(self, channels: int, radii: Mapping[str, int], *, circular: bool, quarters: bool) -> None:
+    def __init__(self, channels: int, radii: Mapping[int, int], directions: Collection[str], *, circular: bool) -> None:
         super().__init__()
-        self.radii, self.circular = dict(radii), circular
-        self.height = nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii})
-        self.width = nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii})
-        self.quarters = nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii if quarters})
-        height, width = _patterns(channels, tuple(self.radii.values()), quarters)
+        self.radii, self.circular = {str(name): radius for name, radius in radii.items()}, circular
+        self.height, self.width, self.quarters = (
+            nn.ModuleDict({name: LayerScale(channels, 0.0) for name in self.radii if direction in directions})
+            for direction in DIRECTIONS
+        )
+        height, width = _patterns(channels, tuple(self.radii.values()), "quarters" in directions)
         self.register_buffer("height_pattern", height, persistent=False)
         self.register_buffer("width_pattern", width, persistent=False)
 

@@ -55,7 +55,7 @@ class _Assembly:
         return Stem(
             image_size=h.architecture.image_size,
             channels=h.architecture.embed_dims[0],
-            gelu=int(h.family.stem_gelu),
+            gelu=int(h.architecture.stem_gelu),
             classes=h.architecture.num_classes,
             product=self._product("stem.conv", h.real),
             norm=self._norm("stem.norm"),
@@ -149,7 +149,7 @@ class _Assembly:
             norm_after=self._norm(f"{block}.norm_after"),
             intermediate=self._header.architecture.intermediate_dims[stage],
             reach=len(height) // 2,
-            circular=int(self._header.family.circular),
+            circular=int(self._header.architecture.circular_branches),
             expand=self._residual(f"{block}.mlp.expand", precision),
             project=self._residual(f"{block}.mlp.project", precision),
             layer_scale=self._layer_scale(f"{block}.mlp.layer_scale"),
@@ -160,8 +160,7 @@ class _Assembly:
 
     def _stencils(self, name: str, channels: int) -> tuple[Floats, Floats, Floats]:
         """The branches as taps (2 R + 1, C) along height and width, and the sum (C) of their shifts."""
-        family = self._header.family
-        branches = family.branches(self._header.architecture)
+        directions, branches = self._header.architecture.branch_directions, self._header.architecture.branches
         reach, quarter = max(branches.values(), default=0), channels // 4
         height, width = np.zeros((2, 2 * reach + 1, channels), np.float32)
         shift = np.zeros(channels, np.float32)
@@ -169,13 +168,13 @@ class _Assembly:
             for taps, direction in ((height, "height"), (width, "width")):
                 rolls = slice(reach - radius, reach + radius + 1)
                 taps[rolls] += self._array(f"{name}.{direction}.{branch}.alpha") / np.float32(2 * radius + 1)
-            if "quarters" in family.directions:
+            if "quarters" in directions:
                 alpha = self._array(f"{name}.quarters.{branch}.alpha")
                 moves = ((height, -radius), (height, radius), (width, -radius), (width, radius))
                 for q, (taps, offset) in enumerate(moves):  # a roll by +k brings the value k before
                     part = slice(q * quarter, (q + 1) * quarter)
                     taps[reach + offset, part] += alpha[part]
-            for direction in family.directions:
+            for direction in directions:
                 shift += self._array(f"{name}.{direction}.{branch}.shift")
         return height, width, shift
 
@@ -206,7 +205,7 @@ class _Assembly:
         return RPReLU(*(self._array(f"{name}.{part}") for part in ("shift_in", "slope", "shift_out")))
 
     def _layer_scale(self, name: str) -> LayerScale | None:
-        if not self._header.family.layer_scale(self._header.architecture):
+        if not self._header.architecture.has_layer_scale:
             return None
         return LayerScale(self._array(f"{name}.alpha"), self._array(f"{name}.shift"))
 

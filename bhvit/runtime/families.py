@@ -8,8 +8,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from bhvit.architecture import FIRST_ATTENTION_STAGE, SHIFT_RADII, ArchitectureConfig
-from bhvit.binaryvit.architecture import POOL_RADII, BinaryViTConfig
+from bhvit.architecture import FIRST_ATTENTION_STAGE, ArchitectureConfig
+from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.errors import InvalidInput
 from bhvit.staged import Architecture, PyramidArchitecture
 
@@ -26,21 +26,13 @@ class Mixing(Enum):
 class PackedFamily:
     """A family that the packed runtime runs; functions take an architecture of type `config`.
 
-    `mixing` is of a stage; `branches` gives the names of the branches beside the MLP and their radii, which have a
-    scale for each of `directions` and go on at the other side of the map where `circular`; `ratio` is the side of the
-    patches that attention to the whole map averages in a stage; `layer_scale` says whether attention and MLP end in
-    one, `stem_gelu` whether the stem ends in a GELU.
+    `mixing` is of a stage; `ratio` is the side of the patches that attention to the whole map averages in a stage.
     """
 
     name: str
     config: type[PyramidArchitecture]
     mixing: Callable[[int], Mixing]
-    branches: Callable[[Any], Mapping[int, int]]
-    directions: tuple[str, ...]
-    circular: bool
     ratio: Callable[[Any, int], int]
-    layer_scale: Callable[[Any], bool]
-    stem_gelu: bool
 
 
 PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
@@ -51,23 +43,13 @@ PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
                 "bhvit",
                 ArchitectureConfig,
                 mixing=lambda stage: Mixing.windows if stage >= FIRST_ATTENTION_STAGE else Mixing.convolutions,
-                branches=lambda a: {name: SHIFT_RADII[name] for name in a.shifts},
-                directions=("height", "width", "quarters"),
-                circular=True,
                 ratio=lambda a, stage: 1,
-                layer_scale=lambda a: True,
-                stem_gelu=True,
             ),
             PackedFamily(
                 "binaryvit",
                 BinaryViTConfig,
                 mixing=lambda stage: Mixing.everywhere,
-                branches=lambda a: {size: POOL_RADII[size] for size in a.pools},
-                directions=("height", "width"),
-                circular=False,
                 ratio=lambda a, stage: a.reductions[stage],
-                layer_scale=lambda a: a.layer_scale,
-                stem_gelu=False,
             ),
         )
     }

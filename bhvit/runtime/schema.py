@@ -166,7 +166,7 @@ def _projection(name: str, h: Header, precision: Precision, c: int) -> Iterator[
 
 def _attention_output(name: str, h: Header, precision: Precision, c: int) -> Iterator[Tensor]:
     yield from _residual_linear(f"{name}.output", h, precision, c, c)
-    if h.family.layer_scale(h.architecture):
+    if h.architecture.has_layer_scale:
         yield from _layer_scale(f"{name}.layer_scale", c)
 
 
@@ -174,10 +174,10 @@ def _mlp(block: str, h: Header, precision: Precision, c: int, intermediate: int)
     yield from _norm(f"{block}.norm_after", c)
     yield from _residual_linear(f"{block}.mlp.expand", h, precision, c, intermediate)
     yield from _residual_linear(f"{block}.mlp.project", h, precision, intermediate, c)
-    if h.family.layer_scale(h.architecture):
+    if h.architecture.has_layer_scale:
         yield from _layer_scale(f"{block}.mlp.layer_scale", c)
-    for direction in h.family.directions:
-        for branch in h.family.branches(h.architecture):
+    for direction in h.architecture.branch_directions:
+        for branch in h.architecture.branches:
             yield from _layer_scale(f"{block}.shifts.{direction}.{branch}", c)
 
 

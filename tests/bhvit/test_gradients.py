@@ -6,7 +6,8 @@ from torch.autograd import gradcheck
 
 from bhvit.layers import Branches, RPReLU, pool_channels, tile_channels
 
-SHIFTS, POOLS = {"circular": True, "quarters": True}, {"circular": False, "quarters": False}
+SHIFTS = {"directions": ("height", "width", "quarters"), "circular": True}
+POOLS = {"directions": ("height", "width"), "circular": False}
 
 
 def random(*shape, seed=0):
@@ -53,7 +54,7 @@ def test_tiling_has_the_gradient_of_its_values(channels):
 
 
 @pytest.mark.parametrize("side", [1, 3, 6])
-@pytest.mark.parametrize("radii", [{"3": 1}, {"3": 1, "5": 2}])
+@pytest.mark.parametrize("radii", [{3: 1}, {3: 1, 5: 2}])
 @pytest.mark.parametrize("form", [SHIFTS, POOLS])
 def test_branches_have_the_gradient_of_their_values(radii, form, side):
     call, inputs = with_parameters(Branches(4, radii, **form).double(), random(2, side, side, 4))

@@ -57,15 +57,16 @@ def test_rprelu_equals_the_shifted_prelu_of_torch_with_its_gradients(with_residu
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-RADII = {"3": 1, "5": 2}
-SHIFTS, POOLS = {"circular": True, "quarters": True}, {"circular": False, "quarters": False}
+RADII = {3: 1, 5: 2}
+SHIFTS = {"directions": ("height", "width", "quarters"), "circular": True}
+POOLS = {"directions": ("height", "width"), "circular": False}
 
 
 def rolled_branches(layer, x):
     """The definition of the shift branches, roll by roll."""
     total = torch.zeros_like(x)
     for name in layer.height:
-        k = RADII[name]
+        k = RADII[int(name)]
         rolls = range(-k, k + 1)
         q = x.chunk(4, dim=-1)
         quarters = torch.cat((q[0].roll(k, 1), q[1].roll(-k, 1), q[2].roll(k, 2), q[3].roll(-k, 2)), dim=-1)
@@ -79,13 +80,13 @@ def pooled_branches(layer, x):
     """The definition of the pooling branches, one average pooling after the other."""
     total, image = torch.zeros_like(x), x.permute(0, 3, 1, 2)
     for name in layer.height:
-        k, n = RADII[name], 2 * RADII[name] + 1
+        k, n = RADII[int(name)], 2 * RADII[int(name)] + 1
         total = total + layer.height[name](F.avg_pool2d(image, (n, 1), 1, (k, 0)).permute(0, 2, 3, 1))
         total = total + layer.width[name](F.avg_pool2d(image, (1, n), 1, (0, k)).permute(0, 2, 3, 1))
     return total
 
 
-@pytest.mark.parametrize("names", [("3",), ("5",), ("3", "5")])
+@pytest.mark.parametrize("names", [(3,), (5,), (3, 5)])
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
 @pytest.mark.parametrize(("form", "definition"), [(SHIFTS, rolled_branches), (POOLS, pooled_branches)])
 def test_branches_equal_their_definition_with_their_gradients(form, definition, names, side):
