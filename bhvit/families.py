@@ -47,6 +47,11 @@ class Family:
     builder: str
     work: WorkFunction | None = None
 
+    @property
+    def deployable(self) -> bool:
+        """Whether the packed runtime and the ONNX exports know the family."""
+        return self.work is not None
+
     def seconds_of(self, shape: Any, profile: DeviceProfile) -> SecondsOf:
         """Predicted seconds of the layers of an architecture, or of a grid of widths over one.
 

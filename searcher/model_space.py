@@ -105,8 +105,8 @@ class ModelSpace:
         given, scaled = self.base.embed_dims, self.base.scaled().embed_dims
         if given != scaled:
             raise InvalidInput(
-                f"embed_dims must be multiples of 4 and of num_heads in every stage for widths to scale, but they are "
-                f"{list(given)} with num_heads {list(self.base.num_heads)}; use {list(scaled)}."
+                f"embed_dims must be multiples of {[self.base.width_step(i) for i in range(len(given))]}, stage by stage, "
+                f"for widths to scale, but they are {list(given)}; use {list(scaled)}."
             )
 
     def _candidate(self, architecture: Architecture, plan: PrecisionPlan) -> Candidate:

@@ -45,7 +45,8 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    families = " and ".join(dict.fromkeys(model.family for model in space.models))
+    *others, last = dict.fromkeys(model.family for model in space.models)
+    families = f"{', '.join(others)} and {last}" if others else last
     yield f"{space.name}: {profile.size:,} configurations of {families}"
     scope = f"{profile.feasible:,} ({share_text(profile.share)})"
     if profile.sampled:

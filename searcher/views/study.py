@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bhvit.families import family_named
 from searcher.commonalities import commonalities
 from searcher.events import last_start
 from searcher.importances import importances
@@ -147,12 +148,14 @@ def next_commands(
     `program` is how the user called us, `search` and `ablation` the arguments that go on and that ablate.
     """
     best = ranked(records, space.budget)
+    of_best = space.model_of(best[0].choices) if best else space.models[0]
     rows: list[tuple[str, Sequence[str]]] = [("this table", ["show", str(folder)])]
     if best:
         rows.append(("the test accuracy of the best, once", ["evaluate", str(folder), str(best[0].number)]))
-        rows.append(("its files for other programs", ["deploy", str(folder), str(best[0].number), "--out", "deployed"]))
+        if family_named(of_best.family).deployable:
+            deploy = ["deploy", str(folder), str(best[0].number), "--out", "deployed"]
+            rows.append(("its files for other programs", deploy))
     rows.append(("go on", search))
-    of_best = space.model_of(best[0].choices) if best else space.models[0]
     if any(v.kind is Kind.INTERMEDIATE for v in of_best.variables):
         model = ["--set", f"{MODEL}={of_best.label}"] if space.mixed else []
         rows.append(("hidden against MLP", [*ablation, *model]))
