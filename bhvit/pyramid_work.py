@@ -18,7 +18,7 @@ PartWork: TypeAlias = Callable[[LayerWork, Any, int], None]
 
 
 def pyramid_work(shape: PyramidShape, instruction_set: str, mixers: Mapping[str, PartWork]) -> WorkOf:
-    """The work of a pyramid's layers, one image; `mixers` adds that of what mixes tokens, by the last word of its address.
+    """The work of a pyramid's layers, one image; `mixers` adds that of what mixes tokens, by its address's last word.
 
     Layers of one stage, kind and precision share one mapping.
     """

@@ -104,9 +104,10 @@ class ModelSpace:
         """Raise `InvalidInput` unless a width factor of 1 leaves the architecture as it is."""
         given, scaled = self.base.embed_dims, self.base.scaled().embed_dims
         if given != scaled:
+            each = [self.base.width_step(i) for i in range(len(given))]
             raise InvalidInput(
-                f"embed_dims must be multiples of {[self.base.width_step(i) for i in range(len(given))]}, stage by stage, "
-                f"for widths to scale, but they are {list(given)}; use {list(scaled)}."
+                f"embed_dims must be multiples of {each}, stage by stage, for widths to scale, but are {list(given)}; "
+                f"use {list(scaled)}."
             )
 
     def _candidate(self, architecture: Architecture, plan: PrecisionPlan) -> Candidate:
