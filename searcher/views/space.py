@@ -45,7 +45,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    families = " and ".join(dict.fromkeys(model.family for model in space.models))
+    families = ", ".join(dict.fromkeys(model.family for model in space.models))
     yield f"{space.name}: {profile.size:,} configurations of {families}"
     scope = f"{profile.feasible:,} ({share_text(profile.share)})"
     if profile.sampled:
