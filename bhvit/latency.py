@@ -20,6 +20,7 @@ __all__ = [
     "DeviceProfile",
     "LatencyFunction",
     "SecondsOf",
+    "Work",
     "layer_seconds",
     "seconds_by_layer",
     "work_by_layer",

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bhvit.bhvit_work import Work
 from bhvit.device_profile import COEFFICIENTS, unit_of
+from bhvit.latency import Work
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -66,7 +66,15 @@ class Sensitivity:
 
 
 def parts_of(space: Space) -> tuple[Part, ...]:
-    """What to measure: each layer alone, binary and in what the space offers it, and the layers of each variable."""
+    """What to measure: each layer alone, binary and in what the space offers it, and the layers of each variable.
+
+    Raises `InvalidInput` for a model whose layers cannot be binary.
+    """
+    if BINARY not in space.base.precisions:
+        raise InvalidInput(
+            f"sensitivity is that of layers to being binary, but those of a {space.base.title} can only be "
+            f"{' or '.join(space.base.precisions)}; there is nothing to measure."
+        )
     variables = [v for v in space.variables if v.kind is Kind.PRECISION]
     offered = {address: _quantizing(v) for v in variables for address in v.addresses}
     parts: list[Part] = [((a,), name) for a in space.base.addresses for name in (BINARY, *offered.get(a, ()))]

@@ -55,6 +55,13 @@ class Header:
 
     def __post_init__(self) -> None:
         _check_counts(self.architecture.depths, len(self.precisions))
+        for address, precision in self.layers.items():
+            if precision not in LETTERS.values():
+                known = ", ".join(p.name for p in LETTERS.values())
+                raise InvalidInput(
+                    f"layers of a deployed model must be {known}, but {address} is {precision}; choose one of them, "
+                    f"or give {precision} a letter (CONTRIBUTING.md)."
+                )
         if self.norm not in NORM_KINDS:
             raise unknown_name("norm", _short(self.norm), NORM_KINDS)
         if self.interpolation not in INTERPOLATIONS:

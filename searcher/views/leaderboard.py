@@ -206,7 +206,7 @@ def columns_view(fields: TrialFields) -> RenderableType:
     for name in fields.names:
         found = fields.named(name)
         result.add_row(name, found.unit or NOTHING, found.about)
-    result.add_row("stage2.block0.mlp, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
+    result.add_row("stage2.*, downsample*", NOTHING, "precision of a layer, or of all that a glob matches")
     return result
 
 

@@ -1,5 +1,6 @@
 """Packed files of honest models: what is written is what is read, cheaply."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bhvit import PRECISIONS, PRESETS, InvalidInput, PrecisionPlan
+from bhvit import PRECISIONS, PRESETS, InvalidInput, Precision, PrecisionPlan
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.layers.norm import NORMS
 from bhvit.runtime.packed_file import read, write
@@ -68,6 +69,25 @@ def test_the_same_model_is_always_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.bhvit").read_bytes() == (tmp_path / "b.bhvit").read_bytes()
 
 
+def test_a_file_without_weights_of_two_bits_is_of_version_1_to_the_last_byte(tmp_path: Path) -> None:
+    """Recorded before there were any other files."""
+    plan = BINARY.with_layers("downsample*", "fp16").with_layers("stage3.*", "int4").with_layers("stage0.*", "int8")
+    header = Header.of_plan(SMALLEST, plan.with_layers("stage2.block0.mlp", "fp32"))
+    write(tmp_path / "m.bhvit", header, random_arrays(header, 3))
+    assert header.version == 1
+    digest = hashlib.sha256((tmp_path / "m.bhvit").read_bytes()).hexdigest()
+    assert digest.startswith("609809b03cc3493f70b87b24")
+
+
+@pytest.mark.parametrize("precision", ["ternary", "int2"])
+def test_one_layer_of_two_bits_makes_it_version_2(precision: str, tmp_path: Path) -> None:
+    header = Header.of_plan(SMALLEST, BINARY.with_layers("downsample2", precision))
+    write(tmp_path / "m.bhvit", header, random_arrays(header))
+    assert header.version == 2
+    assert (tmp_path / "m.bhvit").read_bytes()[8:12] == b"\2\0\0\0"
+    assert read(tmp_path / "m.bhvit").header == header
+
+
 def test_layers_of_a_header_are_in_forward_order() -> None:
     header = Header.of_plan(SMALLEST, BINARY.with_layers("downsample2", "int8"))
     assert list(header.layers) == list(SMALLEST.addresses)
@@ -79,6 +99,14 @@ def test_norms_and_precisions_of_files_are_those_of_models() -> None:
     assert set(NORM_KINDS) == set(NORMS)
     for name in PRECISIONS:
         assert Header.from_json(Header.of_plan(SMALLEST, PrecisionPlan.uniform(name)).to_json()).precisions
+
+
+def test_a_precision_without_a_letter_is_refused() -> None:
+    plan = PrecisionPlan.uniform(Precision("int3", 3, 3))
+    known = ", ".join(PRECISIONS)
+    message = f"layers of a deployed model must be {known}, but stage0.block0.mixer is int3; choose one of them, or "
+    with pytest.raises(InvalidInput, match=message):
+        Header.of_plan(SMALLEST, plan)
 
 
 def _changed(name: str, array: object) -> dict[str, object]:

@@ -68,7 +68,7 @@ def test_noise_of_a_tenth_a_layer_leaves_candidates_predicted_within_a_few_perce
     result = calibrated(timed(40, noise=0.1), SHIPPED, 1.0, 0.0)
     assert result.median_error < 0.05
     assert result.rank_correlation is not None
-    assert result.rank_correlation > 0.98
+    assert result.rank_correlation > 0.97  # of eight candidates two neighbours may change places
 
 
 @pytest.mark.parametrize(("candidates", "checked"), [(15, 5), (19, 6), (24, 6), (25, 5), (99, 19)])

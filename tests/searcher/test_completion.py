@@ -95,7 +95,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("searcher ls --st", ["--state"]),
         ("searcher ls --sort ", ["age", "name", "best", "state"]),
         ("searcher doctor one --runs ", ["other/", "runs/"]),
-        ("searcher cost --precision int", ["int4", "int8"]),
+        ("searcher cost --precision int", ["int2", "int4", "int8"]),
         ("searcher cost --preset ", ["tiny", "small"]),
         ("searcher reproduce table", ["table3", "table4"]),
         ("searcher data cifar", ["cifar10", "cifar100"]),

@@ -82,3 +82,5 @@ def test_without_values_everything_is_uncertain_and_pending_makes_it_less_so() -
 def test_positions_follow_width_and_bits_whatever_the_order_in_the_file() -> None:
     assert Variable("h", Kind.HIDDEN, "h", (3, 1, 2), 1).positions == (1, 0, 0.5)
     assert Variable("p", Kind.PRECISION, "p", ("int8", "fp32", "binary"), "binary").positions == (0.5, 1, 0)
+    two_bits = Variable("p", Kind.PRECISION, "p", ("int2", "int4", "ternary"), "int2")
+    assert two_bits.positions == (0.5, 1, 0)  # of equal weights the one with more bits of activations comes after

@@ -19,12 +19,14 @@ from searcher.views.candidate import choices_text, factor_text, precision_text
 from searcher.views.console import console, plain_text
 from searcher.views.leaderboard import leaderboard
 from searcher.views.study import ended_view
-from tests.searcher.architectures import candidate_of, first_preset, model_of
+from tests.searcher.architectures import address_of, candidate_of, first_preset, model_of
 from tests.searcher.screens import ESCAPES, terminal
 from tests.searcher.spaces import small_space
 
 MIB = 2**20
 PRESET = first_preset()
+(EARLY, EVERYWHERE), (LATE, _) = PRESET.block_parts(0), PRESET.block_parts(3)
+DEEP = address_of(PRESET, 2, part=1, block=3)
 SPACE = parse_space(
     {
         "model": model_of(PRESET),
@@ -128,9 +130,12 @@ def test_a_parent_trained_by_a_trial_that_failed_was_trained_here(tmp_path: Path
         ({}, "binary"),
         ({"downsample*": "fp16"}, "binary, downsample fp16"),
         ({"downsample[12]": "int8"}, "binary, downsample1 int8, downsample2 int8"),
-        ({"stage2.*.attention": "fp16"}, "binary, stage2.attention fp16"),
-        ({"*.attention": "int4", "*.mlp": "int8"}, "int8, mixer binary, downsample binary, attention int4"),
-        ({"stage2.block3.mlp": "fp32"}, "binary, stage2.block3.mlp fp32"),
+        ({f"stage2.*.{LATE}": "fp16"}, f"binary, stage2.{LATE} fp16"),
+        (
+            {f"*.{LATE}": "int4", f"*.{EVERYWHERE}": "int8"},
+            f"int8, {EARLY} binary, downsample binary, {LATE} int4",
+        ),
+        ({DEEP: "fp32"}, f"binary, {DEEP} fp32"),
         ({"*": "fp32"}, "fp32"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

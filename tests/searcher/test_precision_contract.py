@@ -1,4 +1,7 @@
-"""What every row of `PRECISIONS` must do beside what its quantizers promise (`tests/bhvit/test_quantizers.py`)."""
+"""What every row of `PRECISIONS` must do.
+
+What its quantizers promise is in `tests/bhvit/test_quantizers.py`, their levels in `tests/bhvit/test_model.py`.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +54,6 @@ def test_it_is_found_by_its_name_and_has_quantizers(precision: Precision) -> Non
     assert precision.name in QUANTIZERS
     assert precision.name.isidentifier()  # it stands in globs, conditions and folders
     assert 1 <= precision.activation_bits <= precision.weight_bits <= 32
-
-
-@of_every_precision
-def test_weights_have_no_more_levels_than_bits_allow(precision: Precision) -> None:
-    weight = torch.randn(3, 4096, generator=torch.Generator().manual_seed(0))
-    quantized = QUANTIZERS[precision.name].weight(True, True)(weight)
-    if precision.real_valued:
-        assert torch.equal(quantized, weight)
-    else:
-        assert max(len(row.unique()) for row in quantized) <= 2**precision.weight_bits
 
 
 def test_more_bits_never_cost_less() -> None:

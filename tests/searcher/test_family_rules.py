@@ -1,0 +1,80 @@
+"""Which norms and precisions a space file may name, as its model family says."""
+
+from typing import Any
+
+import pytest
+
+from bhvit import FAMILIES, PRECISIONS, Family, InvalidInput, PrecisionPlan
+from searcher.candidate import Candidate
+from searcher.sensitivity import BINARY, parts_of
+from searcher.space import Space, parse_space
+
+of_every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+LACKING = [(f, name) for f in FAMILIES.values() for name in PRECISIONS if name not in f.config.precisions]
+
+
+def space_of(family: Family, model: dict[str, Any] | None = None, **sections: Any) -> Space:
+    chosen = {"family": family.name, "preset": next(iter(family.presets)), "classes": 3, **(model or {})}
+    return parse_space({"model": chosen, **sections}, "rules")
+
+
+@of_every_family
+def test_a_file_that_names_nothing_gets_the_familys_first_norm_and_precision(family: Family) -> None:
+    config = family.config
+    for sections in ({}, {"precision": {}}, {"precision": {"groups": []}}):
+        space = space_of(family, **sections)
+        candidate = space.candidate(space.decode(0))
+        assert {p.name for p in candidate.layers.values()} == {config.precisions[0]}
+        assert (candidate.norm, candidate.recu) == (config.norms[0], config.released_with_recu)
+        assert candidate == Candidate(family.name, candidate.architecture, candidate.plan)
+        assert space.to_plain()["precision"]["default"] == config.precisions[0]
+
+
+@of_every_family
+def test_a_norm_that_the_family_lacks_is_refused(family: Family) -> None:
+    norms = " or ".join(family.config.norms)
+    with pytest.raises(
+        InvalidInput, match=f"rules: norm must be {norms} in a {family.config.title}, but it is 'group'"
+    ):
+        space_of(family, {"norm": "group"})
+
+
+@pytest.mark.parametrize(("family", "precision"), LACKING, ids=[f"{f.name}-{p}" for f, p in LACKING])
+def test_a_precision_that_the_family_lacks_is_refused_before_anything_is_searched(
+    family: Family, precision: str
+) -> None:
+    has = family.config.precisions[0]
+    groups = {"groups": [{"layers": "*.mlp", "choices": [has, precision]}]}
+    for section, what in (
+        ({"default": precision}, "precision.default"),
+        ({"default": has, **groups}, r"a choice of precision\.groups\[0\]"),
+    ):
+        with pytest.raises(InvalidInput, match=f"rules: layers of a .*, but {what} is {precision}; use {has}"):
+            space_of(family, precision=section)
+
+
+@pytest.mark.parametrize(("family", "precision"), LACKING, ids=[f"{f.name}-{p}" for f, p in LACKING])
+def test_a_default_that_no_layer_gets_may_be_any(family: Family, precision: str) -> None:
+    groups = [{"layers": "*", "choices": list(family.config.precisions)}]
+    space = space_of(family, precision={"default": precision, "groups": groups})
+    assert space.size == len(family.config.precisions)
+
+
+@pytest.mark.parametrize(("family", "precision"), LACKING, ids=[f"{f.name}-{p}" for f, p in LACKING])
+def test_a_candidate_of_a_precision_that_the_family_lacks_costs_nothing_but_an_error(
+    family: Family, precision: str
+) -> None:
+    preset = next(iter(family.presets.values()))
+    candidate = Candidate(family.name, preset, PrecisionPlan.uniform(precision))
+    with pytest.raises(InvalidInput, match=f"but {preset.addresses[0]} is {precision}; use"):
+        candidate.cost()
+
+
+@of_every_family
+def test_sensitivity_to_being_binary_is_refused_where_no_layer_can_be(family: Family) -> None:
+    space = space_of(family)
+    if BINARY in family.config.precisions:
+        assert {layers[0] for layers, _ in parts_of(space)} == set(space.base.addresses)
+        return
+    with pytest.raises(InvalidInput, match=f"those of a {family.config.title} can only be fp.*nothing to measure"):
+        parts_of(space)
