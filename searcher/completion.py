@@ -211,6 +211,21 @@ def _profiles(prefix: str, args: argparse.Namespace) -> Iterable[str]:
     return (*shipped_devices(), *_files(prefix, args))
 
 
+def _settings(prefix: str, args: argparse.Namespace) -> Iterable[str]:
+    """Variables of the space file on the line, or choices of the one that is typed; none where it is unreadable."""
+    from bhvit.errors import InvalidInput
+    from searcher.space import load_space
+
+    name, sign, _ = prefix.partition("=")
+    try:
+        variables = load_space(str(getattr(args, "file", None) or getattr(args, "space", None))).variables
+    except InvalidInput:
+        return ()
+    if not sign:
+        return [f"{variable.name}=" for variable in variables]
+    return dict.fromkeys(f"{name}={choice}" for v in variables if v.covered_by(name) for choice in v.choices)
+
+
 def _fixed(*values: str) -> Values:
     return lambda prefix, args: values
 
@@ -228,6 +243,7 @@ BY_NAME: Mapping[str, Values] = {
     "family": _families,
     "device": _fixed("auto", "cpu", "cuda", "cuda:0"),
     "profile": _profiles,
+    "settings": _settings,
     "budget": _fixed("memory=", "ops=", "latency=", "device="),
 }
 BY_PLACEHOLDER: Mapping[str | None, Values] = {

@@ -58,14 +58,12 @@ def strips_heading(space: Space) -> str:
 
 
 def strips_notes(space: Space) -> Iterator[str]:
-    """How to read the strips of a space's trials; of models whose layers differ, where which cell stands."""
-    models = {strip_heading(model.base.addresses): model for model in space.models}
-    if len(models) == 1:
-        yield strip_note(space.models[0].base.addresses)
-        return
-    for heading, model in models.items():
-        same = [m.label for m in space.models if strip_heading(m.base.addresses) == heading]
-        yield f"{', '.join(same)}: {heading.replace(' ', '')}. {strip_note(model.base.addresses)}"
+    """How to read the strips of a space's trials: for each kind of layers that its models have."""
+    labels: dict[str, list[str]] = {}
+    for model in space.models:
+        labels.setdefault(strip_note(model.base.addresses), []).append(model.label)
+    for note, models in labels.items():
+        yield note if len(labels) == 1 else f"{', '.join(models)}: {note}"
 
 
 def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precision | None]]]:

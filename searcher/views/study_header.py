@@ -61,7 +61,7 @@ def _model_words(model: ModelSpace) -> str:
     precisions = [v for v in model.variables if v.kind is Kind.PRECISION]
     covered = {a for v in precisions for a in v.addresses} == set(model.base.addresses)
     searched = "; ".join([*widths, *_precision_words(precisions, model.precision.default, covered)])
-    name = f"{model.label} ({model.family})" if model.label else model.family
+    name = model.family if model.label in ("", model.family) else f"{model.label} ({model.family})"
     return f"{name} {model.base.image_size} px: {searched}"
 
 

@@ -107,7 +107,8 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
     if metrics is not None:
         yield "rank", _rank(report)
     if report.snapshot.space.mixed:
-        yield "model", f"{record.choices[MODEL]} ({record.candidate.family})"
+        label, family = str(record.choices[MODEL]), record.candidate.family
+        yield "model", label if label == family else f"{label} ({family})"
     widths = [f"{name} {value:g}" for name, value in record.choices.items() if not isinstance(value, str)]
     yield "widths", ", ".join(widths) or "those of the base model"
     yield "precision", precision_text(record.candidate.layers)

@@ -53,6 +53,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     one_trial_study(tmp_path / "other" / "deep")
     (tmp_path / "runs" / "_warm_starts").mkdir()
     (tmp_path / "mine.yaml").write_text("")
+    (tmp_path / "mixed.yaml").write_text("model: [{preset: tiny, name: a}, {preset: small, name: b}]")
     (tmp_path / "note.txt").write_text("")
     (tmp_path / "studies.db").write_text("")
     return tmp_path
@@ -78,11 +79,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("searcher watch one --where 'hidden>1 and (fin", ["hidden>1 and (final_accuracy"]),
         ("searcher watch one --sort ", ["newest", "accuracy", "memory", "ops", "trial"]),
         ("searcher show none --sort op", []),
+        ("searcher cost runs/one/space.yaml --set hid", ["hidden="]),
+        ("searcher cost mixed.yaml --set model=", ["model=a", "model=b"]),
+        ("searcher train mixed.yaml --set mo", ["model="]),
+        ("searcher ablation mixed.yaml --set model=b", ["model=b"]),
+        ("searcher cost none.yaml --set hid", []),
         ("searcher evaluate one ", ["0"]),
         ("searcher diff one 0 --with ", ["one"]),
         ("searcher compare one o", ["one"]),
         ("searcher plot one --trial ", ["0"]),
-        ("searcher search ", ["mine.yaml", "other/", "runs/"]),
+        ("searcher search ", ["mine.yaml", "mixed.yaml", "other/", "runs/"]),
         ("searcher search mine.yaml --executor ", ["processes", "ray"]),
         ("searcher search mine.yaml --budget ", ["memory=", "ops=", "latency=", "device="]),
         ("searcher ls ", ["other/", "runs/", "studies.db"]),

@@ -21,7 +21,7 @@ def _every_regime(family: str, accounting: str) -> Any:
     groups = [
         {"layers": address, "choices": choices}
         for address, choices in zip(
-            (addresses[0], addresses[half], *(a for a in addresses if a.startswith("downsample"))),
+            dict.fromkeys((addresses[0], addresses[half], *(a for a in addresses if a.startswith("downsample")))),
             (["fp32", "binary"], ["int8", "fp32", "fp16"], ["fp32", "binary"], ["fp16", "fp32"], ["fp32", "int4"]),
             strict=False,
         )

@@ -31,7 +31,7 @@ from tests.searcher.studies import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 MAPPINGS = (  # whose keys are names: of variables, layers, outcomes, limits, precisions
     *("choices", "outcomes", "budget_share", "candidate.layers", "weights_by_precision", "macs_by_precision"),
-    *("states", "params", "constraints", "variables", "options", "accuracies"),
+    *("states", "params", "constraints", "variables", "options", "accuracies", "models", "best_of_models"),
 )
 TYPES = {bool: "boolean", int: "number", float: "number", str: "text", type(None): "null"}
 TYPE, WORDS = 43, 77  # columns of the document at which a key's type and its description begin
@@ -56,6 +56,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     other_schema_study(home / "runs")
     model = {**many.space().to_plain()["model"], "depths": [1, 1, 1, 1]}
     many_study(home / "runs", 2, "other_network", model=model)
+    many_study(home / "runs", 12, "mixed", model=[{**model, "name": "a"}, {**model, "name": "b", "norm": "layer"}])
     _plain_optuna(home / "plain.db")
     _packed_model(home / "model.bhvit")
     with running_study(home / "runs"):
@@ -91,10 +92,11 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
         "complete_accounting",
         "other_network",
         "on_device",
+        "mixed",
     )
     studies = {name: str(home / "runs" / name) for name in names}
     many, empty, front, running, *_ = studies.values()
-    timed = f"{studies['on_device']}/space.yaml"
+    timed, mixed = (f"{studies[name]}/space.yaml" for name in ("on_device", "mixed"))
     plain = str(home / "plain.db")
     kinds = ("front", "history", "importance", "parallel", "curves", "map", "budget")
     return {
@@ -103,6 +105,7 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
             *(["show", study] for study in studies.values()),
             ["show", many, "--seeds", "--budget", "memory=0.5,ops=none"],
             ["show", studies["on_device"], "--device", "rpi5"],
+            ["show", studies["mixed"], "--budget", "memory=1 B"],
         ],
         "show of a plain Optuna study": [["show", plain, "--study", name] for name in ("plain", "empty")],
         "trial": [
@@ -121,10 +124,16 @@ def _commands(home: Path) -> dict[str, list[list[str]]]:
             ["compare", many, front, empty],
             ["compare", many, studies["complete_accounting"]],
             ["compare", many, studies["on_device"]],
+            ["compare", many, studies["mixed"]],
         ],
         "watch": [["watch", study] for study in studies.values()],
-        "plot": [*(["plot", many, "--kind", kind] for kind in kinds), ["plot", empty], ["plot", studies["on_device"]]],
-        "space": [["space", str(SPACE_FILE)], ["space", timed]],
+        "plot": [
+            *(["plot", many, "--kind", kind] for kind in kinds),
+            ["plot", empty],
+            ["plot", studies["mixed"], "--kind", "map"],
+            ["plot", studies["on_device"]],
+        ],
+        "space": [["space", str(SPACE_FILE)], ["space", timed], ["space", mixed]],
         "cost": [["cost", "--preset", "tiny"], ["cost", "--device", "avx2"]],
         "ablation": [["ablation", file, "--costs", "--runs", str(home / "none")] for file in (str(SPACE_FILE), timed)],
         "data": [["data"], ["data", "trashnet_mini"]],
