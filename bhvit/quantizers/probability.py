@@ -81,9 +81,9 @@ class ProbabilityPlane(nn.Module):
     r"""Attention probabilities of one bit: 0 or a learned level c, the same for all heads.
 
     $$ q(P) = c \, \text{clamp}(\text{round}(P / c), 0, 1) \qquad
-       \frac{\partial q}{\partial P} = 1_{0 \leq P/c \leq 1} \qquad
+       \frac{\partial q}{\partial P} = 1_{0 < P/c < 1} \qquad
        \frac{\partial q}{\partial c} =
-       \begin{cases} \text{round}(P/c) - P/c & P/c \leq 1 \\ 1 & P/c > 1 \end{cases} $$
+       \begin{cases} \text{round}(P/c) - P/c & P/c < 1 \\ 1 & P/c \geq 1 \end{cases} $$
 
     Rounding is half to even, so P > c / 2 gives c. The sign of c carries no meaning, as in `LearnedStep`.
     Source: Le & Li, BinaryViT, CVPRW 2023 (arXiv 2306.16678); initial value as released.
