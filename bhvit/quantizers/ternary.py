@@ -34,7 +34,7 @@ class TernaryWeight:
     def parts(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Levels -1, 0, 1 (int8, the shape of `weight`) and scales (out)."""
         rows = weight.detach().flatten(1)
-        magnitude = rows.abs()
+        magnitude = rows.abs().to(torch.promote_types(weight.dtype, torch.float32))  # sums in fp16 overflow
         above = magnitude > THRESHOLD * magnitude.mean(1, keepdim=True)
         scale = (magnitude * above).sum(1) / above.sum(1).clamp_min(1)
-        return (rows.sign() * above).to(torch.int8).view_as(weight), scale
+        return (rows.sign() * above).to(torch.int8).view_as(weight), scale.to(weight.dtype)

@@ -131,6 +131,11 @@ def test_the_ternary_scale_has_the_smallest_error_for_its_zeros():
     torch.testing.assert_close(scale, best)
 
 
+def test_the_ternary_scale_of_wide_rows_is_finite_in_half_precision():
+    weight = torch.full((1, 4096), 300.0, dtype=torch.float16)  # their sum is not
+    assert torch.equal(TernaryWeight()(weight), weight)
+
+
 @pytest.mark.parametrize("quantizer", [TernaryWeight(), UniformWeight(4)], ids=["ternary", "uniform"])
 def test_weights_of_levels_pass_the_gradient_straight_through(quantizer):
     weight, grad = random(3, 5), random(3, 5, seed=1).detach()
