@@ -19,6 +19,7 @@ from bhvit.staged import (
     require_heads,
     require_positive,
     require_stages,
+    require_whole_list,
 )
 
 STAGES = 4
@@ -93,6 +94,7 @@ def _validate(a: ArchitectureConfig) -> None:
             f"image_size must be a multiple of 32 * window_size = {unit}, but it is {a.image_size}; "
             f"use {nearest}, or another window_size (image_size / 32 / window_size must be whole)."
         )
+    require_whole_list("shifts", a.shifts)
     if len(set(a.shifts)) != len(a.shifts) or not set(a.shifts) <= set(SHIFT_RADII):
         raise InvalidInput(f"shifts must be distinct and among {sorted(SHIFT_RADII)}, but they are {list(a.shifts)}.")
     require_downsample_form(a)

@@ -14,7 +14,7 @@ from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.quantizers import QUANTIZERS
 from bhvit.released_names import Names
-from bhvit.staged import IMAGE_CHANNELS, Architecture
+from bhvit.staged import IMAGE_CHANNELS, Architecture, require_bool
 
 WeightLayer = QuantLinear | QuantConv2d | nn.Linear | nn.Conv2d
 
@@ -32,6 +32,7 @@ class FamilyModel(nn.Module):
     def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str, recu: bool) -> None:
         super().__init__()
         architecture.require_norm(norm)
+        require_bool("recu", recu)
         self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, recu
         self.layers: Mapping[str, Precision] = architecture.layers_of(plan)
         self.num_classes, self.num_features = architecture.num_classes, architecture.embed_dims[-1]
@@ -111,10 +112,10 @@ class FamilyModel(nn.Module):
 def drop_path_rates(architecture: Architecture, last: float) -> Iterator[float]:
     """Rates of stochastic depth, which rise linearly over the blocks from 0 to `last`.
 
-    Raises `InvalidInput` unless 0 <= last < 1.
+    Raises `InvalidInput` unless `last` is a number with 0 <= last < 1.
     """
-    if not 0 <= last < 1:
-        raise InvalidInput(f"drop_path_rate must be at least 0 and below 1, but it is {last}; use 0 to 0.3.")
+    if isinstance(last, bool) or not isinstance(last, int | float) or not 0 <= last < 1:
+        raise InvalidInput(f"drop_path_rate must be at least 0 and below 1, but it is {last!r}; use 0 to 0.3.")
     return iter(torch.linspace(0, last, sum(architecture.depths), device="cpu").tolist())
 
 

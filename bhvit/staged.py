@@ -180,6 +180,7 @@ class Architecture(ABC):
             if name not in self.option_names:
                 raise unknown_name(f"option of a {self.title}", name, self.option_names)
         if "image_size" in options:
+            require_positive("image_size", options["image_size"])
             options = {**self.options_at(options["image_size"]), **options}
         return replace(self, **_immutable(options))  # type: ignore[type-var]  # of the dataclass
 
@@ -260,6 +261,18 @@ def require_positive(name: str, value: object) -> None:
         raise InvalidInput(f"{name} must be a positive integer, but it is {value!r}.")
     if value > MAX_SIZE:
         raise InvalidInput(f"{name} must be at most {MAX_SIZE}, but it is {value}.")
+
+
+def require_bool(name: str, value: object) -> None:
+    """Raise `InvalidInput` unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} must be true or false, but it is {value!r}.")
+
+
+def require_whole_list(name: str, value: object) -> None:
+    """Raise `InvalidInput` unless `value` is a tuple of whole numbers."""
+    if not isinstance(value, tuple) or any(isinstance(entry, bool) or not isinstance(entry, int) for entry in value):
+        raise InvalidInput(f"{name} must be a list of whole numbers, but it is {value!r}.")
 
 
 def require_multiple(name: str, value: int, unit: int) -> None:

@@ -60,7 +60,10 @@ def _create(
     changes = {field: options[option] for option, field in fields.items() if option in options}
     architecture = preset.with_options(**changes).scaled(options.get("hidden", 1), options.get("intermediate", 1))
     plan = PrecisionPlan.named(options.get("precision", preset.precisions[0]))
-    for pattern, precision in options.get("layers", {}).items():
+    layers = options.get("layers", {})
+    if not isinstance(layers, Mapping):
+        raise InvalidInput(f"layers must be a mapping from globs over addresses to precisions, but it is {layers!r}.")
+    for pattern, precision in layers.items():
         plan = plan.with_layers(pattern, precision)
     model: FamilyModel = family.build_model(
         architecture, plan, **{option: options[option] for option in _MODEL if option in options}

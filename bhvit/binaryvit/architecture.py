@@ -11,11 +11,13 @@ from bhvit.staged import (
     PATCH,
     PyramidArchitecture,
     StageConfig,
+    require_bool,
     require_downsample_form,
     require_heads,
     require_multiple,
     require_positive,
     require_stages,
+    require_whole_list,
 )
 
 POOL_RADII = {3: 1, 5: 2}  # size of an average pooling branch -> its radius
@@ -68,6 +70,7 @@ def _validate(a: BinaryViTConfig) -> None:
     for i in range(len(a.stages)):
         require_heads(a, i)
     require_multiple("image_size", a.image_size, UNIT)
+    require_whole_list("reductions", a.reductions)
     if len(a.reductions) != len(a.stages):
         raise InvalidInput(
             f"reductions must have {len(a.stages)} entries, one a stage, but they are {list(a.reductions)}."
@@ -80,8 +83,10 @@ def _validate(a: BinaryViTConfig) -> None:
                 f"reductions must divide the side of their stage's map, but stage {i} has {ratio} and a side of "
                 f"{side}; use one of {divisors}, or another image_size."
             )
+    require_whole_list("pools", a.pools)
     if len(set(a.pools)) != len(a.pools) or not set(a.pools) <= set(POOL_RADII):
         raise InvalidInput(f"pools must be distinct and among {sorted(POOL_RADII)}, but they are {list(a.pools)}.")
+    require_bool("layer_scale", a.layer_scale)
     require_downsample_form(a)
 
 

@@ -69,3 +69,24 @@ def test_a_misspelt_option_is_refused() -> None:
         timm.create_model("bhvit_tiny", percision="binary")
     with pytest.raises(InvalidInput, match=r"unknown precision 'some_pf' \(did you mean 'some_fp'\?\)"):
         timm.create_model("bhvit_tiny", precision="some_pf")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("bhvit_tiny", {"img_size": (224, 224)}, r"image_size must be a positive integer, but it is \(224, 224\)\."),
+        ("bhvit_tiny", {"img_size": "224"}, r"image_size must be a positive integer, but it is '224'\."),
+        ("bhvit_tiny", {"shifts": 3}, r"shifts must be a list of whole numbers, but it is 3\."),
+        ("bhvit_tiny", {"layers": ["a"]}, r"layers must be a mapping from globs .*, but it is \['a'\]\."),
+        ("bhvit_tiny", {"drop_path_rate": "0.1"}, r"drop_path_rate must be .* below 1, but it is '0\.1'; use 0"),
+        ("binaryvit_small", {"pools": 3}, r"pools must be a list of whole numbers, but it is 3\."),
+        ("binaryvit_small", {"pools": [[3]]}, r"pools must be a list of whole numbers, but it is \(\[3\],\)\."),
+        ("binaryvit_small", {"reductions": 4}, r"reductions must be a list of whole numbers, but it is 4\."),
+        ("binaryvit_small", {"layer_scale": "no"}, r"layer_scale must be true or false, but it is 'no'\."),
+        ("binaryvit_small", {"layer_scale": 1}, r"layer_scale must be true or false, but it is 1\."),
+        *((name, {"recu": "no"}, r"recu must be true or false, but it is 'no'\.") for name in bhvit.zoo.NAMES),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused_in_one_line(name, options, message) -> None:
+    with pytest.raises(InvalidInput, match=f"^{message}"), torch.device("meta"):
+        timm.create_model(name, **options)
