@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from bhvit.errors import InvalidInput
 from bhvit.staged import (
+    BRANCH_RADII,
     PATCH,
     PyramidArchitecture,
     StageConfig,
@@ -19,14 +20,13 @@ from bhvit.staged import (
     require_heads,
     require_positive,
     require_stages,
-    require_whole_list,
+    sort_branches,
 )
 
 STAGES = 4
 MIXER_GROUPS = 4  # groups of the MSGDC convolutions; the channel-quarter shifts need the same divisibility
 FIRST_ATTENTION_STAGE = 2
 WINDOWS = (7, 5, 3, 1)  # sides to choose from, best first: 7 is the published one
-SHIFT_RADII = {3: 1, 5: 2}  # published name of a shift branch -> radius of its rolls
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ArchitectureConfig(PyramidArchitecture):
     @property
     def branches(self) -> Mapping[int, int]:
         """The shift branches."""
-        return {name: SHIFT_RADII[name] for name in self.shifts}
+        return {name: BRANCH_RADII[name] for name in self.shifts}
 
     def block_parts(self, stage: int) -> tuple[str, ...]:
         """Token mixer or attention, and MLP."""
@@ -94,9 +94,7 @@ def _validate(a: ArchitectureConfig) -> None:
             f"image_size must be a multiple of 32 * window_size = {unit}, but it is {a.image_size}; "
             f"use {nearest}, or another window_size (image_size / 32 / window_size must be whole)."
         )
-    require_whole_list("shifts", a.shifts)
-    if len(set(a.shifts)) != len(a.shifts) or not set(a.shifts) <= set(SHIFT_RADII):
-        raise InvalidInput(f"shifts must be distinct and among {sorted(SHIFT_RADII)}, but they are {list(a.shifts)}.")
+    sort_branches(a, "shifts")
     require_downsample_form(a)
 
 

@@ -20,6 +20,7 @@ IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
 MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
 PATCH = 4  # stem stride of the pyramids
+BRANCH_RADII = {3: 1, 5: 2}  # published name of a branch beside the MLP -> its radius
 DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
 
 
@@ -129,6 +130,12 @@ class Architecture(ABC):
         if precision.name not in self.precisions:
             names = " or ".join(self.precisions)
             raise InvalidInput(f"layers of a {self.title} must be {names}, but {what} is {precision}; use {names}.")
+
+    @classmethod
+    def recu_of(cls, recu: bool | None) -> bool:
+        """Whether a model is trained with ReCU: as asked for, or (None) as released; never without binary weights."""
+        has_signs = any(PRECISIONS[name].weight_bits == 1 for name in cls.precisions)
+        return has_signs and (cls.released_with_recu if recu is None else recu)
 
     def require_norm(self, norm: str) -> None:
         """Raise `InvalidInput` unless the family has this norm."""
@@ -273,6 +280,18 @@ def require_whole_list(name: str, value: object) -> None:
     """Raise `InvalidInput` unless `value` is a tuple of whole numbers."""
     if not isinstance(value, tuple) or any(isinstance(entry, bool) or not isinstance(entry, int) for entry in value):
         raise InvalidInput(f"{name} must be a list of whole numbers, but it is {value!r}.")
+
+
+def sort_branches(architecture: PyramidArchitecture, name: str) -> None:
+    """Sort the branches that the field `name` lists, since their order means nothing.
+
+    Raises `InvalidInput` unless they are distinct keys of `BRANCH_RADII`.
+    """
+    branches = getattr(architecture, name)
+    require_whole_list(name, branches)
+    if len(set(branches)) != len(branches) or not set(branches) <= set(BRANCH_RADII):
+        raise InvalidInput(f"{name} must be distinct and among {sorted(BRANCH_RADII)}, but they are {list(branches)}.")
+    object.__setattr__(architecture, name, tuple(sorted(branches)))
 
 
 def require_multiple(name: str, value: int, unit: int) -> None:

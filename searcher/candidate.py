@@ -22,9 +22,9 @@ from searcher.schema import from_mapping
 class Candidate:
     """What is trained and costed: family, architecture, precision plan and the two choices of the model's form.
 
-    `norm` is `batch` or `layer`; `recu` switches ReCU in binary layers; left out, they are the family's own (the first
-    of `Architecture.norms`, what its released training does). Two candidates whose plans resolve to
-    the same precisions have the same `id`, however the plans were written.
+    `norm` is `batch` or `layer`; `recu` switches ReCU in binary layers, which a family may not have (`recu_of`); left
+    out, they are the family's own (the first of `Architecture.norms`, what its released training does). Two candidates
+    whose plans resolve to the same precisions have the same `id`, however the plans were written.
     """
 
     family: str
@@ -37,8 +37,7 @@ class Candidate:
         family_named(self.family)
         if self.norm is None:
             object.__setattr__(self, "norm", self.architecture.norms[0])
-        if self.recu is None:
-            object.__setattr__(self, "recu", self.architecture.released_with_recu)
+        object.__setattr__(self, "recu", self.architecture.recu_of(self.recu))
         self.architecture.require_norm(self.norm)
 
     @cached_property

@@ -54,8 +54,7 @@ class ModelSection:
             _at_most(name, largest, getattr(self, name))
         if self.norm is None:
             object.__setattr__(self, "norm", family.config.norms[0])
-        if self.recu is None:
-            object.__setattr__(self, "recu", family.config.released_with_recu)
+        object.__setattr__(self, "recu", family.config.recu_of(self.recu))
         object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))
 
     def architecture(self) -> Architecture:

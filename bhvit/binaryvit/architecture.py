@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from bhvit.errors import InvalidInput
 from bhvit.staged import (
+    BRANCH_RADII,
     PATCH,
     PyramidArchitecture,
     StageConfig,
@@ -18,9 +19,9 @@ from bhvit.staged import (
     require_positive,
     require_stages,
     require_whole_list,
+    sort_branches,
 )
 
-POOL_RADII = {3: 1, 5: 2}  # size of an average pooling branch -> its radius
 UNIT = PATCH * 2**3  # the last stage's map is S / 32 tokens a side
 
 
@@ -53,7 +54,7 @@ class BinaryViTConfig(PyramidArchitecture):
     @property
     def branches(self) -> Mapping[int, int]:
         """The average pools."""
-        return {size: POOL_RADII[size] for size in self.pools}
+        return {size: BRANCH_RADII[size] for size in self.pools}
 
     @property
     def has_layer_scale(self) -> bool:
@@ -83,9 +84,7 @@ def _validate(a: BinaryViTConfig) -> None:
                 f"reductions must divide the side of their stage's map, but stage {i} has {ratio} and a side of "
                 f"{side}; use one of {divisors}, or another image_size."
             )
-    require_whole_list("pools", a.pools)
-    if len(set(a.pools)) != len(a.pools) or not set(a.pools) <= set(POOL_RADII):
-        raise InvalidInput(f"pools must be distinct and among {sorted(POOL_RADII)}, but they are {list(a.pools)}.")
+    sort_branches(a, "pools")
     require_bool("layer_scale", a.layer_scale)
     require_downsample_form(a)
 
