@@ -16,6 +16,7 @@ from bhvit.layer_terms import (
     SOFTMAX_OPS,
     LayerTerms,
     TermsOf,
+    probability_parameters,
     quantized_bytes,
     steps,
 )
@@ -69,7 +70,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         macs=(3 * rows + tokens) * c * c,
         scales=4 * c * scaled,
         auxiliary=(NORM + projections + context + output + mixing) * c
-        + _probability_parameters(p, heads)
+        + probability_parameters(p, heads, of_signs=2 * heads)  # scale and zero a head
         + steps(p, 7),
         elementwise=tokens * c * (NORM_OPS + 2 + NORM_OPS + 1 + RPRELU_OPS + 1 + 1)
         + 3 * windows * c
@@ -79,10 +80,3 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         score_macs=windows * keys * keys * c,
         context_macs=windows * keys * keys * c,
     )
-
-
-def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: scale and zero a head (signs), scale a head (levels)."""
-    if p.real_valued:
-        return 0
-    return 2 * heads if p.takes_signs else heads

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.errors import InvalidInput
+from bhvit.layer_terms import DOWNSAMPLE
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.precision import Precision, PrecisionPlan
 from bhvit.quantizers import QUANTIZERS
@@ -82,7 +83,7 @@ class FamilyModel(nn.Module):
             (layer.weight.abs() - 1).abs().mean()
             for address, layers in self.weight_layers.items()
             for layer in layers
-            if _is_binary(layer) and (include_downsampling or not address.startswith("downsample"))
+            if _is_binary(layer) and (include_downsampling or not address.startswith(DOWNSAMPLE))
         ]
         return torch.stack(terms).mean() if terms else torch.zeros((), device=next(self.parameters()).device)
 

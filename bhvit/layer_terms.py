@@ -11,6 +11,7 @@ Count: TypeAlias = Any
 """A whole number, or an integer array with one entry a combination of widths."""
 
 STEM, HEAD = "stem", "head"  # the two layers without an address of their own: always real-valued
+DOWNSAMPLE = "downsample"  # what the address of a downsampling layer starts with
 NORM_KINDS = ("batch", "layer")
 
 # Element-wise operations per element, as the released profiler prices them.
@@ -18,6 +19,39 @@ NORM_OPS, RPRELU_OPS, GELU_OPS, SOFTMAX_OPS, SCALE_OPS = 8, 3, 8, 4, 1
 NORM, RPRELU, LAYER_SCALE = 2, 3, 2  # parameters a channel
 REAL_BYTES = 4  # a real-valued activation
 AUXILIARY_BYTES = 4  # everything that is not a convolution or linear weight is stored in fp32
+
+
+class Shape(Protocol):
+    """What the counts of every family depend on; widths may be integers or integer arrays."""
+
+    @property
+    def embed_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def intermediate_dims(self) -> tuple[Count, ...]: ...
+    @property
+    def num_heads(self) -> tuple[int, ...]: ...
+    @property
+    def resolutions(self) -> tuple[int, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def num_classes(self) -> int: ...
+
+
+class Place(NamedTuple):
+    """Where a layer is: a part of a block of a stage, or the downsampling layer (no block) that leads into it."""
+
+    stage: int
+    block: int | None
+    part: str
+
+
+def place_of(address: str) -> Place:
+    """The place of a layer with an address of its own."""
+    if address.startswith(DOWNSAMPLE):
+        return Place(int(address.removeprefix(DOWNSAMPLE)), None, DOWNSAMPLE)
+    stage, block, part = address.split(".")
+    return Place(int(stage.removeprefix("stage")), int(block.removeprefix("block")), part)
 
 
 class LayerTerms(NamedTuple):
@@ -55,6 +89,13 @@ TermsFunction: TypeAlias = Callable[[Any, str], TermsOf]
 def steps(precision: Precision, quantizers: int) -> int:
     """Learned activation steps of a layer: one a quantizer where activations have several bits (LSQ), else none."""
     return quantizers if 1 < precision.activation_bits < 16 else 0
+
+
+def probability_parameters(precision: Precision, heads: int, of_signs: int) -> int:
+    """Quantizer parameters of attention probabilities: `of_signs` beside signs, a step a head beside levels (LSQ)."""
+    if precision.real_valued:
+        return 0
+    return of_signs if precision.takes_signs else heads
 
 
 def quantized_bytes(elements: Count, precision: Precision) -> Count:

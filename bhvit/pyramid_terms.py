@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from bhvit.layer_terms import (
+    DOWNSAMPLE,
     GELU_OPS,
     HEAD,
     LAYER_SCALE,
@@ -18,30 +19,19 @@ from bhvit.layer_terms import (
     RPRELU,
     RPRELU_OPS,
     STEM,
-    Count,
     LayerTerms,
+    Shape,
     TermsOf,
+    place_of,
     steps,
 )
 from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS, PATCH
 
 
-class PyramidShape(Protocol):
-    """What the counts depend on; widths may be integers or integer arrays."""
+class PyramidShape(Shape, Protocol):
+    """What the counts depend on."""
 
-    @property
-    def embed_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def intermediate_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def num_heads(self) -> tuple[int, ...]: ...
-    @property
-    def resolutions(self) -> tuple[int, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def num_classes(self) -> int: ...
     @property
     def stem_gelu(self) -> bool: ...
     @property
@@ -72,13 +62,13 @@ def pyramid_terms(shape: PyramidShape, norm: str, mixers: Mapping[str, PartTerms
             return _stem(shape)
         if address == HEAD:
             return _head(shape)
-        if address.startswith("downsample"):
+        stage, _, part = place_of(address)
+        if part == DOWNSAMPLE:
             form = shape.form_of_downsample(precision.real_valued, plan_quantizes)
-            return _downsample(shape, int(address[len("downsample") :]), precision, form, scaled)
-        stage, kind = int(address[len("stage") : address.index(".")]), address[address.rindex(".") + 1 :]
-        key = (kind, stage, precision.name)
+            return _downsample(shape, stage, precision, form, scaled)
+        key = (part, stage, precision.name)
         if key not in known:
-            known[key] = parts[kind](shape, stage, precision, scaled)
+            known[key] = parts[part](shape, stage, precision, scaled)
         return known[key]
 
     return terms_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from bhvit.layer_terms import HEAD, STEM
+from bhvit.layer_terms import DOWNSAMPLE, HEAD, STEM, place_of
 from bhvit.layer_work import TILES, LayerWork, Tile, Work, WorkOf
 from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape
@@ -22,10 +22,11 @@ def pyramid_work(shape: PyramidShape, instruction_set: str, mixers: Mapping[str,
 
     Layers of one stage, kind and precision share one mapping.
     """
-    known, tile = dict[tuple[str, str, bool], Work](), TILES[instruction_set]
+    known, tile = dict[tuple[object, str, bool], Work](), TILES[instruction_set]
 
     def work_of(address: str, precision: Precision, plan_quantizes: bool) -> Work:
-        key = (_kind_of(address), precision.name, plan_quantizes)
+        kind = address if address in (STEM, HEAD) else place_of(address)._replace(block=None)
+        key = (kind, precision.name, plan_quantizes)
         if key not in known:
             known[key] = _work(shape, address, precision, plan_quantizes, tile, {**mixers, "mlp": _mlp})
         return known[key]
@@ -46,11 +47,6 @@ def _mlp(work: LayerWork, s: PyramidShape, stage: int) -> None:
     work.add("element_ns", (3 + reach) * tokens * c)
 
 
-def _kind_of(address: str) -> str:
-    """The address without its block, since blocks of a stage are alike: `stage2.mlp`."""
-    return ".".join(part for part in address.split(".") if not part.startswith("block"))
-
-
 def _work(
     s: PyramidShape, address: str, p: Precision, plan_quantizes: bool, tile: Tile, parts: Mapping[str, PartWork]
 ) -> Work:
@@ -59,12 +55,12 @@ def _work(
         _stem(work, s)
     elif address == HEAD:
         _head(work, s)
-    elif address.startswith("downsample"):
-        stage = int(address[len("downsample") :])
-        _downsample(work, s, stage, s.form_of_downsample(p.real_valued, plan_quantizes) == "residual")
     else:
-        kind, stage = address[address.rindex(".") + 1 :], int(address[len("stage") : address.index(".")])
-        parts[kind](work, s, stage)
+        stage, _, part = place_of(address)
+        if part == DOWNSAMPLE:
+            _downsample(work, s, stage, s.form_of_downsample(p.real_valued, plan_quantizes) == "residual")
+        else:
+            parts[part](work, s, stage)
     return work.counts
 
 

@@ -15,6 +15,7 @@ from bhvit.layer_terms import (
     SOFTMAX_OPS,
     LayerTerms,
     TermsOf,
+    probability_parameters,
     steps,
 )
 from bhvit.precision import Precision
@@ -50,7 +51,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         scales=layers * c * scaled,
         # Besides: norm before, shifts of q, k and v before their quantizers, norm and RPReLU of the context.
         auxiliary=(NORM + layers * LINEAR + 3 + NORM + RPRELU + LAYER_SCALE * s.has_layer_scale) * c
-        + _probability_parameters(p, heads)
+        + probability_parameters(p, heads, of_signs=1)  # the level
         + steps(p, 7 + reduces),
         elementwise=rows * c * LINEAR_OPS
         + tokens * c * (NORM_OPS + reduces + NORM_OPS + 3 + RPRELU_OPS + s.has_layer_scale + 1)
@@ -60,10 +61,3 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         context_macs=tokens * keys * c,
         probability_planes=1,
     )
-
-
-def _probability_parameters(p: Precision, heads: int) -> int:
-    """Quantizer parameters of the attention probabilities: one level (signs), a step a head (levels)."""
-    if p.real_valued:
-        return 0
-    return 1 if p.takes_signs else heads

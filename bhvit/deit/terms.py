@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from bhvit.deit.architecture import PATCH
 from bhvit.layer_terms import (
     GELU_OPS,
@@ -14,29 +12,12 @@ from bhvit.layer_terms import (
     SCALE_OPS,
     SOFTMAX_OPS,
     STEM,
-    Count,
     LayerTerms,
+    Shape,
     TermsOf,
 )
 from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS
-
-
-class Shape(Protocol):
-    """What the counts depend on; widths may be integers or integer arrays."""
-
-    @property
-    def embed_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def intermediate_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def num_heads(self) -> tuple[int, ...]: ...
-    @property
-    def resolutions(self) -> tuple[int, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def num_classes(self) -> int: ...
 
 
 def deit_terms(shape: Shape, norm: str = "layer") -> TermsOf:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from bhvit.layer_terms import (
+    DOWNSAMPLE,
     HEAD,
     NORM,
     NORM_OPS,
@@ -14,7 +13,9 @@ from bhvit.layer_terms import (
     STEM,
     Count,
     LayerTerms,
+    Shape,
     TermsOf,
+    place_of,
     quantized_bytes,
     steps,
 )
@@ -22,21 +23,6 @@ from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS
 
 STEM_AREA, POOL_AREA, AREA = 7 * 7, 3 * 3, 3 * 3  # of the kernels
-
-
-class Shape(Protocol):
-    """What the counts depend on; widths may be integers or integer arrays."""
-
-    @property
-    def embed_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def intermediate_dims(self) -> tuple[Count, ...]: ...
-    @property
-    def resolutions(self) -> tuple[int, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def num_classes(self) -> int: ...
 
 
 def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
@@ -53,13 +39,13 @@ def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
             return _stem(shape)
         if address == HEAD:
             return _head(shape)
-        if address.startswith("downsample"):
-            return _downsample(shape, int(address[len("downsample") :]), precision, scaled)
-        place, block, conv = address.split(".")
-        stage = int(place[len("stage") :])
-        key = (stage, stage > 0 and block == "block0", conv, precision.name)
+        stage, block, part = place_of(address)
+        if part == DOWNSAMPLE:
+            return _downsample(shape, stage, precision, scaled)
+        halves = stage > 0 and block == 0
+        key = (stage, halves, part, precision.name)
         if key not in known:
-            known[key] = _CONVS[conv](shape, stage, key[1], precision, scaled)
+            known[key] = _CONVS[part](shape, stage, halves, precision, scaled)
         return known[key]
 
     return terms_of
