@@ -25,6 +25,8 @@ from bhvit.staged import (
 
 STAGES = 4
 MIXER_GROUPS = 4  # groups of the MSGDC convolutions; the channel-quarter shifts need the same divisibility
+DILATIONS = (1, 3, 5)  # of the MSGDC convolutions, one branch each
+MIXER_TAPS = 9  # of their kernels, 3 x 3
 FIRST_ATTENTION_STAGE = 2
 WINDOWS = (7, 5, 3, 1)  # sides to choose from, best first: 7 is the published one
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bhvit.architecture import MIXER_GROUPS
+from bhvit.architecture import DILATIONS, MIXER_GROUPS, MIXER_TAPS
 from bhvit.layer_terms import (
     LAYER_SCALE,
     NORM,
@@ -23,8 +23,6 @@ from bhvit.layer_terms import (
 from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape, pyramid_terms
 
-MIXER_BRANCHES = 3
-
 
 class Shape(PyramidShape, Protocol):
     """What the counts depend on."""
@@ -41,15 +39,16 @@ def bhvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
 def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     """MSGDC with the norm before it and the residual after it: three grouped 3x3 convolutions, always scaled."""
     c, tokens = s.embed_dims[stage], s.resolutions[stage] ** 2
-    weights = MIXER_BRANCHES * 9 * c * (c // MIXER_GROUPS)
+    branches = len(DILATIONS)
+    weights = branches * MIXER_TAPS * c * (c // MIXER_GROUPS)
     branch_ops = 1 + RPRELU_OPS  # bias, RPReLU
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,
-        scales=MIXER_BRANCHES * c,
-        auxiliary=(NORM + 1 + MIXER_BRANCHES * (1 + RPRELU) + NORM) * c + steps(p, MIXER_BRANCHES),
+        scales=branches * c,
+        auxiliary=(NORM + 1 + branches * (1 + RPRELU) + NORM) * c + steps(p, branches),
         # The last 1 + 1: the released profiler counts the residual addition of a mixer twice; kept for comparability.
-        elementwise=tokens * c * (NORM_OPS + 1 + MIXER_BRANCHES * branch_ops + 2 + NORM_OPS + 1 + 1),
+        elementwise=tokens * c * (NORM_OPS + 1 + branches * branch_ops + 2 + NORM_OPS + 1 + 1),
         activation_bytes=3 * REAL_BYTES * tokens * c + quantized_bytes(tokens * c, p),
     )
 

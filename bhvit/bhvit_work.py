@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from bhvit.architecture import MIXER_GROUPS
+from bhvit.architecture import DILATIONS, MIXER_GROUPS, MIXER_TAPS
 from bhvit.bhvit_terms import Shape
 from bhvit.layer_work import LayerWork, WorkOf, rounded_up
 from bhvit.pyramid_work import pyramid_work
-
-MIXER_BRANCHES, MIXER_TAPS = 3, 9
 
 
 def bhvit_work(shape: Shape, instruction_set: str) -> WorkOf:
@@ -20,11 +18,11 @@ def _mixer(work: LayerWork, s: Shape, stage: int) -> None:
     c, side = s.embed_dims[stage], s.resolutions[stage]
     signs, lanes = work.precision.takes_signs, max(1, work.tile.tokens // 2)
     tokens = side * rounded_up(side, lanes) if signs else side**2
-    padded = work.padded(tokens)
-    for _ in range(MIXER_BRANCHES):
+    padded, branches = work.padded(tokens), len(DILATIONS)
+    for _ in range(branches):
         work.product(tokens, c // MIXER_GROUPS, c // MIXER_GROUPS, MIXER_TAPS, MIXER_GROUPS)
-    work.operands(side**2 * c if signs else padded * MIXER_BRANCHES * MIXER_TAPS * c)
-    work.add("output_ns", padded * MIXER_BRANCHES * c)
+    work.operands(side**2 * c if signs else padded * branches * MIXER_TAPS * c)
+    work.add("output_ns", padded * branches * c)
     work.add("element_ns", 4 * side**2 * c)
 
 

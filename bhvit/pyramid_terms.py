@@ -26,7 +26,7 @@ from bhvit.layer_terms import (
     steps,
 )
 from bhvit.precision import Precision
-from bhvit.staged import IMAGE_CHANNELS, PATCH
+from bhvit.staged import DOWNSAMPLE_TAPS, IMAGE_CHANNELS, PATCH
 
 
 class PyramidShape(Shape, Protocol):
@@ -119,7 +119,7 @@ def _downsample(s: PyramidShape, stage: int, p: Precision, form: str, scaled: bo
     c_in, c_out = s.embed_dims[stage - 1], s.embed_dims[stage]
     tokens_in, tokens = s.resolutions[stage - 1] ** 2, s.resolutions[stage] ** 2
     residual = form == "residual"
-    weights = 4 * c_in * c_out
+    weights = DOWNSAMPLE_TAPS * c_in * c_out
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,

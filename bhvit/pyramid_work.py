@@ -9,9 +9,7 @@ from bhvit.layer_terms import DOWNSAMPLE, HEAD, STEM, place_of
 from bhvit.layer_work import TILES, LayerWork, Tile, Work, WorkOf
 from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape
-from bhvit.staged import PATCH
-
-COLOURS, DOWNSAMPLE_TAPS = 3, 4
+from bhvit.staged import DOWNSAMPLE_TAPS, IMAGE_CHANNELS, PATCH
 
 PartWork: TypeAlias = Callable[[LayerWork, Any, int], None]
 """Adds the work of a part of a block of a stage (work, shape, stage)."""
@@ -66,8 +64,8 @@ def _work(
 
 def _stem(work: LayerWork, s: PyramidShape) -> None:
     c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
-    work.product(tokens, c, COLOURS * PATCH**2)
-    work.add("pixel_ns", tokens * COLOURS * PATCH**2)
+    work.product(tokens, c, IMAGE_CHANNELS * PATCH**2)
+    work.add("pixel_ns", tokens * IMAGE_CHANNELS * PATCH**2)
     work.add("output_ns", tokens * c)
     work.add("element_ns", tokens * c)
 

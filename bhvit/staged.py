@@ -20,6 +20,7 @@ IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
 MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
 PATCH = 4  # stem stride of the pyramids
+DOWNSAMPLE_TAPS = 4  # of their downsampling kernels, 2 x 2
 BRANCH_RADII = {3: 1, 5: 2}  # published name of a branch beside the MLP -> its radius
 DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
 

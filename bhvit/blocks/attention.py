@@ -10,8 +10,6 @@ from bhvit.layers.channels import Same
 from bhvit.precision import Precision
 from bhvit.quantizers import quantizers_of
 
-LAYER_SCALE_INITIAL = 0.1
-
 
 class Projection(nn.Module):
     """Tokens to queries, keys or values: P = RPReLU(norm(QuantLinear(t)) + t), quantized after another shift."""

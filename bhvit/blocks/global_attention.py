@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhvit.blocks.attention import LAYER_SCALE_INITIAL, Projection, QuantAttention
+from bhvit.blocks.attention import Projection, QuantAttention
 from bhvit.blocks.summary_tokens import upsample_nearest
 from bhvit.layers import LayerScale, NormFactory, ResidualLinear, RPReLU
 from bhvit.precision import Precision
@@ -42,7 +42,7 @@ class GlobalAttention(QuantAttention):
         self.norm = norm(channels)
         self.rprelu = RPReLU(channels)
         self.output = ResidualLinear(channels, channels, precision, norm, recu)
-        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL) if layer_scale else nn.Identity()
+        self.layer_scale = LayerScale(channels) if layer_scale else nn.Identity()
 
     def forward(self, u: Tensor) -> Tensor:
         """Mixed map (B, r, r, C) of the normalised map `u`."""

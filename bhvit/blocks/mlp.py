@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from bhvit.layers import LayerScale, NormFactory, Pool, ResidualLinear, Tile
 from bhvit.precision import Precision
 
-LAYER_SCALE_INITIAL = 0.1
-
 
 class Mlp(nn.Module):
     """LayerScale(project(expand(v))): C -> I with a tiled residual, I -> C with a pooled one.
@@ -30,7 +28,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.expand = ResidualLinear(channels, intermediate, precision, norm, recu, Tile())
         self.project = ResidualLinear(intermediate, channels, precision, norm, recu, Pool())
-        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL) if layer_scale else nn.Identity()
+        self.layer_scale = LayerScale(channels) if layer_scale else nn.Identity()
 
     def forward(self, v: Tensor) -> Tensor:
         """Tokens (..., C) of tokens `v` (..., C)."""

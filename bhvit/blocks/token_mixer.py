@@ -7,11 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bhvit.architecture import MIXER_GROUPS
+from bhvit.architecture import DILATIONS, MIXER_GROUPS
 from bhvit.layers import NormFactory, QuantConv2d, RPReLU
 from bhvit.precision import Precision
-
-DILATIONS = (1, 3, 5)
 
 
 class TokenMixer(nn.Module):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bhvit.blocks.attention import LAYER_SCALE_INITIAL, Projection, QuantAttention
-from bhvit.blocks.summary_tokens import SummaryTokens, upsample_nearest
+from bhvit.blocks.attention import Projection, QuantAttention
+from bhvit.blocks.summary_tokens import MIX_INITIAL, SummaryTokens, upsample_nearest
 from bhvit.blocks.windows import join_windows, split_windows
 from bhvit.layers import LayerScale, NormFactory, ResidualLinear, RPReLU
 from bhvit.layers.norm import NORM_EPS
 from bhvit.precision import Precision
 from bhvit.quantizers import quantizers_of
-
-MIX_INITIAL = 0.5
 
 
 class WindowAttention(QuantAttention):
@@ -40,7 +38,7 @@ class WindowAttention(QuantAttention):
         self.rprelu = RPReLU(channels)
         self.mix = nn.Parameter(torch.full((channels,), MIX_INITIAL))
         self.output = ResidualLinear(channels, channels, precision, norm, recu)
-        self.layer_scale = LayerScale(channels, LAYER_SCALE_INITIAL)
+        self.layer_scale = LayerScale(channels)
 
     def forward(self, u: Tensor) -> Tensor:
         """Mixed map (B, r, r, C) of the normalised map `u`."""

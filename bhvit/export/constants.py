@@ -15,6 +15,8 @@ from bhvit.quantizers.first_batch import all_done
 from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
 from bhvit.quantizers.probability import LearnedStepProbability, ProbabilityPlane
 
+Stepped = LearnedStep | LearnedStepProbability | ProbabilityPlane
+
 
 def require_trained(model: nn.Module) -> None:
     """Raise `InvalidInput` where quantizers of `model` never saw a training batch."""
@@ -61,7 +63,7 @@ def weight_of(layer: QuantLinear | QuantConv2d) -> Weight:
     return Weight(weight.double(), weight.new_ones(len(weight), dtype=torch.float64))
 
 
-def step_of(quantizer: LearnedStep | LearnedStepProbability | ProbabilityPlane) -> Tensor:
+def step_of(quantizer: Stepped) -> Tensor:
     """The step between levels as it acts: its sign means nothing (`quantize_with_step`)."""
     return quantizer.step.detach().abs().clamp_min(SMALLEST_STEP)
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bhvit.export.constants import folded, require_trained, step_of, weight_of
+from bhvit.export.constants import Stepped, folded, require_trained, step_of, weight_of
 from bhvit.family_model import FamilyModel, WeightLayer
 from bhvit.layers import QuantConv2d, QuantLinear
 from bhvit.layers.norm import TokenBatchNorm
-from bhvit.quantizers.learned_step import SMALLEST_STEP, LearnedStep
+from bhvit.quantizers.learned_step import LearnedStep
 from bhvit.runtime import packed_file
 from bhvit.runtime.families import packed_family_of
 from bhvit.runtime.schema import Header, tensors_of
@@ -60,6 +60,8 @@ def arrays_of(model: FamilyModel) -> dict[str, Array]:
                 factors[name] = factor * _step_of(module)
         elif isinstance(module, (TokenBatchNorm, nn.LayerNorm)):
             wide[f"{name}.scale"], wide[f"{name}.shift"] = _norm(module)
+        elif isinstance(module, Stepped):
+            wide[f"{name}.step"] = _double(step_of(module))
     tensors = tensors_of(header_of(model))
     stored = {t.name for t in tensors}
     for layer, factor in factors.items():
@@ -67,9 +69,6 @@ def arrays_of(model: FamilyModel) -> dict[str, Array]:
         wide[name] = wide.get(name, 1) * factor
     state = model.state_dict()
     wide |= {t.name: _double(state[t.name]) for t in tensors if t.name not in wide}
-    for name in stored:
-        if name.endswith(".step"):  # the sign of a step means nothing (`bhvit.quantizers.LearnedStep`)
-            wide[name] = np.abs(wide[name]).clip(SMALLEST_STEP)
     with np.errstate(over="ignore"):  # what is too large for its format is refused by the writer
         return {t.name: wide[t.name].astype(_DTYPES.get(t.item, np.int8)) for t in tensors}
 

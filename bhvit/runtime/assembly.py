@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bhvit.architecture import DILATIONS
 from bhvit.precision import Precision
 from bhvit.runtime.families import Mixing
 from bhvit.runtime.network import (
@@ -27,7 +28,6 @@ from bhvit.runtime.network import (
     Windows,
 )
 from bhvit.runtime.packed_file import PackedModel
-from bhvit.runtime.schema import DILATIONS
 
 WHITE = 255  # the uint8 value that normalisation constants count as 1
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bhvit.architecture import DILATIONS
 from bhvit.runtime.network import (
     Attention,
     Block,
@@ -31,9 +32,8 @@ from bhvit.runtime.network import (
     Windows,
 )
 from bhvit.runtime.numpy_products import LARGEST_LEVEL, exact_product, product, quantized
+from bhvit.staged import IMAGE_CHANNELS, PATCH
 
-PATCH = 4
-DILATIONS = (1, 3, 5)
 NORM_EPS = 1e-5
 HIGHEST_PROBABILITY = {k: 3 if k.takes_signs else 2**k.activation_bits - 1 for k in Kind if not k.real_valued}
 MOST_SCORES = 2**22  # of all heads that are computed at once where every token sees the whole map
@@ -66,7 +66,8 @@ def stem(s: Stem, image: NDArray[Any]) -> Floats:
     if image.dtype == np.uint8:
         image = (image * s.image_scale + s.image_shift).transpose(2, 0, 1)
     side = s.image_size // PATCH
-    patches = image.reshape(3, side, PATCH, side, PATCH).transpose(1, 3, 0, 2, 4).reshape(side * side, 1, -1)
+    pixels = image.reshape(IMAGE_CHANNELS, side, PATCH, side, PATCH)
+    patches = pixels.transpose(1, 3, 0, 2, 4).reshape(side * side, 1, -1)
     y = normed(s.norm, product(s.product, patches))
     y = (_gelu(y) if s.gelu else y) + s.position.reshape(side * side, -1)
     return y.reshape(side, side, -1)

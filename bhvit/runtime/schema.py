@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bhvit.architecture import MIXER_GROUPS
+from bhvit.architecture import DILATIONS, MIXER_GROUPS, MIXER_TAPS
 from bhvit.precision import Precision
 from bhvit.runtime.families import Mixing
 from bhvit.runtime.header import Header
-from bhvit.staged import PATCH
+from bhvit.staged import DOWNSAMPLE_TAPS, IMAGE_CHANNELS, PATCH
 
 __all__ = ["ITEMS", "ITEM_OF", "Header", "Tensor", "random_arrays", "tensors_of"]
 
@@ -31,9 +31,6 @@ ITEM_OF: Mapping[str, str] = MappingProxyType(
         "fp32": "f32",
     }
 )
-IMAGE_CHANNELS = 3
-DILATIONS = (1, 3, 5)
-KERNEL_TAPS, DOWNSAMPLE_TAPS = 9, 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def _mixer(name: str, h: Header, precision: Precision, stage: int) -> Iterator[T
     for k in range(len(DILATIONS)):
         conv = f"{name}.convs.{k}"
         yield from _step(conv, precision)
-        yield _weight(conv, precision, (MIXER_GROUPS, per_group, KERNEL_TAPS, per_group))
+        yield _weight(conv, precision, (MIXER_GROUPS, per_group, MIXER_TAPS, per_group))
         yield from _scale(conv, precision, c, folded=False)
         yield Tensor(f"{conv}.bias", "f32", (c,))
         yield from _rprelu(f"{name}.rprelus.{k}", c)
