@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from bhvit.errors import InvalidInput
 from bhvit.staged import (
     BRANCH_RADII,
-    PATCH,
     PyramidArchitecture,
     StageConfig,
     require_downsample_form,
@@ -23,7 +22,6 @@ from bhvit.staged import (
     sort_branches,
 )
 
-STAGES = 4
 MIXER_GROUPS = 4  # groups of the MSGDC convolutions; the channel-quarter shifts need the same divisibility
 DILATIONS = (1, 3, 5)  # of the MSGDC convolutions, one branch each
 MIXER_TAPS = 9  # of their kernels, 3 x 3
@@ -59,7 +57,7 @@ class ArchitectureConfig(PyramidArchitecture):
     @classmethod
     def options_at(cls, image_size: int) -> dict[str, Any]:
         """The largest window side up to 7 that the image size allows (224 -> 7, 160 -> 5, 96 -> 3)."""
-        side = image_size // (PATCH * 2 ** (STAGES - 1))
+        side = image_size // cls.last_stride
         return {"window_size": next(window for window in WINDOWS if side % window == 0)}
 
     @property
@@ -89,7 +87,7 @@ def _validate(a: ArchitectureConfig) -> None:
     require_positive("window_size", a.window_size)
     if a.window_size % 2 == 0:
         raise InvalidInput(f"window_size must be odd, but it is {a.window_size}; use 3, 5 or 7.")
-    unit = PATCH * 2 ** (STAGES - 1) * a.window_size
+    unit = a.last_stride * a.window_size
     if a.image_size % unit:
         nearest = unit * max(1, round(a.image_size / unit))
         raise InvalidInput(

@@ -19,8 +19,8 @@ from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
 IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
 MAX_SIZE = 2**20  # of anything that is counted; beyond it a typing error is likelier than a model
-PATCH = 4  # stem stride of the pyramids
-DOWNSAMPLE_TAPS = 4  # of their downsampling kernels, 2 x 2
+PATCH = 4  # stride of the stem
+DOWNSAMPLE_TAPS = 4  # of a pyramid's downsampling kernels, 2 x 2
 BRANCH_RADII = {3: 1, 5: 2}  # published name of a branch beside the MLP -> its radius
 DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
 
@@ -211,8 +211,19 @@ class Architecture(ABC):
         return factors
 
 
-class PyramidArchitecture(Architecture):
-    """Four stages on maps whose side halves from stage to stage; the stem takes patches of 4 x 4 pixels.
+class HalvingArchitecture(Architecture):
+    """Four stages on maps whose side halves from stage to stage, from a quarter of the image's."""
+
+    last_stride: ClassVar[int] = PATCH * 2 ** (Architecture.stage_count - 1)  # pixels a token of the last map, a side
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """r_i, the side of the feature map of the four stages."""
+        return tuple(self.image_size // PATCH // 2**i for i in range(self.stage_count))
+
+
+class PyramidArchitecture(HalvingArchitecture):
+    """Stages of token mixers and MLPs behind a stem that takes patches of 4 x 4 pixels.
 
     Its dataclasses have a field `downsample_form`: `residual`, `plain` or `auto` (see `form_of_downsample`). A family
     says whether its stem ends in a GELU, along which `branch_directions` of the map each of the `branches` beside the
@@ -233,11 +244,6 @@ class PyramidArchitecture(Architecture):
     def has_layer_scale(self) -> bool:
         """Whether attention and MLP end in a LayerScale."""
         return True
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """r_i, the side of the feature map of the four stages."""
-        return tuple(self.image_size // PATCH // 2**i for i in range(self.stage_count))
 
     def form_of_downsample(self, real_valued: bool, plan_quantizes: bool) -> str:
         """`residual` or `plain` for one downsampling layer, given whether it is real-valued inside its plan.

@@ -9,7 +9,6 @@ from typing import ClassVar
 from bhvit.errors import InvalidInput
 from bhvit.staged import (
     BRANCH_RADII,
-    PATCH,
     PyramidArchitecture,
     StageConfig,
     require_bool,
@@ -21,8 +20,6 @@ from bhvit.staged import (
     require_whole_list,
     sort_branches,
 )
-
-UNIT = PATCH * 2**3  # the last stage's map is S / 32 tokens a side
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def _validate(a: BinaryViTConfig) -> None:
     require_stages(a)
     for i in range(len(a.stages)):
         require_heads(a, i)
-    require_multiple("image_size", a.image_size, UNIT)
+    require_multiple("image_size", a.image_size, a.last_stride)
     require_whole_list("reductions", a.reductions)
     if len(a.reductions) != len(a.stages):
         raise InvalidInput(

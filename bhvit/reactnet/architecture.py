@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bhvit.errors import InvalidInput
-from bhvit.staged import Architecture, StageConfig, require_multiple, require_stages
-
-STEM_STRIDE = 4  # a convolution and a max pooling, of stride 2 each
+from bhvit.staged import HalvingArchitecture, StageConfig, require_multiple, require_stages
 
 
 @dataclass(frozen=True)
-class ReActNetConfig(Architecture):
+class ReActNetConfig(HalvingArchitecture):
     """A ReActNet in the form of a ResNet of basic blocks (Liu et al., ECCV 2020, arXiv 2003.03488).
 
     A block is two 3x3 convolutions, C -> I and I -> C, each with a shortcut of its own; I = C is the published one, and
@@ -33,12 +31,7 @@ class ReActNetConfig(Architecture):
                 f"num_heads must be 1 in every stage of a {self.title}, which has no attention, but they are "
                 f"{list(self.num_heads)}."
             )
-        require_multiple("image_size", self.image_size, STEM_STRIDE * 2 ** (len(self.stages) - 1))
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """r_i, the side of the feature map of the four stages."""
-        return tuple(self.image_size // STEM_STRIDE // 2**i for i in range(self.stage_count))
+        require_multiple("image_size", self.image_size, self.last_stride)
 
     def block_parts(self, stage: int) -> tuple[str, ...]:
         """The two convolutions."""
