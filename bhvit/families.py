@@ -75,13 +75,36 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family("bhvit", ArchitectureConfig, PRESETS, bhvit_terms, "bhvit.model:build_model", bhvit_work),
             Family(
-                *("binaryvit", BinaryViTConfig, BINARYVIT_PRESETS, binaryvit_terms),
-                *("bhvit.binaryvit.model:build_model", binaryvit_work),
+                name="bhvit",
+                config=ArchitectureConfig,
+                presets=PRESETS,
+                layer_terms=bhvit_terms,
+                builder="bhvit.model:build_model",
+                work=bhvit_work,
             ),
-            Family("deit", DeiTConfig, DEIT_PRESETS, deit_terms, "bhvit.deit.model:build_model"),
-            Family("reactnet", ReActNetConfig, REACTNET_PRESETS, reactnet_terms, "bhvit.reactnet.model:build_model"),
+            Family(
+                name="binaryvit",
+                config=BinaryViTConfig,
+                presets=BINARYVIT_PRESETS,
+                layer_terms=binaryvit_terms,
+                builder="bhvit.binaryvit.model:build_model",
+                work=binaryvit_work,
+            ),
+            Family(
+                name="deit",
+                config=DeiTConfig,
+                presets=DEIT_PRESETS,
+                layer_terms=deit_terms,
+                builder="bhvit.deit.model:build_model",
+            ),
+            Family(
+                name="reactnet",
+                config=ReActNetConfig,
+                presets=REACTNET_PRESETS,
+                layer_terms=reactnet_terms,
+                builder="bhvit.reactnet.model:build_model",
+            ),
         )
     }
 )

@@ -23,7 +23,13 @@ class BinaryViT(Pyramid):
     def _mixer(self, stage: int, precision: Precision) -> nn.Module:
         a, s = self.architecture, self.architecture.stages[stage]
         return GlobalAttention(
-            *(s.embed_dim, s.num_heads, a.reductions[stage], precision, self.make_norm, self.recu, a.layer_scale)
+            channels=s.embed_dim,
+            num_heads=s.num_heads,
+            ratio=a.reductions[stage],
+            precision=precision,
+            norm=self.make_norm,
+            recu=self.recu,
+            layer_scale=a.layer_scale,
         )
 
     def released_prefixes(self) -> Iterator[Names]:

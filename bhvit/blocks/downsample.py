@@ -35,7 +35,7 @@ class Downsample(nn.Module):
         residual = form == "residual"
         self.norm_in = norm(in_channels)
         self.conv = QuantConv2d(
-            *(in_channels, out_channels, FACTOR, precision), stride=FACTOR, shift=residual, centred=centred
+            in_channels, out_channels, FACTOR, precision, stride=FACTOR, shift=residual, centred=centred
         )
         self.norm = norm(out_channels)
         self.rprelu = RPReLU(out_channels) if residual else None

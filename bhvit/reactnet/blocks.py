@@ -51,7 +51,10 @@ class ResidualConv(nn.Module):
         super().__init__()
         self.resize = resize
         self.conv = QuantConv2d(
-            *(in_channels, out_channels, KERNEL, precision),
+            in_channels,
+            out_channels,
+            KERNEL,
+            precision,
             stride=stride,
             padding=KERNEL // 2,
             shift=True,

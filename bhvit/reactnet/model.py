@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
-
 from torch import Tensor, nn
 
 from bhvit.blocks import Head
-from bhvit.family_model import FamilyModel, drop_path_rates
-from bhvit.layer_terms import HEAD, STEM
-from bhvit.layers import norm_factory
 from bhvit.precision import PrecisionPlan
 from bhvit.reactnet.architecture import ReActNetConfig
 from bhvit.reactnet.blocks import BasicBlock, ResNetStem, Shortcut
+from bhvit.staged_model import StagedModel
 
 
-class ReActNet(FamilyModel):
+class ReActNet(StagedModel[BasicBlock]):
     """ReActNet in the form of a ResNet (Liu et al., ECCV 2020, arXiv 2003.03488), see `build_model`."""
 
     architecture: ReActNetConfig
 
-    def __init__(
-        self, architecture: ReActNetConfig, plan: PrecisionPlan, norm: str, recu: bool, drop_path_rate: float
-    ) -> None:
-        super().__init__(architecture, plan, norm, recu)
-        self.make_norm, rates = norm_factory(norm), drop_path_rates(architecture, drop_path_rate)
-        dims = architecture.embed_dims
-        self.stem = ResNetStem(dims[0], self.make_norm)
-        self.downsamples = nn.ModuleList(
-            Shortcut(dims[i - 1], dims[i], self.layers[f"downsample{i}"], self.make_norm, recu)
-            for i in range(1, len(dims))
-        )
-        self.stages = nn.ModuleList(self._stage(i, rates) for i in range(len(dims)))
-        self.head = Head(dims[-1], architecture.num_classes, lambda channels: nn.Identity())
+    def _stem(self) -> ResNetStem:
+        return ResNetStem(self.architecture.embed_dims[0], self.make_norm)
 
-    def _stage(self, i: int, rates: Iterator[float]) -> nn.ModuleList:
-        return nn.ModuleList(self._block(i, j, next(rates)) for j in range(self.architecture.depths[i]))
+    def _downsample(self, i: int) -> Shortcut:
+        dims, precision = self.architecture.embed_dims, self.layers[f"downsample{i}"]
+        return Shortcut(dims[i - 1], dims[i], precision, self.make_norm, self.recu)
 
     def _block(self, i: int, j: int, drop_path_rate: float) -> BasicBlock:
         stage, halves = self.architecture.stages[i], _halves(i, j)
@@ -52,9 +37,11 @@ class ReActNet(FamilyModel):
             drop_path_rate,
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of `images` (B, 3, S, S)."""
-        return self.head(self.forward_features(images))
+    def _parts(self, block: BasicBlock) -> tuple[tuple[nn.Module, ...], ...]:
+        return (block.conv0,), (block.conv1,)
+
+    def _head(self) -> Head:
+        return Head(self.architecture.embed_dims[-1], self.architecture.num_classes, lambda channels: nn.Identity())
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Map (B, r_3, r_3, C_3) after the last stage; raises `InvalidInput` for images of another size."""
@@ -64,26 +51,6 @@ class ReActNet(FamilyModel):
             for j, block in enumerate(blocks):
                 h = block(h, self.downsamples[i - 1](h) if _halves(i, j) else h)
         return h
-
-    @property
-    def blocks(self) -> list[list[BasicBlock]]:
-        """The blocks of each stage."""
-        return [[cast(BasicBlock, block) for block in cast(nn.ModuleList, stage)] for stage in self.stages]
-
-    def get_classifier(self) -> nn.Module:
-        """The last linear layer (timm's name)."""
-        return self.head.linear
-
-    def modules_by_address(self) -> dict[str, tuple[nn.Module, ...]]:
-        """See `FamilyModel`."""
-        modules: dict[str, tuple[nn.Module, ...]] = {STEM: (self.stem,)}
-        for i, blocks in enumerate(self.blocks):
-            if i:
-                modules[f"downsample{i}"] = (self.downsamples[i - 1],)
-            for j, block in enumerate(blocks):
-                modules[f"stage{i}.block{j}.conv0"] = (block.conv0,)
-                modules[f"stage{i}.block{j}.conv1"] = (block.conv1,)
-        return {**modules, HEAD: (self.head,)}
 
 
 def _halves(stage: int, block: int) -> bool:
