@@ -52,8 +52,8 @@ class FamilyModel(nn.Module):
     def released_prefixes(self) -> Iterator[Names]:
         """Names in the checkpoints that were released of the family; raises `InvalidInput` where there are none."""
         raise InvalidInput(
-            f"released names exist for families with a released implementation, but {self.architecture.title} has "
-            "none; use bhvit.checkpoint.save_weights."
+            f"names in released checkpoints are known for some families, but not for {self.architecture.title}; use "
+            "bhvit.checkpoint.save_weights and load_weights."
         )
 
     def require_images(self, images: Tensor) -> None:

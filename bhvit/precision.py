@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -149,10 +150,15 @@ class PrecisionPlan:
             if not matches:
                 raise InvalidInput(
                     f"a precision rule must match a layer, but {pattern!r} matches none of "
-                    f"{', '.join(layers)}; correct the pattern."
+                    f"{in_short(layers)}; correct the pattern."
                 )
             layers.update(dict.fromkeys(matches, precision))
         return layers
+
+
+def in_short(addresses: Iterable[str]) -> str:
+    """Addresses in a message, alike blocks as one: `stage0.block*.mlp, downsample1`."""
+    return ", ".join(dict.fromkeys(re.sub(r"block\d+", "block*", address) for address in addresses))
 
 
 PLANS: Mapping[str, PrecisionPlan] = MappingProxyType(

@@ -50,8 +50,8 @@ def _create(
     """
     if pretrained:
         raise InvalidInput(
-            f"{name} has no pretrained weights to download; build it with pretrained=False and load a released "
-            "checkpoint with bhvit.checkpoint.load_reference_state_dict."
+            f"{name} has no pretrained weights to download; build it with pretrained=False and load some with "
+            "bhvit.checkpoint."
         )
     fields = {"img_size" if field == "image_size" else field: field for field in preset.option_names}
     for option in options:

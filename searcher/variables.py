@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from bhvit.errors import InvalidInput
-from bhvit.precision import Precision, precision_named
+from bhvit.precision import Precision, in_short, precision_named
 from bhvit.staged import Architecture
 
 Choice: TypeAlias = "float | str"
@@ -226,7 +226,7 @@ def _precision_variables(
     matches = [address for address in base.addresses if fnmatchcase(address, group.layers)]
     if not matches:
         raise InvalidInput(
-            f"{where}: {group.layers!r} must match a layer, but it matches none of {', '.join(base.addresses)}."
+            f"{where}: {group.layers!r} must match a layer, but it matches none of {in_short(base.addresses)}."
         )
     for choice in group.choices:
         base.require_precision(precision_named(choice), f"a choice of {where}")

@@ -3,7 +3,7 @@
 All take `images` (batch, 3, S, S), float32 and normalised, to `logits` (batch, classes). The metadata of a file are the
 fields of `bhvit.runtime.header.Header`, texts as they are and everything else as JSON: `classes`, `mean`, `std`, ....
 What is computed is what is deployed: fp16 layers have their weights rounded to half precision, in a float32 graph;
-int4 and int8 layers round activations to levels and multiply these, in float32.
+int2, int4 and int8 layers round activations to levels and multiply these, in float32.
 """
 
 from __future__ import annotations

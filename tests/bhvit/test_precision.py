@@ -39,7 +39,7 @@ def test_a_rule_after_an_exact_one_overrides_it() -> None:
 
 def test_a_rule_that_matches_nothing_is_refused() -> None:
     plan = PrecisionPlan.uniform("binary").with_layers("downsampel*", "fp16")
-    with pytest.raises(InvalidInput, match=r"'downsampel\*' matches none of stage0\.block0\.mixer"):
+    with pytest.raises(InvalidInput, match=r"'downsampel\*' matches none of stage0\.block\*\.mixer, "):
         plan.resolve(TINY.addresses)
 
 
