@@ -161,7 +161,7 @@ def test_other_norms_and_images_are_refused() -> None:
 def test_files_for_other_programs_are_refused_in_one_line(export, tmp_path) -> None:
     m = model()
     arguments = ([pictures()],) if export is export_qdq else ()
-    with pytest.raises(InvalidInput, match="but the model is a DeiT") as error:
+    with pytest.raises(InvalidInput, match="but this one is a DeiT") as error:
         export(m, tmp_path / "file", *arguments)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())

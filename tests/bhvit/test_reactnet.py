@@ -192,7 +192,7 @@ def test_impossible_shapes_are_refused(change: dict, message: str) -> None:
 
 
 def test_there_are_no_released_names() -> None:
-    with pytest.raises(InvalidInput, match=r"but ReActNet has none; use bhvit\.checkpoint"):
+    with pytest.raises(InvalidInput, match=r"but not for ReActNet; use bhvit\.checkpoint"):
         reference_state_dict(model())
 
 
@@ -200,7 +200,7 @@ def test_there_are_no_released_names() -> None:
 def test_files_for_other_programs_are_refused_in_one_line(export, tmp_path) -> None:
     m = model()
     arguments = ([pictures()],) if export is export_qdq else ()
-    with pytest.raises(InvalidInput, match="but the model is a ReActNet") as error:
+    with pytest.raises(InvalidInput, match="but this one is a ReActNet") as error:
         export(m, tmp_path / "file", *arguments)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
