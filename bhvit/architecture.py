@@ -15,11 +15,11 @@ from bhvit.staged import (
     BRANCH_RADII,
     PyramidArchitecture,
     StageConfig,
+    require_branches,
     require_downsample_form,
     require_heads,
     require_positive,
     require_stages,
-    sort_branches,
 )
 
 MIXER_GROUPS = 4  # groups of the MSGDC convolutions; the channel-quarter shifts need the same divisibility
@@ -94,7 +94,7 @@ def _validate(a: ArchitectureConfig) -> None:
             f"image_size must be a multiple of 32 * window_size = {unit}, but it is {a.image_size}; "
             f"use {nearest}, or another window_size (image_size / 32 / window_size must be whole)."
         )
-    sort_branches(a, "shifts")
+    require_branches(a, "shifts")
     require_downsample_form(a)
 
 

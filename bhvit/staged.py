@@ -289,16 +289,12 @@ def require_whole_list(name: str, value: object) -> None:
         raise InvalidInput(f"{name} must be a list of whole numbers, but it is {value!r}.")
 
 
-def sort_branches(architecture: PyramidArchitecture, name: str) -> None:
-    """Sort the branches that the field `name` lists, since their order means nothing.
-
-    Raises `InvalidInput` unless they are distinct keys of `BRANCH_RADII`.
-    """
+def require_branches(architecture: PyramidArchitecture, name: str) -> None:
+    """Raise `InvalidInput` unless the branches that the field `name` lists are distinct keys of `BRANCH_RADII`."""
     branches = getattr(architecture, name)
     require_whole_list(name, branches)
     if len(set(branches)) != len(branches) or not set(branches) <= set(BRANCH_RADII):
         raise InvalidInput(f"{name} must be distinct and among {sorted(BRANCH_RADII)}, but they are {list(branches)}.")
-    object.__setattr__(architecture, name, tuple(sorted(branches)))
 
 
 def require_multiple(name: str, value: int, unit: int) -> None:

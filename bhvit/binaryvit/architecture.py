@@ -12,13 +12,13 @@ from bhvit.staged import (
     PyramidArchitecture,
     StageConfig,
     require_bool,
+    require_branches,
     require_downsample_form,
     require_heads,
     require_multiple,
     require_positive,
     require_stages,
     require_whole_list,
-    sort_branches,
 )
 
 
@@ -81,7 +81,7 @@ def _validate(a: BinaryViTConfig) -> None:
                 f"reductions must divide the side of their stage's map, but stage {i} has {ratio} and a side of "
                 f"{side}; use one of {divisors}, or another image_size."
             )
-    sort_branches(a, "pools")
+    require_branches(a, "pools")
     require_bool("layer_scale", a.layer_scale)
     require_downsample_form(a)
 
