@@ -15,22 +15,12 @@ from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
 from searcher.trial_report import trial_report
-from tests.searcher.architectures import model_of, small_architecture
 from tests.searcher.screens import screen
-from tests.searcher.spaces import FAMILY_NAMES, PLAIN
+from tests.searcher.spaces import FAMILY_NAMES, every_model
 from tests.searcher.tiny_images import image_folder
 
 TRIALS = len(FAMILIES) + 3
 FIRST = FAMILY_NAMES[0]
-
-
-def _models() -> list[dict]:
-    """One model of every family, and one of the first whose every layer is fp32."""
-    models = []
-    for name, family in FAMILIES.items():
-        whole = {"precision": {"default": "fp32"}} if set(family.config.precisions) < PLAIN else {}
-        models.append({"name": name, **model_of(small_architecture(name), name), **whole})
-    return [*models, {**models[0], "name": "float", "widths": {}, "precision": {"default": "fp32"}}]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images, a space file of models of all families, and the study that was run."""
     root = tmp_path_factory.mktemp("mixed")
     image_folder(root / "images")
-    models = _models()
+    models = every_model()
     phase = {"epochs": 1, "learning_rate": 0.002}
     groups = [{"layers": "stage0.*", "choices": ["binary", "fp16"]}]
     space = {
@@ -130,6 +120,8 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
         (["plot", "STUDY", "--kind", "curves"], "phase 2"),
         (["doctor", "STUDY"], "healthy"),
         (["export", "STUDY"], "model"),
+        (["export", "STUDY", "--md"], "| # | trial | model | hidden |"),
+        (["export", "STUDY", "--latex"], "\\# & trial & model & hidden &"),
         (["space", "FILE"], "within the budget"),
         (["cost", "FILE", "--set", "model=float"], "fp32"),
     ],
