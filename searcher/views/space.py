@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,12 +12,14 @@ from rich.table import Table
 from searcher.feasible import SpaceProfile
 from searcher.numbers import share_text
 from searcher.plain import budget_json
-from searcher.quantities import QUANTITIES
+from searcher.quantities import QUANTITIES, Quantity
 from searcher.space import Space
 from searcher.views.console import table
+from searcher.views.layout import WidestThatFits
 from searcher.views.study_header import device_line
 
 FEW = 200  # feasible configurations below which searching all of them is better
+_Columns: TypeAlias = "Sequence[tuple[str, Sequence[str]]]"
 
 
 def space_view(space: Space, profile: SpaceProfile) -> RenderableType:
@@ -57,22 +59,41 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
         yield f"device: {device_line(space.device)}"
 
 
-def _models(space: Space, profile: SpaceProfile) -> Table:
-    """Of each model its size, what is within the budget, and what its smallest and largest candidates cost."""
-    costs = [QUANTITIES[name] for name in space.quantities]
-    right = ("configurations", "within the budget", *(cost.label for cost in costs))
-    result = table("model", "family", *((name, "right") for name in right))
-    for model in space.models:
-        own = profile.models[model.label]
-        ends = [(cost.text(cost.of(own).minimum), cost.text(cost.of(own).maximum)) for cost in costs]
-        result.add_row(
-            model.label,
-            model.family,
-            f"{own.size:,}",
-            f"{own.feasible:,} ({share_text(own.share)}{' of a sample' if own.sampled else ''})",
-            *(low if low == high else f"{low} to {high}" for low, high in ends),
-        )
+def _models(space: Space, profile: SpaceProfile) -> RenderableType:
+    """Of each model its size, what is within the budget, and what its smallest and largest candidates cost.
+
+    Where that is too wide, costs are a table of their own; only labels too long for either are folded.
+    """
+    rows = [(model, profile.models[model.label]) for model in space.models]
+    counts = [("configurations", [f"{own.size:,}" for _, own in rows])]
+    counts.append(("within the budget", [_within(own) for _, own in rows]))
+    costs = [(q.label, [_ends(q, own) for _, own in rows]) for q in map(QUANTITIES.__getitem__, space.quantities)]
+    names = [("model", [model.label for model, _ in rows]), ("family", [model.family for model, _ in rows])]
+
+    def stacked(fold: bool) -> Group:
+        return Group(_columns(names, counts, fold), "", _columns(names[:1], costs, fold))
+
+    return WidestThatFits([lambda: _columns(names, [*counts, *costs]), lambda: stacked(False), lambda: stacked(True)])
+
+
+def _columns(names: _Columns, figures: _Columns, fold: bool = False) -> Table:
+    """A table of these columns, of a heading and a cell a row each; unless they may `fold`, names keep their width."""
+    result = table(*(heading for heading, _ in names), *((heading, "right") for heading, _ in figures))
+    for column in result.columns:
+        column.no_wrap = column.no_wrap or not fold
+    for cells in zip(*(cells for _, cells in (*names, *figures)), strict=True):
+        result.add_row(*cells)
     return result
+
+
+def _within(own: SpaceProfile) -> str:
+    return f"{own.feasible:,} ({share_text(own.share)}{' of a sample' if own.sampled else ''})"
+
+
+def _ends(quantity: Quantity, own: SpaceProfile) -> str:
+    """The least and the most that candidates of a model cost."""
+    ends = quantity.text(quantity.of(own).minimum), quantity.text(quantity.of(own).maximum)
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _models_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:

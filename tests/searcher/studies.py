@@ -106,8 +106,8 @@ class StudyWriter:
         cost = self.space.cost_of(candidate).total
         goal = (
             0.5
-            + 0.04 * float(choices["hidden"])
-            + 0.02 * (choices["downsample1"] != "binary")
+            + 0.04 * float(choices.get("hidden", 1))
+            + 0.02 * (choices.get("downsample1", "binary") != "binary")
             + self.random.gauss(0, 0.02)
         )
         self.log(

@@ -1,0 +1,81 @@
+"""Screens of spaces and studies that choose among models, in narrow terminals: nothing is cut, lost or said twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bhvit.families import FAMILIES
+from searcher.feasible import profile
+from searcher.quantities import QUANTITIES
+from searcher.records import Outcome
+from searcher.snapshot import StudySnapshot, snapshot_of
+from searcher.space import Space, parse_space
+from tests.searcher.screens import screen
+from tests.searcher.spaces import FAMILY_NAMES, every_model
+from tests.searcher.studies import StudyWriter
+
+NARROW = (80, 100)
+LONG = "a_label_of_all_the_forty_characters_there"
+
+
+def _space(*names: str, device: str | None = None) -> Space:
+    """A space of some (or all) of `every_model`; those without widths of their own have two variables of width."""
+    models = [model for model in every_model() if not names or model["name"] in names]
+    for model in models:
+        if model["name"] not in FAMILY_NAMES:
+            model.setdefault("widths", {"hidden": {"choices": [1, 2]}})
+    return parse_space(
+        {
+            "model": models,
+            "widths": {"hidden": {"choices": [1, 2]}, "intermediate": {"choices": [1, 2]}},
+            "precision": {"groups": [{"layers": "stage[01]*", "choices": ["binary", "fp16"]}]},
+            "budget": {} if device is None else {"device": device},
+        },
+        "mixed",
+    )
+
+
+def _study(folder: Path, space: Space) -> StudySnapshot:
+    """Twenty trials (or all there are) of a space that nobody trained."""
+    writer = StudyWriter(folder, space, 20)
+    for _ in range(min(20, space.size)):
+        writer.trial(Outcome.COMPLETE)
+    return snapshot_of(writer.end())
+
+
+@pytest.fixture(scope="module", params=[None, "avx512"], ids=["costs", "latency"])
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StudySnapshot:
+    predicted = [name for name, family in FAMILIES.items() if family.work is not None]
+    names = () if request.param is None else (*predicted, "float")
+    return _study(tmp_path_factory.mktemp("runs") / "mixed", _space(*names, device=request.param))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width, max(lines, key=len)
+    return lines
+
+
+@pytest.mark.parametrize("width", NARROW)
+def test_space_says_of_every_model_what_it_holds_and_costs(study: StudySnapshot, width: int) -> None:
+    space = study.space
+    shown = _lines(screen("space", str(study.folder.space_file), width=width), width)
+    for model in space.models:
+        own = profile(space).models[model.label]
+        count = rf"{model.label} +{model.family} +{own.size:,} +{own.feasible:,} \(100.0 %\)"
+        assert any(re.match(count, line) for line in shown)
+        for quantity in map(QUANTITIES.__getitem__, space.quantities):
+            ends = {quantity.text(getattr(quantity.of(own), end)): None for end in ("minimum", "maximum")}
+            assert any(re.match(rf"{model.label} .*{' to '.join(ends)}", line) for line in shown)
+
+
+def test_longest_labels_are_folded_where_there_is_no_other_way(tmp_path: Path) -> None:
+    space = _space(FAMILY_NAMES[0], "float").to_plain()
+    space["model"][1]["name"] = LONG[:40]
+    (tmp_path / "long.yaml").write_text(json.dumps(space))
+    shown = _lines(screen("space", str(tmp_path / "long.yaml"), width=80), 80)
+    assert any(re.match(rf"{LONG[:20]}\w* +{FAMILY_NAMES[0]} +1 +1 \(100.0 %\)", line) for line in shown)
