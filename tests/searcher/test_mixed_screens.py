@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bhvit.families import FAMILIES
 from searcher.feasible import profile
 from searcher.quantities import QUANTITIES
+from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space, parse_space
@@ -79,3 +81,45 @@ def test_longest_labels_are_folded_where_there_is_no_other_way(tmp_path: Path) -
     (tmp_path / "long.yaml").write_text(json.dumps(space))
     shown = _lines(screen("space", str(tmp_path / "long.yaml"), width=80), 80)
     assert any(re.match(rf"{LONG[:20]}\w* +{FAMILY_NAMES[0]} +1 +1 \(100.0 %\)", line) for line in shown)
+
+
+def _rows(lines: list[str]) -> Iterator[tuple[str, int, str, str]]:
+    """Heading, number, model and line of every trial in the tables of a screen."""
+    heading = ""
+    for line in lines:
+        if not line or "Top-1 %" in line:
+            heading = line if "trial" in line else ""
+        elif heading and (found := re.match(r"[ ★◆]*(\d+) +([a-z]+…?) ", line)):
+            yield heading, int(found[1]), found[2], line
+
+
+def _width_cells(heading: str, row: str) -> list[str]:
+    """The cells of a row under `hidden` and `MLP`, or under `width`, which is both; none without such columns."""
+    ends = [heading.index(name) + len(name) for name in ("width", "hidden", "MLP") if name in heading]
+    return "×".join(row[:end].split()[-1] for end in ends).split("×") if ends else []
+
+
+@pytest.mark.parametrize("width", NARROW)
+@pytest.mark.parametrize("command", [("show",), ("show", "--front"), ("watch", "--once")], ids=" ".join)
+def test_rows_have_the_model_and_both_widths(study: StudySnapshot, command: tuple[str, ...], width: int) -> None:
+    lines = _lines(screen(*command, str(study.folder.path), width=width), width)
+    models = set()
+    crowded = study.space.device is not None and width == 80 and command[0] == "show"  # memory is worth more there
+    for heading, number, model, row in _rows(lines):
+        record = study.records[number]
+        label, accuracy = str(record.choices["model"]), metrics_of(record).accuracy
+        assert label.startswith(model.removesuffix("…"))
+        factors = [str(record.choices.get(name, "-")) for name in ("hidden", "intermediate")]
+        assert _width_cells(heading, row) == ([] if crowded else factors)
+        assert f"{100 * accuracy:.1f}" in row.split()
+        models.add(label)
+    assert len(models) > 1
+
+
+def test_cells_of_two_digits_are_apart_where_no_letters_stand_over_them(study: StudySnapshot) -> None:
+    lines = _lines(screen("watch", "--once", str(study.folder.path), width=100), 100)
+    strips = [row[heading.index("MLP") + 3 :] for heading, *_, row in _rows(lines)]
+    assert len(strips) == len(study.records)
+    aligned = any("S0" in line for line in lines)
+    assert any(("1616" if aligned else "16 16") in strip for strip in strips)
+    assert aligned or not any(re.search(r"\d{3}", strip) for strip in strips)
