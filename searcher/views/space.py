@@ -150,8 +150,7 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     else:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
-    if hopeless := [label for label, own in profile.models.items() if not own.feasible]:
-        yield f"Nothing of {' and '.join(hopeless)} is within the budget: raise it, or leave the model out."
+    yield from _hopeless(space, profile)
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:
@@ -161,11 +160,28 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         )
 
 
-def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    """That no examined configuration is within the budget; that none can be, only where this is certain."""
+def _hopeless(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """The models of which nothing is within the budget, and those of which nothing was found that is."""
+    empty = {label: own for label, own in profile.models.items() if not own.feasible}
+    if certain := [label for label, own in empty.items() if not own.sampled or _exceeded(space, own)]:
+        yield f"Nothing of {' and '.join(certain)} is within the budget: raise it, or leave the model out."
+    for label in [label for label in empty if label not in certain]:
+        yield (
+            f"None of {empty[label].examined:,} sampled configurations of {label} is within the budget; the model may "
+            "have one nevertheless. Raise the budget, or enqueue a point that is within it."
+        )
+
+
+def _exceeded(space: Space, profile: SpaceProfile) -> dict[Quantity, float]:
+    """The limited quantities of which even the cheapest candidate needs more than the limit, with what it needs."""
     limits = space.budget.limits
     smallest = {QUANTITIES[name]: QUANTITIES[name].of(profile).minimum for name in limits}
-    exceeded = {quantity: least for quantity, least in smallest.items() if least > limits[quantity.name]}
+    return {quantity: least for quantity, least in smallest.items() if least > limits[quantity.name]}
+
+
+def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """That no examined configuration is within the budget; that none can be, only where this is certain."""
+    exceeded = _exceeded(space, profile)
     if profile.sampled and not exceeded:
         yield (
             f"None of {profile.examined:,} sampled configurations is within the budget; the space may hold one "
@@ -174,5 +190,5 @@ def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
         return
     yield "The budget cannot be met: no configuration is within it."
     for quantity, least in exceeded.items():
-        limit = quantity.text(limits[quantity.name])
+        limit = quantity.text(space.budget.limits[quantity.name])
         yield f"{quantity.name}: even the smallest candidate needs {quantity.text(least)}, the limit is {limit}."

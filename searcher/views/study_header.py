@@ -22,6 +22,7 @@ from searcher.space import Space
 from searcher.status import QUIET_SECONDS
 from searcher.variables import Kind, Variable
 from searcher.views import marks
+from searcher.views.candidate import model_text
 from searcher.views.event_lines import position_text
 
 
@@ -61,8 +62,7 @@ def _model_words(model: ModelSpace) -> str:
     precisions = [v for v in model.variables if v.kind is Kind.PRECISION]
     covered = {a for v in precisions for a in v.addresses} == set(model.base.addresses)
     searched = "; ".join([*widths, *_precision_words(precisions, model.precision.default, covered)])
-    name = model.family if model.label in ("", model.family) else f"{model.label} ({model.family})"
-    return f"{name} {model.base.image_size} px: {searched}"
+    return f"{model_text(model.label, model.family)} {model.base.image_size} px: {searched}"
 
 
 def question_json(space: Space) -> dict[str, Any]:

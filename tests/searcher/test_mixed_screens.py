@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bhvit.families import FAMILIES
-from searcher.feasible import profile
+from searcher.feasible import SpaceProfile, profile
 from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space, parse_space
+from searcher.views.space import verdict
+from searcher.views.strip import strip_note
 from tests.searcher.screens import screen
 from tests.searcher.spaces import FAMILY_NAMES, every_model
 from tests.searcher.studies import StudyWriter
@@ -54,6 +57,11 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     predicted = [name for name, family in FAMILIES.items() if family.work is not None]
     names = () if request.param is None else (*predicted, "float")
     return _study(tmp_path_factory.mktemp("runs") / "mixed", _space(*names, device=request.param))
+
+
+def _said(text: str) -> str:
+    """A screen without its line breaks."""
+    return " ".join(text.split())
 
 
 def _lines(text: str, width: int) -> list[str]:
@@ -123,3 +131,34 @@ def test_cells_of_two_digits_are_apart_where_no_letters_stand_over_them(study: S
     aligned = any("S0" in line for line in lines)
     assert any(("1616" if aligned else "16 16") in strip for strip in strips)
     assert aligned or not any(re.search(r"\d{3}", strip) for strip in strips)
+
+
+def test_networks_without_a_layer_in_common_are_said_to_have_none(study: StudySnapshot) -> None:
+    layers = [record.candidate.layers.keys() for record in study.records]
+    apart = [(i, j) for i in range(len(layers)) for j in range(i) if not layers[i] & layers[j]]
+    assert bool(apart) == (study.space.device is None)
+    for before, after in apart[:1]:
+        said = _said(screen("diff", str(study.folder.path), str(before), str(after), width=80))
+        assert f"no layer in common; {len(layers[before])} layers only in trial {before};" in said
+
+
+def test_nothing_of_a_model_is_within_the_budget_or_nothing_was_found() -> None:
+    space = parse_space({**_space(FAMILY_NAMES[0], "float").to_plain(), "budget": {"memory": "100 KiB"}}, "mixed")
+    found = profile(space)
+    whole, few = found.models["float"], found.models[FAMILY_NAMES[0]]
+    assert not whole.feasible
+
+    def said(**models: SpaceProfile) -> str:
+        return " ".join(verdict(space, replace(found, models={**found.models, **models})))
+
+    certain = "Nothing of float is within the budget: raise it, or leave the model out."
+    assert certain in said()
+    assert certain in said(float=replace(whole, size=10**8))  # its cheapest one is over the limit
+    missed = said(float=replace(whole, size=10**8, memory_bytes=few.memory_bytes))
+    assert certain not in missed
+    assert "None of 1 sampled configurations of float is within the budget; the model may have one" in missed
+
+
+def test_one_stage_is_said_to_be_one() -> None:
+    assert strip_note(["stage0.block0.a", "stage0.block0.b"]).startswith("Bits of weights: S0 stage (a, then b),")
+    assert "S0-S1 stages (a, then b)," in strip_note([f"stage{i}.block0.{part}" for i in (0, 1) for part in "ab"])

@@ -114,7 +114,7 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
         (["diff", "STUDY", "0", str(len(FAMILIES))], "model"),
         (["watch", "STUDY"], "done"),
         (["ls", "RUNS"], "mixed"),
-        (["plot", "STUDY"], "full-precision reference"),
+        (["plot", "STUDY"], f"full-precision reference {FIRST} "),
         (["plot", "STUDY", "--kind", "map"], f"{FIRST}: mean Top-1 (%)"),
         (["plot", "STUDY", "--kind", "parallel", "--top", "2"], "model"),
         (["plot", "STUDY", "--kind", "curves"], "phase 2"),
@@ -123,7 +123,8 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
         (["export", "STUDY", "--md"], "| # | trial | model | hidden |"),
         (["export", "STUDY", "--latex"], "\\# & trial & model & hidden &"),
         (["space", "FILE"], "within the budget"),
-        (["cost", "FILE", "--set", "model=float"], "fp32"),
+        (["cost", "FILE"], f"{FIRST}  C "),
+        (["cost", "FILE", "--set", "model=float"], f"float ({FIRST})  C "),
     ],
 )
 def test_every_view_knows_mixed_studies(home: Path, command: list[str], said: str) -> None:
