@@ -50,9 +50,11 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
     *others, last = dict.fromkeys(model.family for model in space.models)
     families = f"{', '.join(others)} and {last}" if others else last
     yield f"{space.name}: {profile.size:,} configurations of {families}"
-    scope = f"{profile.feasible:,} ({share_text(profile.share)})"
+    share = share_text(profile.share)
+    scope = f"{profile.feasible:,} ({share})"
     if profile.sampled:
-        scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
+        scope = f"{share} by random samples" if space.mixed else f"{scope} of a random sample of {profile.examined:,}"
+        scope += "; the space is too large to enumerate"
     yield f"within the budget: {scope}"
     yield f"budget: {space.budget}"
     if space.device is not None:

@@ -104,7 +104,11 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
     elif feasible is not None:
-        text += f", {share_text(feasible / examined_count(snapshot.space))} of a sample within the budget"
+        share = snapshot.feasible_share
+        if share is None:  # logs of earlier versions lack it
+            share = feasible / examined_count(snapshot.space)
+        by, of = (", by samples of the models", "") if snapshot.space.mixed else ("", " of a sample")
+        text += f", {share_text(share)}{of} within the budget{by}"
     yield "space", text
     yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
     if snapshot.space.device is not None:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from bhvit.families import FAMILIES
+from searcher import feasible
 from searcher.feasible import SpaceProfile, profile
+from searcher.numbers import share_text
 from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space, parse_space
+from searcher.views import study_header
 from searcher.views.space import verdict
 from searcher.views.strip import strip_note
 from tests.searcher.screens import screen
@@ -47,7 +50,7 @@ def _space(*names: str, device: str | None = None) -> Space:
 def _study(folder: Path, space: Space) -> StudySnapshot:
     """Twenty trials (or all there are) of a space that nobody trained."""
     writer = StudyWriter(folder, space, 20)
-    for _ in range(min(20, space.size)):
+    for _ in range(min(20, len(writer.feasible))):
         writer.trial(Outcome.COMPLETE)
     return snapshot_of(writer.end())
 
@@ -162,3 +165,33 @@ def test_nothing_of_a_model_is_within_the_budget_or_nothing_was_found() -> None:
 def test_one_stage_is_said_to_be_one() -> None:
     assert strip_note(["stage0.block0.a", "stage0.block0.b"]).startswith("Bits of weights: S0 stage (a, then b),")
     assert "S0-S1 stages (a, then b)," in strip_note([f"stage{i}.block0.{part}" for i in (0, 1) for part in "ab"])
+
+
+def test_share_of_sampled_models_is_the_weighted_one_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feasible, "ENUMERABLE", 100)
+    monkeypatch.setattr(feasible, "SAMPLE", 100)
+    monkeypatch.setattr(study_header, "ENUMERABLE", 100)
+    each = {"groups": [{"layers": "*", "tie": "each", "choices": ["binary", "fp16"]}]}
+    plain = {**_space(*FAMILY_NAMES[:2]).to_plain(), "precision": each}
+    plain["model"][1]["precision"] = {"default": "binary"}
+    costs = profile(parse_space(plain, "large")).models[FAMILY_NAMES[0]].memory_bytes
+    space = parse_space({**plain, "budget": {"memory": costs.minimum * 1.5}}, "large")
+    found = profile(space)
+    share = share_text(found.share)
+    assert found.sampled
+    assert share_text(found.feasible / found.examined) != share
+    study = _study(tmp_path / "large", space)
+    heading = f"within the budget: {share} by random samples; the space is too large to enumerate"
+    assert heading in _said(screen("space", str(study.folder.space_file), width=80))
+    within = f"configurations, {share} within the budget, by samples of the models"
+    assert within in _said(screen("show", str(study.folder.path), width=80))
+    resliced = screen("show", str(study.folder.path), "--budget", "memory=1GiB", width=80)
+    assert "configurations, 100.0 % within the budget, by samples of the models" in _said(resliced)
+    assert f"{space.size:,} configurations, {share} within memory" in screen("watch", str(study.folder.path), "--once")
+    events = study.folder.events
+    events.write_text(re.sub(r', "share": [0-9.e-]+', "", events.read_text()))  # as earlier versions wrote it
+    assert snapshot_of(study.folder).feasible_share is None
+    assert "by samples of the models" in _said(screen("show", str(study.folder.path), width=80))
+    assert f"{found.feasible:,} sampled within" in screen("watch", str(study.folder.path), "--once")
