@@ -11,6 +11,7 @@ import pytest
 from bhvit.families import FAMILIES
 from searcher.cli import main
 from searcher.commands.arguments import chosen
+from searcher.feasible import profile
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
@@ -78,6 +79,10 @@ def test_optuna_sees_the_parameters_that_a_trial_has(home: Path, study: StudySna
 def test_the_same_command_goes_on_and_trains_nothing_twice(home: Path, study: StudySnapshot) -> None:
     assert main(["search", str(home / "mixed.yaml"), "--runs", str(home / "runs")]) == 0
     assert [r.name for r in snapshot_of(study.folder).records] == [r.name for r in study.records]
+
+
+def test_a_run_notes_the_share_of_the_space_that_is_within_its_budget(study: StudySnapshot) -> None:
+    assert study.feasible_share == profile(study.space).share
 
 
 def test_fields_of_a_trial_are_those_of_its_model(study: StudySnapshot) -> None:
