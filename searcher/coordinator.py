@@ -163,7 +163,8 @@ class Coordinator:
     def run(self) -> SearchSummary:
         """Finish what was begun, then train until enough are trained or nothing is left."""
         feasible, table = self.feasible, self.table
-        self.log.append(SearchStarted(self.planned, table.trained, len(feasible), feasible.size, feasible.sampled))
+        counted = len(feasible), feasible.size, feasible.sampled, feasible.share
+        self.log.append(SearchStarted(self.planned, table.trained, *counted))
         self.mirror.bring_up_to_date(list(table))
         try:
             ended = self._search()

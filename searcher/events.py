@@ -21,7 +21,8 @@ from searcher.schema import from_mapping
 class SearchStarted:
     """A coordinator took the study up: `trained` of `planned` trials are done, `feasible` configurations exist.
 
-    `sampled` says that the space is too large to enumerate and `feasible` counts within a sample.
+    `sampled` says that the space is too large to enumerate and `feasible` counts within a sample; `share` is that of
+    the whole space, estimated (None in logs of earlier versions).
     """
 
     planned: int
@@ -29,6 +30,7 @@ class SearchStarted:
     feasible: int
     size: int
     sampled: bool
+    share: float | None = None
 
     @property
     def goal(self) -> int:

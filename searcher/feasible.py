@@ -28,6 +28,7 @@ class FeasibleSet:
     `codes` is `configurations x variables`; `memory_bytes`, `ops` and, where the space names a device,
     `latency_seconds` have one entry a configuration. `examined` of the space's `size` configurations were costed: all
     of them, or (`sampled`) distinct ones drawn at random, the enqueued ones, the cheapest ones and their neighbours.
+    `share` is that of the whole space, in which models weigh as much as they have configurations; None if unknown.
     """
 
     codes: Codes
@@ -36,6 +37,7 @@ class FeasibleSet:
     size: int
     examined: int
     latency_seconds: Floats | None = None
+    share: float | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -95,7 +97,7 @@ class SpaceProfile:
     def share(self) -> float:
         """Share of the configurations within the budget, estimated from those that were examined."""
         parts = list(self.models.values()) or [self]
-        return _share_of(parts, [part.feasible for part in parts])
+        return _share_among(parts, [part.feasible for part in parts])
 
     @property
     def satisfiable(self) -> bool:
@@ -113,14 +115,18 @@ class SpaceProfile:
 def feasible_set(space: Space) -> FeasibleSet:
     """Every configuration of `space` within its budget (of a sample, beyond `ENUMERABLE` configurations)."""
     kept: list[Block] = []
-    examined = 0
-    for block in examined_blocks(space):
-        examined += len(block.codes)
-        kept.append(block[within(space, block)])
+    examined, counts = [0] * len(space.models), [0] * len(space.models)
+    for place in range(len(space.models)):
+        for block in _blocks_of(space, place):
+            kept.append(block[within(space, block)])
+            examined[place] += len(block.codes)
+            counts[place] += len(kept[-1].codes)
+    share = _share_of([model.size for model in space.models], examined, counts)
     costs = {
         QUANTITIES[name].field: np.concatenate([QUANTITIES[name].of(b) for b in kept]) for name in space.quantities
     }
-    return FeasibleSet(np.concatenate([b.codes for b in kept]), **costs, size=space.size, examined=examined)
+    codes = np.concatenate([b.codes for b in kept])
+    return FeasibleSet(codes, **costs, size=space.size, examined=sum(examined), share=share)
 
 
 def profile(space: Space) -> SpaceProfile:
@@ -130,7 +136,7 @@ def profile(space: Space) -> SpaceProfile:
     if not space.mixed:
         return models[0]
     whole = functools.reduce(_Tally.joined, tallies)
-    shares = {q: _share_of(models, [tally.alone[q] for tally in tallies]) for q in whole.alone}
+    shares = {q: _share_among(models, [tally.alone[q] for tally in tallies]) for q in whole.alone}
     named = {model.label: found for model, found in zip(space.models, models, strict=True)}
     return replace(whole.profile(space.size), shares=shares, models=named)
 
@@ -172,10 +178,14 @@ def _tally(space: Space, place: int) -> _Tally:
     return _Tally(examined, feasible, alone, {name: np.concatenate(values) for name, values in costs.items()})
 
 
-def _share_of(parts: Sequence[SpaceProfile], counts: Sequence[int]) -> float:
-    """Share of all configurations, of which `counts` were counted among those examined of each part; exact sums."""
-    total = sum(Fraction(part.size * count, part.examined) for part, count in zip(parts, counts, strict=True))
-    return float(total / sum(part.size for part in parts))
+def _share_among(parts: Sequence[SpaceProfile], counts: Sequence[int]) -> float:
+    return _share_of([part.size for part in parts], [part.examined for part in parts], counts)
+
+
+def _share_of(sizes: Sequence[int], examined: Sequence[int], counts: Sequence[int]) -> float:
+    """Share of all configurations, of which `counts` were counted among those `examined` of each part; exact sums."""
+    parts = zip(sizes, examined, counts, strict=True)
+    return float(sum(Fraction(size * count, seen) for size, seen, count in parts) / sum(sizes))
 
 
 def examined_blocks(space: Space) -> Iterator[Block]:

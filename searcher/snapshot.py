@@ -10,6 +10,7 @@ from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from searcher.budget import Budget, BudgetSection
 from searcher.events import SearchStarted, last_start
+from searcher.feasible import SpaceProfile
 from searcher.front import pareto_front
 from searcher.lock import Holder, holder_of
 from searcher.pricing import priced
@@ -36,7 +37,7 @@ class StudySnapshot:
 
     `status` is what is being trained, None where nobody is at work. Where the trials are looked at under another
     budget or by another device than they were run with (`under`), `as_run` is the study as it was, and `counted` the
-    configurations within the other budget, where somebody counted them.
+    profile of the space within the other budget, where somebody made it.
     """
 
     folder: StudyFolder
@@ -46,7 +47,7 @@ class StudySnapshot:
     holder: Holder | None = None
     status: SearchStatus | None = None
     as_run: StudySnapshot | None = None
-    counted: int | None = None
+    counted: SpaceProfile | None = None
 
     @property
     def budget(self) -> Budget:
@@ -125,7 +126,17 @@ class StudySnapshot:
     @property
     def feasible(self) -> int | None:
         """Configurations within the budget, in a sample where the space is too large to enumerate; None if unknown."""
-        return self.counted if self.resliced or self.started is None else self.started.feasible
+        return None if self._within is None else self._within.feasible
+
+    @property
+    def feasible_share(self) -> float | None:
+        """Share of the space within the budget, estimated where it is too large to enumerate; None if unknown."""
+        return None if self._within is None else self._within.share
+
+    @property
+    def _within(self) -> SpaceProfile | SearchStarted | None:
+        """Who knows what is within the budget: whoever counted it for another one, else the last run."""
+        return self.counted if self.resliced or self.started is None else self.started
 
     @property
     def goal(self) -> int:

@@ -66,7 +66,8 @@ def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quanti
     reference = _reference(snapshot, trained)
     if reference is not None:
         costs, accuracy = reference
-        name = f"full-precision reference {100 * accuracy:.1f} %"
+        label = snapshot.space.reference_model.label  # empty for the only one
+        name = " ".join(filter(None, ["full-precision reference", label, f"{100 * accuracy:.1f} %"]))
         series.append(Series(name, Role.PARENT, (costs[quantity],), (accuracy,)))
     rules = () if limit is None else (Rule(f"limit of {QUANTITIES[quantity].label}", Role.LIMIT, "x", limit),)
     drawn = tuple(s for s in series if s.x)

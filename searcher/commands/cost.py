@@ -63,18 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the cost of the candidate."""
-    candidate, device = _from_space(args) if args.file else (_from_flags(args), None)
+    candidate, device, label = _from_space(args) if args.file else (_from_flags(args), None, "")
     device = device_from(args.profile, "--device") or device
     report = candidate.cost(args.accounting, device)
     if args.json:
         print_json("cost", {**cost_json(candidate, report), "device": device and device_id(device)})
     else:
-        console().print(cost_view(candidate, report, device))
+        console().print(cost_view(candidate, report, device, label))
     return 0
 
 
-def _from_space(args: argparse.Namespace) -> tuple[Candidate, DeviceProfile | None]:
-    """The candidate, and the device that the space names."""
+def _from_space(args: argparse.Namespace) -> tuple[Candidate, DeviceProfile | None, str]:
+    """The candidate, the device that the space names, and which of its models the candidate is of, if several."""
     given = [name for name in MODEL_FLAGS if getattr(args, name) is not None]
     if given:
         raise InvalidInput(
@@ -82,7 +82,8 @@ def _from_space(args: argparse.Namespace) -> tuple[Candidate, DeviceProfile | No
             f"--{given[0].replace('_', '-')} are given; use --set for a variable of the space."
         )
     space = load_space(args.file)
-    return space.candidate(chosen(space, args.settings)), space.device
+    choices = chosen(space, args.settings)
+    return space.candidate(choices), space.device, space.model_of(choices).label
 
 
 def _from_flags(args: argparse.Namespace) -> Candidate:

@@ -27,6 +27,7 @@ from searcher.commands.selecting import add_row_arguments, lists_columns, view_o
 from searcher.commands.studies import add_study_arguments, study_of
 from searcher.derived import alone
 from searcher.files import put_out, require_writable
+from searcher.model_space import MODEL
 from searcher.quantities import costs_text
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space
@@ -39,7 +40,10 @@ from searcher.views.trial_exports import FORMATS, TrialRows
 FOR_PROGRAMS = ("csv", "json")
 RESULTS = ("accuracy", "parent_accuracy", "final_accuracy", "best_epoch", "memory", "ops", "memory_share", "ops_share")
 HISTORY = ("seconds", "attempts", "restarts", "worker", "message")
-PRINTED = ("place", "trial", "hidden", "intermediate", "precision", "accuracy", "parent_accuracy", "memory", "ops")
+PRINTED = (
+    *("place", "trial", MODEL, "hidden", "intermediate", "precision"),
+    *("accuracy", "parent_accuracy", "memory", "ops"),
+)
 SPACE = "space"
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".yaml": SPACE, ".yml": SPACE}
 _HELP = {"csv": "comma-separated values (default)", "md": "Markdown", "json": "JSON", "latex": "LaTeX, booktabs"}
@@ -114,7 +118,8 @@ def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> Trial
     if columns is None and form in FOR_PROGRAMS:
         columns = ["trial", "id", "outcome", *(v.name for v in space.variables), *_with_latency(RESULTS, space)]
         columns += HISTORY
-    return TrialRows(board, columns or _with_latency(PRINTED, space))
+    printed = [name for name in PRINTED if space.mixed or name != MODEL]
+    return TrialRows(board, columns or _with_latency(printed, space))
 
 
 def _with_latency(names: Sequence[str], space: Space) -> list[str]:

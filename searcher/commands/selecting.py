@@ -67,7 +67,7 @@ def view_of(snapshot: StudySnapshot, args: argparse.Namespace, repeats: Repeats 
     """What the arguments of `add_row_arguments` ask of a study; `columns` are None where they are not asked for."""
     snapshot = sliced(snapshot, args)
     if snapshot.resliced:
-        snapshot = replace(snapshot, counted=profile(snapshot.space).feasible)
+        snapshot = replace(snapshot, counted=profile(snapshot.space))
     view = StudyView(snapshot, args.top, None, args.where, args.sort, args.all, args.front, repeats)
     if args.columns in (None, LISTED):
         return view

@@ -18,12 +18,17 @@ def widths_text(candidate: Candidate) -> str:
     return f"C {','.join(map(str, a.embed_dims))}  I {','.join(map(str, a.intermediate_dims))}"
 
 
-def factor_text(choices: Mapping[str, Any], name: str) -> str:
-    """The chosen width factor `name` (hidden, intermediate): `1.5`, or `1/1/2/2` a stage; 1 where it is fixed."""
+def model_text(label: str, family: str) -> str:
+    """Which model: its family, in brackets after a label that is another word."""
+    return family if label in ("", family) else f"{label} ({family})"
+
+
+def factor_text(choices: Mapping[str, Any], name: str, fixed: str = "1") -> str:
+    """The chosen width factor `name` (hidden, intermediate): `1.5`, or `1/1/2/2` a stage; `fixed` where none is."""
     if name in choices:
         return f"{choices[name]:g}"
     stages = [f"{value:g}" for key, value in choices.items() if key.startswith(f"{name}.")]
-    return "/".join(stages) if stages else "1"
+    return "/".join(stages) if stages else fixed
 
 
 def choices_text(space: Space, choices: Mapping[str, Any]) -> str:

@@ -16,15 +16,21 @@ from searcher.budget import device_words
 from searcher.candidate import Candidate
 from searcher.numbers import count_text, latency_text, size_text
 from searcher.quantities import QUANTITIES, Quantity
-from searcher.views.candidate import precision_text, widths_text
+from searcher.views.candidate import model_text, precision_text, widths_text
 from searcher.views.console import table
 from searcher.views.layout import WidestThatFits
 
 
-def cost_view(candidate: Candidate, report: CostReport, device: DeviceProfile | None = None) -> RenderableType:
-    """Layer table, totals by bit width, and the footer that binary-network people expect."""
+def cost_view(
+    candidate: Candidate, report: CostReport, device: DeviceProfile | None = None, label: str = ""
+) -> RenderableType:
+    """Layer table, totals by bit width, and the footer that binary-network people expect.
+
+    `label` is which of several models it is, to be said.
+    """
+    model = f"{model_text(label, candidate.family)}  " if label else ""
     return Group(
-        Text.assemble((widths_text(candidate), "bold"), f"  {precision_text(candidate.layers)}"),
+        Text.assemble((f"{model}{widths_text(candidate)}", "bold"), f"  {precision_text(candidate.layers)}"),
         "",
         layer_table(report),
         "",

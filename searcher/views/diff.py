@@ -163,9 +163,8 @@ def _words(diff: TrialDiff) -> str:
     groups = [(group.name, *group.precision) for group in uniform_groups(shared)]
     names = ", ".join(f"{name} {before}→{after}" for name, before, after in groups if before != after)
     count = len(shared)
-    parts = [
-        f"{changed} of {count} layers have another precision: {names}" if changed else f"the same in all {count} layers"
-    ]
+    same = f"the same in all {count} layers" if count else "no layer in common"
+    parts = [f"{changed} of {count} layers have another precision: {names}" if changed else same]
     for side, other in (diff.sides, diff.sides[::-1]):
         alone = len(side.layers.keys() - other.layers.keys())
         parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []

@@ -56,12 +56,15 @@ class ColumnsThatFit:
 
 @dataclass(frozen=True)
 class WidestThatFits:
-    """The first of these tables, which become narrower, that the terminal has room for; in a pipe the first."""
+    """The first of these tables, which become narrower, that the terminal has room for; in a pipe the first.
 
-    tables: Sequence[Callable[[], Table]]
+    Several that stand one below the other are one of them.
+    """
+
+    tables: Sequence[Callable[[], Table | Group]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """One table."""
+        """What fits."""
         for make in self.tables:
             table = make()
             width = Measurement.get(console, options.update(width=UNLIMITED), table).maximum

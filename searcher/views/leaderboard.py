@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.measures import WORD, Measure
+from searcher.model_space import MODEL
 from searcher.quantities import QUANTITIES
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -50,7 +51,7 @@ _ORDER = (
 WIDTH = "width"  # both width factors in one column
 _GIVEN_UP = (  # in turn, where there is no room
     *("precision", "place", "latency_share", "ops_share", "memory_share", "parent_accuracy"),
-    *("intermediate", "hidden", WIDTH, "ops", "memory", "latency", "bits"),
+    *("intermediate", "hidden", "ops", WIDTH, "memory", "latency", "bits"),
 )
 
 
@@ -164,7 +165,8 @@ class Leaderboard:
         return (Text(str(place)) for place in range(1, len(self.records) + 1))
 
     def _strips(self, plain: bool) -> Iterator[Text]:
-        return (strip_text(record.candidate.layers, plain) for record in self.records)
+        heading = strips_heading(self.fields.space)
+        return (strip_text(record.candidate.layers, plain, heading) for record in self.records)
 
     def _words(self, plain: bool) -> Iterator[Text]:
         return (Text(precision_text(record.candidate.layers)) for record in self.records)
@@ -217,8 +219,8 @@ def _one_word(text: str, measure: Measure) -> str:
 
 def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """Those that fit: some are given up; where the strip was, costs may have room again."""
-    if any(column.name == "latency" for column in columns):
-        columns = _with_latency(columns, width)
+    if any(column.name in ("latency", MODEL) for column in columns):
+        columns = _in_pairs(columns, width)
     left = {column.name: column for column in columns}
     given_up = []
     for name in _GIVEN_UP:
@@ -232,8 +234,8 @@ def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     return [column for column in columns if column.name in left]
 
 
-def _with_latency(columns: Sequence[Column], width: int) -> Sequence[Column]:
-    """The columns; pairs of them as one where otherwise a latency would drive out the widths."""
+def _in_pairs(columns: Sequence[Column], width: int) -> Sequence[Column]:
+    """The columns; pairs of them as one where otherwise a latency, or which model it is, would drive out the widths."""
     early = _GIVEN_UP[: _GIVEN_UP.index("intermediate")]
     if _width([column for column in columns if column.name not in early]) <= width:
         return columns

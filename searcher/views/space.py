@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,12 +12,14 @@ from rich.table import Table
 from searcher.feasible import SpaceProfile
 from searcher.numbers import share_text
 from searcher.plain import budget_json
-from searcher.quantities import QUANTITIES
+from searcher.quantities import QUANTITIES, Quantity
 from searcher.space import Space
 from searcher.views.console import table
+from searcher.views.layout import WidestThatFits
 from searcher.views.study_header import device_line
 
 FEW = 200  # feasible configurations below which searching all of them is better
+_Columns: TypeAlias = "Sequence[tuple[str, Sequence[str]]]"
 
 
 def space_view(space: Space, profile: SpaceProfile) -> RenderableType:
@@ -48,31 +50,52 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
     *others, last = dict.fromkeys(model.family for model in space.models)
     families = f"{', '.join(others)} and {last}" if others else last
     yield f"{space.name}: {profile.size:,} configurations of {families}"
-    scope = f"{profile.feasible:,} ({share_text(profile.share)})"
+    share = share_text(profile.share)
+    scope = f"{profile.feasible:,} ({share})"
     if profile.sampled:
-        scope += f" of a random sample of {profile.examined:,}; the space is too large to enumerate"
+        scope = f"{share} by random samples" if space.mixed else f"{scope} of a random sample of {profile.examined:,}"
+        scope += "; the space is too large to enumerate"
     yield f"within the budget: {scope}"
     yield f"budget: {space.budget}"
     if space.device is not None:
         yield f"device: {device_line(space.device)}"
 
 
-def _models(space: Space, profile: SpaceProfile) -> Table:
-    """Of each model its size, what is within the budget, and what its smallest and largest candidates cost."""
-    costs = [QUANTITIES[name] for name in space.quantities]
-    right = ("configurations", "within the budget", *(cost.label for cost in costs))
-    result = table("model", "family", *((name, "right") for name in right))
-    for model in space.models:
-        own = profile.models[model.label]
-        ends = [(cost.text(cost.of(own).minimum), cost.text(cost.of(own).maximum)) for cost in costs]
-        result.add_row(
-            model.label,
-            model.family,
-            f"{own.size:,}",
-            f"{own.feasible:,} ({share_text(own.share)}{' of a sample' if own.sampled else ''})",
-            *(low if low == high else f"{low} to {high}" for low, high in ends),
-        )
+def _models(space: Space, profile: SpaceProfile) -> RenderableType:
+    """Of each model its size, what is within the budget, and what its smallest and largest candidates cost.
+
+    Where that is too wide, costs are a table of their own; only labels too long for either are folded.
+    """
+    rows = [(model, profile.models[model.label]) for model in space.models]
+    counts = [("configurations", [f"{own.size:,}" for _, own in rows])]
+    counts.append(("within the budget", [_within(own) for _, own in rows]))
+    costs = [(q.label, [_ends(q, own) for _, own in rows]) for q in map(QUANTITIES.__getitem__, space.quantities)]
+    names = [("model", [model.label for model, _ in rows]), ("family", [model.family for model, _ in rows])]
+
+    def stacked(fold: bool) -> Group:
+        return Group(_columns(names, counts, fold), "", _columns(names[:1], costs, fold))
+
+    return WidestThatFits([lambda: _columns(names, [*counts, *costs]), lambda: stacked(False), lambda: stacked(True)])
+
+
+def _columns(names: _Columns, figures: _Columns, fold: bool = False) -> Table:
+    """A table of these columns, of a heading and a cell a row each; unless they may `fold`, names keep their width."""
+    result = table(*(heading for heading, _ in names), *((heading, "right") for heading, _ in figures))
+    for column in result.columns:
+        column.no_wrap = column.no_wrap or not fold
+    for cells in zip(*(cells for _, cells in (*names, *figures)), strict=True):
+        result.add_row(*cells)
     return result
+
+
+def _within(own: SpaceProfile) -> str:
+    return f"{own.feasible:,} ({share_text(own.share)}{' of a sample' if own.sampled else ''})"
+
+
+def _ends(quantity: Quantity, own: SpaceProfile) -> str:
+    """The least and the most that candidates of a model cost."""
+    ends = quantity.text(quantity.of(own).minimum), quantity.text(quantity.of(own).maximum)
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _models_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
@@ -129,8 +152,7 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     else:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
-    if hopeless := [label for label, own in profile.models.items() if not own.feasible]:
-        yield f"Nothing of {' and '.join(hopeless)} is within the budget: raise it, or leave the model out."
+    yield from _hopeless(space, profile)
     if profile.feasible <= space.search.trials:
         yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:
@@ -140,11 +162,28 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         )
 
 
-def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    """That no examined configuration is within the budget; that none can be, only where this is certain."""
+def _hopeless(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """The models of which nothing is within the budget, and those of which nothing was found that is."""
+    empty = {label: own for label, own in profile.models.items() if not own.feasible}
+    if certain := [label for label, own in empty.items() if not own.sampled or _exceeded(space, own)]:
+        yield f"Nothing of {' and '.join(certain)} is within the budget: raise it, or leave the model out."
+    for label in [label for label in empty if label not in certain]:
+        yield (
+            f"None of {empty[label].examined:,} sampled configurations of {label} is within the budget; the model may "
+            "have one nevertheless. Raise the budget, or enqueue a point that is within it."
+        )
+
+
+def _exceeded(space: Space, profile: SpaceProfile) -> dict[Quantity, float]:
+    """The limited quantities of which even the cheapest candidate needs more than the limit, with what it needs."""
     limits = space.budget.limits
     smallest = {QUANTITIES[name]: QUANTITIES[name].of(profile).minimum for name in limits}
-    exceeded = {quantity: least for quantity, least in smallest.items() if least > limits[quantity.name]}
+    return {quantity: least for quantity, least in smallest.items() if least > limits[quantity.name]}
+
+
+def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
+    """That no examined configuration is within the budget; that none can be, only where this is certain."""
+    exceeded = _exceeded(space, profile)
     if profile.sampled and not exceeded:
         yield (
             f"None of {profile.examined:,} sampled configurations is within the budget; the space may hold one "
@@ -153,5 +192,5 @@ def _unsatisfied(space: Space, profile: SpaceProfile) -> Iterator[str]:
         return
     yield "The budget cannot be met: no configuration is within it."
     for quantity, least in exceeded.items():
-        limit = quantity.text(limits[quantity.name])
+        limit = quantity.text(space.budget.limits[quantity.name])
         yield f"{quantity.name}: even the smallest candidate needs {quantity.text(least)}, the limit is {limit}."

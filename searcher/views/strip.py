@@ -6,7 +6,7 @@ On a terminal two columns a cell, ` 1 1│16│ 1 4│ 8│...`, coloured as eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from rich.text import Text
 
@@ -15,14 +15,19 @@ from searcher.space import Space
 from searcher.views.marks import precision_cell
 
 MIXED = "*"  # the blocks of a stage differ
+UNALIGNED = "bits of weights"  # what stands over strips of several kinds of layers
 CELL = 2  # columns
 
 
-def strip_text(layers: Mapping[str, Precision], plain: bool = False) -> Text:
-    """The strip of a candidate's `layers` (address -> precision); `plain` for a pipe."""
+def strip_text(layers: Mapping[str, Precision], plain: bool = False, heading: str = "") -> Text:
+    """The strip of a candidate's `layers` (address -> precision); `plain` for a pipe.
+
+    Under a `heading` that is `UNALIGNED` two cells of two digits are apart: `16 16`.
+    """
     parts = [[_cell(found, plain) for found in kinds] for kinds in _parts(layers).values()]
-    within, between = ("/", "-") if plain else ("", "│")
-    return Text(between).join(Text(within).join(cells) for cells in parts)
+    if plain:
+        return Text("-").join(Text("/").join(cells) for cells in parts)
+    return Text("│").join(_stage(cells, heading == UNALIGNED) for cells in parts)
 
 
 def strip_heading(addresses: Iterable[str]) -> str:
@@ -38,7 +43,7 @@ def strip_note(addresses: Iterable[str]) -> str:
     singles = [_letter(part) for part, names in kinds.items() if len(names) == 1]
     columns = zip_longest(*(names for names in kinds.values() if len(names) > 1))
     order = ", then ".join(" or ".join(dict.fromkeys(filter(None, names))) for names in columns)
-    said = [f"{_range(stages)} stages ({order})"] if stages else []
+    said = [f"{_range(stages)} stage{'s' * (len(stages) > 1)} ({order})"] if stages else []
     said += [f"{_range(singles)} downsampling"] if singles else []
     return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
 
@@ -54,7 +59,7 @@ def _kinds(addresses: Iterable[str]) -> dict[str, list[str]]:
 def strips_heading(space: Space) -> str:
     """What stands over strips of a space's trials: nothing but a word where its models have other layers each."""
     headings = {strip_heading(model.base.addresses) for model in space.models}
-    return headings.pop() if len(headings) == 1 else "bits of weights"
+    return headings.pop() if len(headings) == 1 else UNALIGNED
 
 
 def strips_notes(space: Space) -> Iterator[str]:
@@ -73,6 +78,15 @@ def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precisi
         part, kind = address.split(".")[0], address.rsplit(".", 1)[-1]
         parts.setdefault(part, {}).setdefault(kind, set()).add(precision)
     return {part: list(kinds.values()) for part, kinds in parts.items()}
+
+
+def _stage(cells: list[Text], apart: bool) -> Text:
+    """The cells beside each other; where they may be `apart`, those that fill their columns are."""
+    text = cells[0].copy()
+    for before, cell in pairwise(cells):
+        full = apart and " " not in before.plain + cell.plain
+        text.append(" " if full else "").append_text(cell)
+    return text
 
 
 def _cell(found: set[Precision | None], plain: bool) -> Text:

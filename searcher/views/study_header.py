@@ -22,6 +22,7 @@ from searcher.space import Space
 from searcher.status import QUIET_SECONDS
 from searcher.variables import Kind, Variable
 from searcher.views import marks
+from searcher.views.candidate import model_text
 from searcher.views.event_lines import position_text
 
 
@@ -61,8 +62,7 @@ def _model_words(model: ModelSpace) -> str:
     precisions = [v for v in model.variables if v.kind is Kind.PRECISION]
     covered = {a for v in precisions for a in v.addresses} == set(model.base.addresses)
     searched = "; ".join([*widths, *_precision_words(precisions, model.precision.default, covered)])
-    name = model.family if model.label in ("", model.family) else f"{model.label} ({model.family})"
-    return f"{name} {model.base.image_size} px: {searched}"
+    return f"{model_text(model.label, model.family)} {model.base.image_size} px: {searched}"
 
 
 def question_json(space: Space) -> dict[str, Any]:
@@ -104,7 +104,11 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
     elif feasible is not None:
-        text += f", {share_text(feasible / examined_count(snapshot.space))} of a sample within the budget"
+        share = snapshot.feasible_share
+        if share is None:  # logs of earlier versions lack it
+            share = feasible / examined_count(snapshot.space)
+        by, of = (", by samples of the models", "") if snapshot.space.mixed else ("", " of a sample")
+        text += f", {share_text(share)}{of} within the budget{by}"
     yield "space", text
     yield "budget", f"{snapshot.budget}{', re-sliced' if snapshot.resliced else ''}"
     if snapshot.space.device is not None:

@@ -18,7 +18,7 @@ from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
 from searcher.records import Outcome
 from searcher.trial_report import CRASH_FILE, BudgetShare, TrialReport
-from searcher.views.candidate import precision_text
+from searcher.views.candidate import model_text, precision_text
 from searcher.views.chart_text import chart_text
 from searcher.views.console import table
 from searcher.views.cost import cost_json, footer, layer_table
@@ -107,8 +107,7 @@ def _facts(report: TrialReport) -> Iterator[tuple[str, RenderableType]]:
     if metrics is not None:
         yield "rank", _rank(report)
     if report.snapshot.space.mixed:
-        label, family = str(record.choices[MODEL]), record.candidate.family
-        yield "model", label if label == family else f"{label} ({family})"
+        yield "model", model_text(str(record.choices[MODEL]), record.candidate.family)
     widths = [f"{name} {value:g}" for name, value in record.choices.items() if not isinstance(value, str)]
     yield "widths", ", ".join(widths) or "those of the base model"
     yield "precision", precision_text(record.candidate.layers)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from searcher.alerts import Alert, alerts
-from searcher.numbers import age_text, duration_text, percent_text
+from searcher.numbers import age_text, duration_text, percent_text, share_text
 from searcher.quantities import costs_text
 from searcher.records import Outcome
 from searcher.snapshot import State
@@ -48,11 +48,20 @@ def head_lines(study: WatchedStudy, now: float, width: int | None) -> Iterator[T
 
 def question_lines(study: WatchedStudy, width: int) -> Iterator[Text]:
     """How many configurations there are within which budget; its accounting only where there is room."""
-    started, budget = study.started, str(study.space.budget)
-    within = "" if started is None else f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
-    text = f"{study.space.size:,} configurations, {within}{budget}"
+    budget = str(study.space.budget)
+    text = f"{study.space.size:,} configurations, {_within(study)}{budget}"
     text = text if len(text) <= width else text.removesuffix(f" ({study.space.budget.accounting} accounting)")
     yield from (Text(line, style="dim") for line in textwrap.wrap(text, max(2, width)))
+
+
+def _within(study: WatchedStudy) -> str:
+    """How many are within the budget; of sampled models together only the share can be said."""
+    started = study.started
+    if started is None:
+        return ""
+    if study.space.mixed and started.sampled and started.share is not None:
+        return f"{share_text(started.share)} within "
+    return f"{started.feasible:,}{' sampled' if started.sampled else ''} within "
 
 
 def alert_lines(study: WatchedStudy, now: float, most: int, width: int) -> list[Text]:

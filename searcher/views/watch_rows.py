@@ -32,14 +32,15 @@ WORKER_COLUMNS = (
     Column("heard", right=True, least=5),
 )
 MODEL_COLUMN = Column("model", least=5, cut=24)  # where there are several
-ROOMY = 92  # columns from which there is room for a latency beside both width factors
+ROOMY = 92  # columns from which there is room for a latency, or the model, beside both width factors
 WIDTHS = Column("hidden  MLP", right=True, rank=7)
+OPS = Column("OPs", right=True, least=6)
 LATENCY = Column("latency", right=True)  # where a device is known
 TRIAL_COLUMNS = (
     Column("Top-1 %", right=True),
     Column("FP %", right=True, rank=4),
     Column("memory", right=True, least=9),
-    Column("OPs", right=True, least=6),
+    OPS,
     LATENCY,
     Column("hidden", right=True),
     Column("MLP", right=True),
@@ -70,7 +71,7 @@ class WorkerTable:
         strip = Column(strips_heading(study.space), rank=8)
         model = (MODEL_COLUMN,) if study.space.mixed else ()
         columns = (*WORKER_COLUMNS, *model, WIDTHS, strip, Column("precision", least=30, cut=30, rank=9))
-        rows = [_worker_row(study, worker, chosen, now) for worker in workers]
+        rows = [_worker_row(study, worker, chosen, now, strip.heading) for worker in workers]
         for i, column in enumerate(columns):
             widest = max((cell_width(row[i]) for row in rows), default=0)
             self._widest[column.heading] = max(self._widest.get(column.heading, column.least), widest)
@@ -87,12 +88,15 @@ def plain_workers(workers: Sequence[WorkerStatus], now: float) -> Text:
 def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a trial."""
     strip = Column(strips_heading(study.space))
-    latency, tight = study.space.device is not None, width < ROOMY
+    latency, mixed = study.space.device is not None, study.space.mixed
+    together = (latency or mixed) and width < ROOMY  # both width factors in one column
     figures = [c for c in TRIAL_COLUMNS if latency or c is not LATENCY]
-    if latency and tight:  # both width factors in one column
+    if together:
         figures[-2:] = [Column("width", right=True)]
-    rows = [_trial_row(study, study.records[number], chosen, now, latency and tight) for number in numbers]
-    model = (MODEL_COLUMN,) if study.space.mixed else ()
+    if latency and mixed and together:
+        figures[figures.index(OPS)] = replace(OPS, rank=1)
+    rows = [_trial_row(study, study.records[n], chosen, now, strip.heading, together) for n in numbers]
+    model = (MODEL_COLUMN,) if mixed else ()
     columns = (Column("    trial"), *model, *figures, strip, *MORE_TRIAL_COLUMNS)
     return _marked(grid(columns, rows, width), numbers, chosen, width)
 
@@ -102,7 +106,7 @@ def plain_trials(study: WatchedStudy, numbers: Sequence[int], now: float) -> Tex
     rows = []
     for number in numbers:
         record = study.records[number]
-        figures = [one_word(figure) for figure in (*_figures(record), *_widths(record))]
+        figures = [one_word(figure) for figure in (*_figures(record), *_widths(study, record))]
         bits, words = strip_text(record.candidate.layers, plain=True).plain, precision_text(record.candidate.layers)
         ends = [one_word(_ended(study, record, now)), record.outcome.value, record.worker]
         marked = [_marks(study, record).plain, str(number), *_model(study, record)]
@@ -121,7 +125,7 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def _worker_row(study: WatchedStudy, worker: WorkerStatus, chosen: int | None, now: float) -> list[Cell]:
+def _worker_row(study: WatchedStudy, worker: WorkerStatus, chosen: int | None, now: float, heading: str) -> list[Cell]:
     record = study.records[worker.number]
     layers = record.candidate.layers
     return [
@@ -129,8 +133,8 @@ def _worker_row(study: WatchedStudy, worker: WorkerStatus, chosen: int | None, n
         *_position(worker, now)[:-1],
         _heard(worker, now),
         *_model(study, record),
-        "{:>6}  {:>3}".format(*_widths(record)),
-        strip_text(layers),
+        "{:>6}  {:>3}".format(*_widths(study, record)),
+        strip_text(layers, heading=heading),
         precision_text(layers),
     ]
 
@@ -169,16 +173,19 @@ def _heard(worker: WorkerStatus, now: float) -> Text:
     return Text(age_text(silence), style="yellow" if silence > QUIET_SECONDS else "")
 
 
-def _trial_row(study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float, together: bool) -> list[Cell]:
-    layers = record.candidate.layers
+def _trial_row(
+    study: WatchedStudy, record: TrialRecord, chosen: int | None, now: float, heading: str, together: bool
+) -> list[Cell]:
+    """Its cells: the strip as it stands under `heading`, both width factors `together` or in two columns."""
+    layers, widths = record.candidate.layers, _widths(study, record)
     marks = Text(_sign(record.number, chosen)).append_text(_marks(study, record))
     marks.pad_right(4 - marks.cell_len)
     return [
         marks.append(f"{record.number:>5}"),
         *_model(study, record),
         *_figures(record),
-        *(["×".join(_widths(record))] if together else _widths(record)),
-        strip_text(layers),
+        *(["×".join(widths)] if together else widths),
+        strip_text(layers, heading=heading),
         _ended(study, record, now),
         Text(record.outcome, style=OUTCOMES[record.outcome].style),
         _short(record.worker) or "-",
@@ -201,8 +208,10 @@ def _model(study: WatchedStudy, record: TrialRecord) -> list[str]:
     return [study.space.model_of(record.choices).label] if study.space.mixed else []
 
 
-def _widths(record: TrialRecord) -> list[str]:
-    return [factor_text(record.choices, "hidden"), factor_text(record.choices, "intermediate")]
+def _widths(study: WatchedStudy, record: TrialRecord) -> list[str]:
+    """Both factors; among several models `-` where this one is not scaled, as in other lists."""
+    fixed = "-" if study.space.mixed else "1"
+    return [factor_text(record.choices, name, fixed) for name in ("hidden", "intermediate")]
 
 
 def _ended(study: WatchedStudy, record: TrialRecord, now: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.space import Space, parse_space
+from tests.searcher.architectures import model_of, small_architecture
 
 PLAIN = frozenset(("binary", "int4", "int8", "fp16", "fp32"))
 FAMILY_NAMES = [f.name for f in FAMILIES.values() if f.config.stage_count > 1 and set(f.config.precisions) >= PLAIN]
@@ -61,3 +62,12 @@ def plain_mixed(*names: str, **sections: Any) -> dict[str, Any]:
 def mixed_space(*names: str, **sections: Any) -> Space:
     """`plain_mixed`, read."""
     return parse_space(plain_mixed(*names, **sections), "mixed")
+
+
+def every_model() -> list[dict[str, Any]]:
+    """A small model of every family, and one of the first whose every layer is fp32."""
+    models = []
+    for name, family in FAMILIES.items():
+        whole = {"precision": {"default": "fp32"}} if set(family.config.precisions) < PLAIN else {}
+        models.append({"name": name, **model_of(small_architecture(name), name), **whole})
+    return [*models, {**models[0], "name": "float", "widths": {}, "precision": {"default": "fp32"}}]

@@ -50,7 +50,8 @@ class StudyWriter:
         write_text(self.folder.space_file, space.to_yaml())
         self.feasible: FeasibleSet = feasible_set(space)
         self.rows = np.random.default_rng(0).permutation(len(self.feasible))
-        self.log(SearchStarted(planned, 0, len(self.feasible), self.feasible.size, self.feasible.sampled))
+        counted = len(self.feasible), self.feasible.size, self.feasible.sampled, self.feasible.share
+        self.log(SearchStarted(planned, 0, *counted))
 
     def log(self, event: Event) -> None:
         """Note an event at the present time of the study."""
@@ -106,8 +107,8 @@ class StudyWriter:
         cost = self.space.cost_of(candidate).total
         goal = (
             0.5
-            + 0.04 * float(choices["hidden"])
-            + 0.02 * (choices["downsample1"] != "binary")
+            + 0.04 * float(choices.get("hidden", 1))
+            + 0.02 * (choices.get("downsample1", "binary") != "binary")
             + self.random.gauss(0, 0.02)
         )
         self.log(

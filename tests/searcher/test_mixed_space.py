@@ -267,6 +267,7 @@ def test_share_of_a_sampled_space_weighs_models_by_their_size(monkeypatch: pytes
     own = found.models["large"].share
     assert own > 0
     assert math.isclose(found.share, own, rel_tol=1e-3)  # a million to one
+    assert feasible_set(parse_space({**space.to_plain(), "budget": {"memory": limit}}, "large")).share == found.share
 
 
 def test_neighbours_differ_in_one_choice_or_in_the_model() -> None:

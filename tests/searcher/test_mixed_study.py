@@ -11,26 +11,17 @@ import pytest
 from bhvit.families import FAMILIES
 from searcher.cli import main
 from searcher.commands.arguments import chosen
+from searcher.feasible import profile
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
 from searcher.trial_fields import TrialFields
 from searcher.trial_report import trial_report
-from tests.searcher.architectures import model_of, small_architecture
 from tests.searcher.screens import screen
-from tests.searcher.spaces import FAMILY_NAMES, PLAIN
+from tests.searcher.spaces import FAMILY_NAMES, every_model
 from tests.searcher.tiny_images import image_folder
 
 TRIALS = len(FAMILIES) + 3
 FIRST = FAMILY_NAMES[0]
-
-
-def _models() -> list[dict]:
-    """One model of every family, and one of the first whose every layer is fp32."""
-    models = []
-    for name, family in FAMILIES.items():
-        whole = {"precision": {"default": "fp32"}} if set(family.config.precisions) < PLAIN else {}
-        models.append({"name": name, **model_of(small_architecture(name), name), **whole})
-    return [*models, {**models[0], "name": "float", "widths": {}, "precision": {"default": "fp32"}}]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images, a space file of models of all families, and the study that was run."""
     root = tmp_path_factory.mktemp("mixed")
     image_folder(root / "images")
-    models = _models()
+    models = every_model()
     phase = {"epochs": 1, "learning_rate": 0.002}
     groups = [{"layers": "stage0.*", "choices": ["binary", "fp16"]}]
     space = {
@@ -90,6 +81,10 @@ def test_the_same_command_goes_on_and_trains_nothing_twice(home: Path, study: St
     assert [r.name for r in snapshot_of(study.folder).records] == [r.name for r in study.records]
 
 
+def test_a_run_notes_the_share_of_the_space_that_is_within_its_budget(study: StudySnapshot) -> None:
+    assert study.feasible_share == profile(study.space).share
+
+
 def test_fields_of_a_trial_are_those_of_its_model(study: StudySnapshot) -> None:
     fields = TrialFields(study.space)
     for record in study.records:
@@ -124,14 +119,17 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
         (["diff", "STUDY", "0", str(len(FAMILIES))], "model"),
         (["watch", "STUDY"], "done"),
         (["ls", "RUNS"], "mixed"),
-        (["plot", "STUDY"], "full-precision reference"),
+        (["plot", "STUDY"], f"full-precision reference {FIRST} "),
         (["plot", "STUDY", "--kind", "map"], f"{FIRST}: mean Top-1 (%)"),
         (["plot", "STUDY", "--kind", "parallel", "--top", "2"], "model"),
         (["plot", "STUDY", "--kind", "curves"], "phase 2"),
         (["doctor", "STUDY"], "healthy"),
         (["export", "STUDY"], "model"),
+        (["export", "STUDY", "--md"], "| # | trial | model | hidden |"),
+        (["export", "STUDY", "--latex"], "\\# & trial & model & hidden &"),
         (["space", "FILE"], "within the budget"),
-        (["cost", "FILE", "--set", "model=float"], "fp32"),
+        (["cost", "FILE"], f"{FIRST}  C "),
+        (["cost", "FILE", "--set", "model=float"], f"float ({FIRST})  C "),
     ],
 )
 def test_every_view_knows_mixed_studies(home: Path, command: list[str], said: str) -> None:
