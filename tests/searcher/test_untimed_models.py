@@ -1,16 +1,20 @@
-"""Latencies where some model is of a family that the packed runtime does not run: refused, or told per candidate."""
+"""Models of families that the packed runtime does not run: no latency, no files to deploy, each said in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bhvit.errors import InvalidInput
 from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from bhvit.runtime.families import PACKED_FAMILIES
+from searcher.checkpoint_files import BEST
 from searcher.cli import main
+from searcher.records import Outcome
 from searcher.space import Space, parse_space
 from searcher.study_folder import StudyFolder
 from tests.searcher.architectures import model_of, small_architecture
@@ -18,6 +22,7 @@ from tests.searcher.records import record_of, store
 from tests.searcher.screens import screen
 
 UNTIMED = [name for name in FAMILIES if name not in PACKED_FAMILIES]
+of_untimed_studies = pytest.mark.parametrize("study", UNTIMED, indirect=True)
 of_untimed_families = pytest.mark.parametrize("family", UNTIMED)
 
 
@@ -60,7 +65,7 @@ def test_a_device_in_the_file_is_refused_with_the_model(family: str, sections: d
     assert f"but model untimed is a {FAMILIES[family].config.title}; {remedy}" in str(caught.value)
 
 
-@pytest.mark.parametrize("study", UNTIMED, indirect=True)
+@of_untimed_studies
 @pytest.mark.parametrize(
     "command", ["show {}", "show {} --budget latency=1s,device=avx512", "diff {} 0 1", "export {}"]
 )
@@ -76,7 +81,7 @@ def test_views_of_the_whole_study_refuse_a_device(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("study", UNTIMED, indirect=True)
+@of_untimed_studies
 def test_a_trial_of_a_model_that_is_timed_has_its_latency(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "predicted for avx512, in fp32" in screen("trial", str(study), "0", "--device", "avx512", width=120)
     assert main(["trial", str(study), "1", "--device", "avx512"]) == 2
@@ -89,3 +94,24 @@ def test_the_cost_of_one_candidate_says_so_in_one_line(family: str, capsys: pyte
     error = capsys.readouterr().err
     assert f"but this one is a {FAMILIES[family].config.title}; leave the device out." in error
     assert error.count("\n") == 1
+
+
+@of_untimed_studies
+def test_a_model_that_cannot_be_deployed_leaves_no_folder(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, space = StudyFolder(study), StudyFolder(study).space()
+    record = record_of(space, 1, Outcome.COMPLETE)
+    store(folder, record)
+    weights = folder.trial(record) / BEST
+    save_file({"x": np.zeros(1, np.float32)}, weights)
+    title, out = space.candidate(space.decode(1)).architecture.title, study.parent / "out"
+    for source, remedy in (
+        ([str(study), "1"], f"show {study} --where 'model=timed'`."),
+        (["--checkpoint", str(weights)], "choose a checkpoint of timed."),
+    ):
+        capsys.readouterr()
+        assert main(["deploy", *source, "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert f"is a {title}; " in error
+        assert error.endswith(f"{remedy}\n")
+        assert error.count("\n") == 1
+        assert not out.exists()
