@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from bhvit.errors import InvalidInput
@@ -55,6 +55,27 @@ def models_from(data: object, where: str) -> ModelSection | tuple[Alternative, .
     found = tuple(_alternative_from(entry, f"{where}[{i}]") for i, entry in enumerate(data))
     _check_together(found, where)
     return found
+
+
+def with_own_defaults(
+    alternatives: tuple[Alternative, ...], precision: object, where: str
+) -> tuple[tuple[Alternative, ...], object]:
+    """The alternatives, and the file's `precision` with its default, which is that of the first that goes by it.
+
+    Where the file has no default, those of families with another one get a section of their own, so that their order
+    does not matter.
+    """
+    going_by_it = [alternative.model for alternative in alternatives if alternative.precision is None]
+    section = with_default_precision(precision, (going_by_it or [alternatives[0].model])[0])
+    if not isinstance(precision, Mapping):
+        return alternatives, section
+    found = []
+    for alternative in alternatives:
+        own = with_default_precision(precision, alternative.model)
+        if alternative.precision is None and own != section:
+            alternative = replace(alternative, precision=from_mapping(PrecisionSection, own, where))
+        found.append(alternative)
+    return tuple(found), section
 
 
 def _alternative_from(data: object, where: str) -> Alternative:

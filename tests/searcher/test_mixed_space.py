@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES
 from searcher import feasible
 from searcher.derived import ablation, alone, of_model, single
 from searcher.feasible import feasible_set, neighbours, profile
 from searcher.grid import Grid
 from searcher.space import load_space, parse_space
 from searcher.variables import Kind
+from tests.searcher.architectures import model_of, small_architecture
 from tests.searcher.spaces import FAMILY_NAMES, mixed_models, mixed_space, plain_mixed, plain_space, small_space
 
 NAMES = [model["name"] for model in mixed_models()]
@@ -92,6 +95,19 @@ def test_a_full_precision_baseline_is_an_alternative_without_choices() -> None:
     assert space.models[1].size == 1
     assert baseline == baseline.parent
     assert {p.name for p in baseline.layers.values()} == {"fp32"}
+
+
+@pytest.mark.parametrize("names", list(itertools.combinations(FAMILIES, 2)))
+def test_without_a_default_every_model_has_that_of_its_family_in_any_order(names: tuple[str, ...]) -> None:
+    for order in (names, names[::-1]):
+        models = [model_of(small_architecture(name, 32), name) for name in order]
+        for sections in ({}, {"precision": {"groups": [{"layers": "*0*", "choices": ["fp16"]}]}}):
+            space = parse_space({"model": models, **sections}, "mixed")
+            defaults = {model.label: model.precision.default for model in space.models}
+            assert defaults == {name: FAMILIES[name].config.precisions[0] for name in order}
+            assert parse_space(space.to_plain(), "again").file == space.file
+        given = parse_space({"model": models, "precision": {"default": "fp16"}}, "given")
+        assert {model.precision.default for model in given.models} == {"fp16"}
 
 
 def test_a_point_without_a_model_is_of_the_first() -> None:
