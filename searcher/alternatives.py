@@ -93,7 +93,7 @@ def _alternative_from(data: object, where: str) -> Alternative:
 
 
 def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
-    """Rules between alternatives: labels and contents differ, and all look at the same images and classes."""
+    """Rules between alternatives: labels differ, and all look at the same images and classes."""
     first = alternatives[0]
     for i, alternative in enumerate(alternatives):
         for j, earlier in enumerate(alternatives[:i]):
@@ -102,11 +102,6 @@ def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
                     f"{where}: labels must be distinct, but {where}[{j}] and {where}[{i}] are both {alternative.name}; "
                     "give one of them another name."
                 )
-            if _content(alternative) == _content(earlier):
-                raise InvalidInput(
-                    f"{where}: alternatives must differ, but {earlier.name} and {alternative.name} are the same model "
-                    "with the same widths and precision; remove one."
-                )
         for key in _SHARED:
             values = getattr(first.model, key), getattr(alternative.model, key)
             if values[0] != values[1]:
@@ -114,12 +109,6 @@ def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
                     f"{where}: all alternatives must have the same {key}, because they share one data set, but "
                     f"{first.name} has {values[0]} and {alternative.name} has {values[1]}; search them in two studies."
                 )
-
-
-def _content(alternative: Alternative) -> tuple[Any, ...]:
-    """All but the label; presets and lists that mean the same are the same."""
-    model = alternative.model
-    return model.family, model.architecture(), model.norm, model.recu, alternative.widths, alternative.precision
 
 
 def _plain(section: WidthsSection | PrecisionSection) -> Any:

@@ -125,11 +125,26 @@ def model_spaces(file: SpaceFile) -> tuple[ModelSpace, ...]:
             found.append(_model_space(alternative.name, alternative.model, *sections))
         except InvalidInput as error:
             raise InvalidInput(f"model {alternative.name}: {error}") from error
+    _check_distinct(found)
     order = {variable.name: place for place, variable in enumerate(union(found))}
     return tuple(
         dataclasses.replace(model, variables=tuple(sorted(model.variables, key=lambda v: order[v.name])))
         for model in found
     )
+
+
+def _check_distinct(models: Sequence[ModelSpace]) -> None:
+    """Raise `InvalidInput` where two models have the same candidates, however they are written."""
+    label_of: dict[object, str] = {}
+    for model in models:
+        free = ((v.kind, frozenset(v.choices), v.stages, v.addresses) for v in model.variables if len(v.choices) > 1)
+        some = model.candidate({v.name: min(v.choices, key=str) for v in model.variables})
+        earlier = label_of.setdefault((some.id, frozenset(free)), model.label)
+        if earlier != model.label:
+            raise InvalidInput(
+                f"model: alternatives must differ, but {earlier} and {model.label} are the same model with the same "
+                "widths and precision; remove one."
+            )
 
 
 def union(models: Sequence[ModelSpace]) -> tuple[Variable, ...]:

@@ -161,6 +161,19 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
             {"model": [MODEL, {**MODEL, "name": "b"}]},
             "are the same model with the same widths and precision; remove one",
         ),
+        *(
+            (
+                {"model": [MODEL, {**MODEL, "name": "b", **own}]},
+                "b are the same model with the same widths and precision",
+            )
+            for own in (
+                {"widths": {"hidden": {"choices": [1.0, 2]}}},
+                {"widths": {"hidden": {"choices": [2, 1]}, "intermediate": {"choices": [1]}}},
+                {"precision": {"groups": [{"layers": "*?*", "choices": ["int8", "binary"]}]}},
+                {"precision": {"default": "fp16", "groups": [{"layers": "*", "choices": ["binary", "int8"]}]}},
+                {"norm": FAMILIES[FAMILY].config.norms[0]},
+            )
+        ),
         (
             {"model": [MODEL, {**OTHER, "classes": 5}]},
             "all alternatives must have the same classes, because they share",
