@@ -12,6 +12,7 @@ from bhvit.errors import InvalidInput
 from searcher.model_section import ModelSection, model_from, with_default_precision
 from searcher.schema import from_mapping
 from searcher.variables import MAX_CHOICES, PrecisionSection, WidthsSection
+from searcher.yaml_file import parse_yaml
 
 _LABEL = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _SHARED = ("image_size", "classes")  # a study has one data set, decoded and judged in one way
@@ -34,6 +35,11 @@ class Alternative:
             raise InvalidInput(
                 f"name must be 1 to 40 letters, digits or any of _ . + -, but it is {self.name!r}; it labels the model "
                 "in tables and in --set model=NAME."
+            )
+        if not _is_word(self.name):
+            raise InvalidInput(
+                f"name must be a word, but YAML reads {self.name} as something else, as --set model={self.name} does; "
+                f"use for example m{self.name}."
             )
 
     def to_plain(self) -> dict[str, Any]:
@@ -109,6 +115,14 @@ def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
                     f"{where}: all alternatives must have the same {key}, because they share one data set, but "
                     f"{first.name} has {values[0]} and {alternative.name} has {values[1]}; search them in two studies."
                 )
+
+
+def _is_word(name: str) -> bool:
+    """Whether YAML reads `name` as a text."""
+    try:
+        return isinstance(parse_yaml(name, "name"), str)
+    except InvalidInput:
+        return False
 
 
 def _plain(section: WidthsSection | PrecisionSection) -> Any:

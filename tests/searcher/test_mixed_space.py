@@ -156,6 +156,10 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
             "unknown key in model[1]: 'widthz' (did you mean 'widths'?); use one of: ",
         ),
         ({"model": [MODEL, {**OTHER, "name": "a b"}]}, "model[1]: name must be 1 to 40 letters, digits or any of"),
+        *(
+            ({"model": [MODEL, {**OTHER, "name": name}]}, f"model[1]: name must be a word, but YAML reads {name} as")
+            for name in ("5", "1.0", "yes", "2026-01-01", "-", "0x1", "-.inf")
+        ),
         ({"model": [OTHER, {**MODEL, "name": "other"}]}, "labels must be distinct, but model[0] and model[1] are both"),
         (
             {"model": [MODEL, {**MODEL, "name": "b"}]},
