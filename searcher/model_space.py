@@ -170,7 +170,7 @@ def _joined(owners: Sequence[tuple[ModelSpace, Variable]], models: int) -> Varia
             raise InvalidInput(
                 f"{first.name} must have the same choices in all models, but {first_model.label} has "
                 f"{', '.join(map(str, first.choices))} and {model.label} has {', '.join(map(str, variable.choices))}; "
-                "give both the same, or write the layers of one as another glob."
+                f"give both the same, or {_apart(first)}."
             )
     return dataclasses.replace(
         first,
@@ -178,6 +178,16 @@ def _joined(owners: Sequence[tuple[ModelSpace, Variable]], models: int) -> Varia
         addresses=tuple(dict.fromkeys(address for _, variable in owners for address in variable.addresses)),
         models=() if len(owners) == models else tuple(model.label for model, _ in owners),
     )
+
+
+def _apart(variable: Variable) -> str:
+    """How two models get variables of their own instead of one that they share."""
+    together = variable.name == variable.group
+    if variable.kind is not Kind.PRECISION:
+        return f"set per_stage: {'true' if together else 'false'} in one of them"
+    if together or variable.name not in variable.addresses:
+        return "write the layers of one as another glob"
+    return "give the layers of one another tie"
 
 
 def _model_space(label: str, section: ModelSection, widths: WidthsSection, precision: PrecisionSection) -> ModelSpace:

@@ -150,7 +150,14 @@ class Space:
         relative_to = self.file.budget.relative_to
         if relative_to is None:
             return None
-        return self.reference_model.reference(relative_to)
+        model = self.reference_model
+        try:
+            found = model.reference(relative_to)
+            _ = found.layers  # refuses precisions that the family lacks
+        except InvalidInput as error:
+            named = f"model {model.label}: " if model.label else ""
+            raise InvalidInput(f"budget.relative_to: {named}{error}") from error
+        return found
 
     @cached_property
     def budget(self) -> Budget:

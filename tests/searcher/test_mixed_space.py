@@ -116,6 +116,39 @@ def test_a_point_without_a_model_is_of_the_first() -> None:
     assert space.enqueued[1] == {"model": "float"}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "remedy"),
+    [
+        ({"widths": {"hidden": {"choices": [1, 3]}}}, {}, "set per_stage: true in one of them."),
+        (
+            {"widths": {"hidden": {"choices": [1, 3], "per_stage": True}}},
+            {"widths": {"hidden": {"choices": [1, 2], "per_stage": True}}},
+            "set per_stage: false in one of them.",
+        ),
+        ({"precision": {"groups": [{"layers": "*", "choices": ["int8"]}]}}, {}, "write the layers of one as another g"),
+        (
+            {"precision": {"groups": [{"layers": "*", "choices": ["binary"], "tie": "each"}]}},
+            {"precision": {"groups": [{"layers": "*", "choices": ["int8"], "tie": "each"}]}},
+            "give the layers of one another tie.",
+        ),
+    ],
+)
+def test_variables_of_one_name_with_other_choices_are_refused_with_a_remedy_that_works(
+    first: dict[str, Any], second: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(InvalidInput, match="must have the same choices in all models") as caught:
+        parse_space({**plain_mixed("float"), "model": [{**MODEL, **first}, {**OTHER, **second}]}, "mixed")
+    assert f"give both the same, or {remedy}" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", [f.name for f in FAMILIES.values() if "binary" not in f.config.precisions])
+def test_what_limits_refer_to_is_named_where_it_is_wrong(family: str) -> None:
+    models = [{**model_of(small_architecture(f, 32), f), "name": f"of_{f}"} for f in (FAMILY, family)]
+    budget = {"relative_to": {"model": f"of_{family}", "precision": "binary"}, "memory": 0.5}
+    with pytest.raises(InvalidInput, match=f"^mixed: budget.relative_to: model of_{family}: .*binary"):
+        parse_space({"model": models, "budget": budget}, "mixed")
+
+
 @pytest.mark.parametrize("named", [None, FAMILY_NAMES[-1]])
 def test_relative_limits_refer_to_the_first_model_or_the_named_one(named: str | None) -> None:
     relative_to: dict[str, Any] = {"widths": 2, "precision": "int8"} | ({"model": named} if named else {})
