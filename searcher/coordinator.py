@@ -44,6 +44,7 @@ from searcher.files import write_text
 from searcher.lock import InUse, hold
 from searcher.proposals import Proposals
 from searcher.pruning import comparable
+from searcher.ranking import metrics_of, ranked
 from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
 from searcher.status_writer import StatusWriter
@@ -163,7 +164,18 @@ class Coordinator:
     def run(self) -> SearchSummary:
         """Finish what was begun, then train until enough are trained or nothing is left."""
         feasible, table = self.feasible, self.table
-        self.log.append(SearchStarted(self.planned, table.trained, len(feasible), feasible.size, feasible.sampled))
+        best = next(iter(ranked(table, self.space.budget)), None)
+        self.log.append(
+            SearchStarted(
+                self.planned,
+                table.trained,
+                len(feasible),
+                feasible.size,
+                feasible.sampled,
+                best_number=best and best.number,
+                best_accuracy=best and metrics_of(best).accuracy,
+            )
+        )
         self.mirror.bring_up_to_date(list(table))
         try:
             ended = self._search()
@@ -301,7 +313,15 @@ class Coordinator:
         self.mirror.finish(record)
         accuracy = None if record.metrics is None else record.metrics.accuracy
         self.log.append(
-            TrialFinished(record.number, record.outcome, accuracy, record.message, self.table.trained, self.planned)
+            TrialFinished(
+                record.number,
+                record.outcome,
+                accuracy,
+                record.message,
+                self.table.trained,
+                self.planned,
+                within=not self.space.budget.violations(record),
+            )
         )
         if record.outcome is not Outcome.OVER_BUDGET:
             self._count_crashes(record)
