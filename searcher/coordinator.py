@@ -172,8 +172,8 @@ class Coordinator:
                 len(feasible),
                 feasible.size,
                 feasible.sampled,
-                best_number=best and best.number,
-                best_accuracy=best and metrics_of(best).accuracy,
+                best_number=None if best is None else best.number,
+                best_accuracy=None if best is None else metrics_of(best).accuracy,
             )
         )
         self.mirror.bring_up_to_date(list(table))

@@ -113,8 +113,9 @@ class SearchProgress:
         trial = self.running.pop(event.number, None)
         if trial is not None:
             self._durations.append(self.clock() - trial.since)
-        counts = event.accuracy is not None and event.within
-        if counts and (self.best is None or event.accuracy > self.best[0]):
+        if event.accuracy is None or not event.within:
+            return
+        if self.best is None or event.accuracy > self.best[0]:
             self.best = (event.accuracy, event.number)
 
     @property
