@@ -27,6 +27,7 @@ from bhvit.precision import PrecisionPlan
 from bhvit.reactnet.architecture import PRESETS as REACTNET_PRESETS
 from bhvit.reactnet.architecture import ReActNetConfig
 from bhvit.reactnet.terms import reactnet_terms
+from bhvit.runtime.families import PACKED_FAMILIES, PACKED_TITLES
 from bhvit.staged import Architecture
 
 
@@ -50,19 +51,23 @@ class Family:
     @property
     def deployable(self) -> bool:
         """Whether the packed runtime and the ONNX exports know the family."""
-        return self.work is not None
+        return self.name in PACKED_FAMILIES
 
     def seconds_of(self, shape: Any, profile: DeviceProfile) -> SecondsOf:
         """Predicted seconds of the layers of an architecture, or of a grid of widths over one.
 
         Raises `InvalidInput` for a family that the packed runtime does not run.
         """
+        return layer_seconds(shape, profile, self.work_of_runtime("this one", "leave the device out"))
+
+    def work_of_runtime(self, whose: str, remedy: str) -> WorkFunction:
+        """`work`; raises `InvalidInput` where there is none, naming `whose` latency was asked for and the `remedy`."""
         if self.work is None:
             raise InvalidInput(
-                f"a budget in milliseconds needs a model family that the packed runtime runs, but {self.name} is none; "
-                "use a budget of memory or ops."
+                f"latencies are predicted for models that the packed runtime runs, those of {PACKED_TITLES}, but "
+                f"{whose} is a {self.config.title}; {remedy}."
             )
-        return layer_seconds(shape, profile, self.work)
+        return self.work
 
     def build_model(self, *args: Any, **kwargs: Any) -> Any:
         """The instantiated `torch.nn.Module`; arguments as of the family's builder. Imports torch."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.model_section import ModelSection, model_from, with_default_precision
 from searcher.schema import from_mapping
 from searcher.variables import MAX_CHOICES, PrecisionSection, WidthsSection
+from searcher.yaml_file import parse_yaml
 
 _LABEL = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _SHARED = ("image_size", "classes")  # a study has one data set, decoded and judged in one way
@@ -35,6 +36,11 @@ class Alternative:
                 f"name must be 1 to 40 letters, digits or any of _ . + -, but it is {self.name!r}; it labels the model "
                 "in tables and in --set model=NAME."
             )
+        if not _is_word(self.name):
+            raise InvalidInput(
+                f"name must be a word, but YAML reads {self.name} as something else, as --set model={self.name} does; "
+                f"use for example m{self.name}."
+            )
 
     def to_plain(self) -> dict[str, Any]:
         """The entry of a file, only the sections that it replaces among its keys."""
@@ -57,6 +63,27 @@ def models_from(data: object, where: str) -> ModelSection | tuple[Alternative, .
     return found
 
 
+def with_own_defaults(
+    alternatives: tuple[Alternative, ...], precision: object, where: str
+) -> tuple[tuple[Alternative, ...], object]:
+    """The alternatives, and the file's `precision` with its default, which is that of the first that goes by it.
+
+    Where the file has no default, those of families with another one get a section of their own, so that their order
+    does not matter.
+    """
+    going_by_it = [alternative.model for alternative in alternatives if alternative.precision is None]
+    section = with_default_precision(precision, (going_by_it or [alternatives[0].model])[0])
+    if not isinstance(precision, Mapping):
+        return alternatives, section
+    found = []
+    for alternative in alternatives:
+        own = with_default_precision(precision, alternative.model)
+        if alternative.precision is None and own != section:
+            alternative = replace(alternative, precision=from_mapping(PrecisionSection, own, where))
+        found.append(alternative)
+    return tuple(found), section
+
+
 def _alternative_from(data: object, where: str) -> Alternative:
     if isinstance(data, Alternative):
         return data
@@ -72,7 +99,7 @@ def _alternative_from(data: object, where: str) -> Alternative:
 
 
 def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
-    """Rules between alternatives: labels and contents differ, and all look at the same images and classes."""
+    """Rules between alternatives: labels differ, and all look at the same images and classes."""
     first = alternatives[0]
     for i, alternative in enumerate(alternatives):
         for j, earlier in enumerate(alternatives[:i]):
@@ -80,11 +107,6 @@ def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
                 raise InvalidInput(
                     f"{where}: labels must be distinct, but {where}[{j}] and {where}[{i}] are both {alternative.name}; "
                     "give one of them another name."
-                )
-            if _content(alternative) == _content(earlier):
-                raise InvalidInput(
-                    f"{where}: alternatives must differ, but {earlier.name} and {alternative.name} are the same model "
-                    "with the same widths and precision; remove one."
                 )
         for key in _SHARED:
             values = getattr(first.model, key), getattr(alternative.model, key)
@@ -95,10 +117,12 @@ def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
                 )
 
 
-def _content(alternative: Alternative) -> tuple[Any, ...]:
-    """All but the label; presets and lists that mean the same are the same."""
-    model = alternative.model
-    return model.family, model.architecture(), model.norm, model.recu, alternative.widths, alternative.precision
+def _is_word(name: str) -> bool:
+    """Whether YAML reads `name` as a text."""
+    try:
+        return isinstance(parse_yaml(name, "name"), str)
+    except InvalidInput:
+        return False
 
 
 def _plain(section: WidthsSection | PrecisionSection) -> Any:

@@ -44,6 +44,7 @@ from searcher.files import write_text
 from searcher.lock import InUse, hold
 from searcher.proposals import Proposals
 from searcher.pruning import comparable
+from searcher.ranking import metrics_of, ranked
 from searcher.records import EpochRecord, Outcome, TrialRecord
 from searcher.space import Space
 from searcher.status_writer import StatusWriter
@@ -163,8 +164,19 @@ class Coordinator:
     def run(self) -> SearchSummary:
         """Finish what was begun, then train until enough are trained or nothing is left."""
         feasible, table = self.feasible, self.table
-        counted = len(feasible), feasible.size, feasible.sampled, feasible.share
-        self.log.append(SearchStarted(self.planned, table.trained, *counted))
+        best = next(iter(ranked(table, self.space.budget)), None)
+        self.log.append(
+            SearchStarted(
+                self.planned,
+                table.trained,
+                len(feasible),
+                feasible.size,
+                feasible.sampled,
+                feasible.share,
+                best_number=None if best is None else best.number,
+                best_accuracy=None if best is None else metrics_of(best).accuracy,
+            )
+        )
         self.mirror.bring_up_to_date(list(table))
         try:
             ended = self._search()
@@ -302,7 +314,15 @@ class Coordinator:
         self.mirror.finish(record)
         accuracy = None if record.metrics is None else record.metrics.accuracy
         self.log.append(
-            TrialFinished(record.number, record.outcome, accuracy, record.message, self.table.trained, self.planned)
+            TrialFinished(
+                record.number,
+                record.outcome,
+                accuracy,
+                record.message,
+                self.table.trained,
+                self.planned,
+                within=not self.space.budget.violations(record),
+            )
         )
         if record.outcome is not Outcome.OVER_BUDGET:
             self._count_crashes(record)

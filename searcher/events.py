@@ -22,7 +22,8 @@ class SearchStarted:
     """A coordinator took the study up: `trained` of `planned` trials are done, `feasible` configurations exist.
 
     `sampled` says that the space is too large to enumerate and `feasible` counts within a sample; `share` is that of
-    the whole space, estimated (None in logs of earlier versions).
+    the whole space, estimated (None in logs of earlier versions). `best_number` and `best_accuracy` (0..1) are the
+    best trial within the budget of those done, where there is one.
     """
 
     planned: int
@@ -31,6 +32,8 @@ class SearchStarted:
     size: int
     sampled: bool
     share: float | None = None
+    best_number: int | None = None
+    best_accuracy: float | None = None
 
     @property
     def goal(self) -> int:
@@ -80,7 +83,10 @@ class Trouble:
 
 @dataclass(frozen=True)
 class TrialFinished:
-    """A trial ended, or was interrupted; `accuracy` (0..1) is None where nothing was measured."""
+    """A trial ended, or was interrupted; `accuracy` (0..1) is None where nothing was measured.
+
+    A trial that was begun under a larger budget is trained to its end, and may not be `within` the present one.
+    """
 
     number: int
     outcome: Outcome
@@ -88,6 +94,7 @@ class TrialFinished:
     message: str
     trained: int
     planned: int
+    within: bool = True
 
 
 @dataclass(frozen=True)

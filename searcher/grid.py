@@ -214,7 +214,7 @@ class ModelGrid:
             (terms, lambda layer, precision: memory_bytes(layer, precision, accounting)),
             (terms, lambda layer, precision: ops(layer, precision, accounting)),
         ]
-        if self.space.device is not None:
+        if self.space.device is not None and "latency" in self.space.quantities:
             seconds = self._family.seconds_of(shape, self.space.device)
             prices.append((seconds, lambda seconds, precision: np.rint(seconds * PICOSECONDS)))
         return prices

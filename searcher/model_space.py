@@ -125,11 +125,26 @@ def model_spaces(file: SpaceFile) -> tuple[ModelSpace, ...]:
             found.append(_model_space(alternative.name, alternative.model, *sections))
         except InvalidInput as error:
             raise InvalidInput(f"model {alternative.name}: {error}") from error
+    _check_distinct(found)
     order = {variable.name: place for place, variable in enumerate(union(found))}
     return tuple(
         dataclasses.replace(model, variables=tuple(sorted(model.variables, key=lambda v: order[v.name])))
         for model in found
     )
+
+
+def _check_distinct(models: Sequence[ModelSpace]) -> None:
+    """Raise `InvalidInput` where two models have the same candidates, however they are written."""
+    label_of: dict[object, str] = {}
+    for model in models:
+        free = ((v.kind, frozenset(v.choices), v.stages, v.addresses) for v in model.variables if len(v.choices) > 1)
+        some = model.candidate({v.name: min(v.choices, key=str) for v in model.variables})
+        earlier = label_of.setdefault((some.id, frozenset(free)), model.label)
+        if earlier != model.label:
+            raise InvalidInput(
+                f"model: alternatives must differ, but {earlier} and {model.label} are the same model with the same "
+                "widths and precision; remove one."
+            )
 
 
 def union(models: Sequence[ModelSpace]) -> tuple[Variable, ...]:
@@ -155,7 +170,7 @@ def _joined(owners: Sequence[tuple[ModelSpace, Variable]], models: int) -> Varia
             raise InvalidInput(
                 f"{first.name} must have the same choices in all models, but {first_model.label} has "
                 f"{', '.join(map(str, first.choices))} and {model.label} has {', '.join(map(str, variable.choices))}; "
-                "give both the same, or write the layers of one as another glob."
+                f"give both the same, or {_apart(first)}."
             )
     return dataclasses.replace(
         first,
@@ -163,6 +178,16 @@ def _joined(owners: Sequence[tuple[ModelSpace, Variable]], models: int) -> Varia
         addresses=tuple(dict.fromkeys(address for _, variable in owners for address in variable.addresses)),
         models=() if len(owners) == models else tuple(model.label for model, _ in owners),
     )
+
+
+def _apart(variable: Variable) -> str:
+    """How two models get variables of their own instead of one that they share."""
+    together = variable.name == variable.group
+    if variable.kind is not Kind.PRECISION:
+        return f"set per_stage: {'true' if together else 'false'} in one of them"
+    if together or variable.name not in variable.addresses:
+        return "write the layers of one as another glob"
+    return "give the layers of one another tie"
 
 
 def _model_space(label: str, section: ModelSection, widths: WidthsSection, precision: PrecisionSection) -> ModelSpace:

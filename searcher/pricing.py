@@ -13,12 +13,12 @@ from searcher.space import Space
 
 
 def priced(space: Space, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The records with the latency that the device of `space` predicts; without any where it has none.
+    """The records with the latency that the device of `space` predicts; without any where latency is none of its costs.
 
     Their candidates are not parsed: latencies follow from their choices.
     """
     known = list(records)
-    if space.device is None:
+    if space.device is None or "latency" not in space.quantities:
         return [record.changed(latency_seconds=None, device="") if record.device else record for record in known]
     own = device_id(space.device)
     places = [i for i, record in enumerate(known) if record.device != own]

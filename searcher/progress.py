@@ -64,7 +64,7 @@ class SearchProgress:
     """State of a search as its listener sees it.
 
     `fp_epochs` and `qat_epochs` are the recipe's; `clock` gives seconds. `running` has the trials under way by number,
-    `trouble` what the user should know.
+    `best` accuracy and number of the best trial within the budget, `trouble` what the user should know.
     """
 
     fp_epochs: int
@@ -85,6 +85,8 @@ class SearchProgress:
         if isinstance(event, SearchStarted):
             self.planned, self.trained = event.planned, event.trained
             self.feasible = None if event.sampled else event.feasible
+            if event.best_accuracy is not None and event.best_number is not None:
+                self.best = event.best_accuracy, event.best_number
             self._started = self.clock()
         elif isinstance(event, TrialStarted):
             self.running[event.number] = RunningTrial(event, self.clock(), heard=self.clock())
@@ -111,7 +113,9 @@ class SearchProgress:
         trial = self.running.pop(event.number, None)
         if trial is not None:
             self._durations.append(self.clock() - trial.since)
-        if event.accuracy is not None and (self.best is None or event.accuracy > self.best[0]):
+        if event.accuracy is None or not event.within:
+            return
+        if self.best is None or event.accuracy > self.best[0]:
             self.best = (event.accuracy, event.number)
 
     @property

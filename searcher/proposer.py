@@ -35,7 +35,8 @@ class Proposer:
 
     The first `startup` proposals are drawn at random. With costs among `space.search.objectives`, improvement is that
     of the dominated volume over accuracy and the logarithms of these costs. A proposal depends on the arguments alone,
-    not on earlier calls. `prior` may say, for each variable, what each choice is expected to add to accuracy (0..1).
+    not on earlier calls. `prior` may say, for each variable, what each choice is expected to add to accuracy (0..1);
+    an inactive variable adds nothing.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Proposer:
         """Accuracy expected before any trial, relative to the mean, in `unit`s."""
         expected: Floats = SLOPE * points.log_costs.mean(axis=1)
         for column, differences in enumerate(self.prior or ()):
-            expected += np.asarray(differences)[points.codes[:, column]] / unit
+            expected += np.append(differences, 0.0)[points.codes[:, column]] / unit
         return expected
 
     def _points(self, rows: Rows) -> Points:

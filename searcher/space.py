@@ -18,6 +18,7 @@ import yaml
 from bhvit.cost import CostReport
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
+from bhvit.families import family_named
 from bhvit.staged import Architecture
 from searcher.budget import Budget
 from searcher.candidate import Candidate
@@ -47,6 +48,8 @@ class Space:
     def __post_init__(self) -> None:
         if "latency" in self.search.objectives and self.device is None:
             raise InvalidInput("the objective latency is that of a device, but none is named; add device to budget.")
+        if "latency" in self.search.objectives or self.file.budget.latency is not None:
+            self.check_latencies(self.models)
         _ = self.variables, self.budget, self.enqueued  # every rule is checked when the file is read
         for model in self.models:
             model.candidate(model.decode(0))
@@ -147,7 +150,14 @@ class Space:
         relative_to = self.file.budget.relative_to
         if relative_to is None:
             return None
-        return self.reference_model.reference(relative_to)
+        model = self.reference_model
+        try:
+            found = model.reference(relative_to)
+            _ = found.layers  # refuses precisions that the family lacks
+        except InvalidInput as error:
+            named = f"model {model.label}: " if model.label else ""
+            raise InvalidInput(f"budget.relative_to: {named}{error}") from error
+        return found
 
     @cached_property
     def budget(self) -> Budget:
@@ -161,8 +171,9 @@ class Space:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What candidates are known to cost: latency only where there is a device."""
-        return tuple(name for name in QUANTITIES if name != "latency" or self.device is not None)
+        """What candidates are known to cost: latency only where there is a device, and it can be predicted for all."""
+        predicted = self.device is not None and all(family_named(m.family).work is not None for m in self.models)
+        return tuple(name for name in QUANTITIES if name != "latency" or predicted)
 
     @property
     def front_objectives(self) -> tuple[str, ...]:
@@ -179,6 +190,16 @@ class Space:
     def cost_of(self, candidate: Candidate) -> CostReport:
         """Its cost layer by layer, in the accounting and on the device of the space."""
         return candidate.cost(self.file.budget.accounting, self.device)
+
+    def check_latencies(self, models: Sequence[ModelSpace]) -> None:
+        """Raise `InvalidInput` where there is a device, but no latency can be predicted for one of `models`."""
+        if self.device is None:
+            return
+        wanted = "latency" in self.search.objectives or self.file.budget.latency is not None
+        remedy = "limit memory or ops instead, and leave latency and device out" if wanted else "leave the device out"
+        for model in models:
+            whose = f"model {model.label}" if model.label else "this one"
+            family_named(model.family).work_of_runtime(whose, remedy)
 
     def model_of(self, choices: Mapping[str, Any]) -> ModelSpace:
         """The model that the choices are of; raises `InvalidInput` where they name none of the space's."""
@@ -335,7 +356,9 @@ def load_space(path: str | Path) -> Space:
 def parse_space(data: Any, name: str, source: str | None = None) -> Space:
     """The space in plain data; `source` (the file, or the space's name) starts the message of every error."""
     try:
-        return Space(name, read_space_file(data))
+        space = Space(name, read_space_file(data))
+        space.check_latencies(space.models)
+        return space
     except InvalidInput as error:
         text = " ".join(f"{source or name}: {error}".split())
         raise InvalidInput(text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 4] + " ...") from error

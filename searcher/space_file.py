@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bhvit.errors import InvalidInput, unknown_name
-from searcher.alternatives import Alternative, models_from
+from searcher.alternatives import Alternative, models_from, with_own_defaults
 from searcher.budget import BudgetSection
 from searcher.device_profiles import device_from, device_to_plain
 from searcher.model_section import ModelSection, with_default_precision
@@ -87,9 +87,11 @@ def read_space_file(data: object) -> SpaceFile:
         raise InvalidInput(f"a space file must be a mapping that begins with model:, but it is {shown}.")
     sections = dict(data)
     if "model" in sections:
-        models = sections["model"] = models_from(sections["model"], "model")
-        first = models if isinstance(models, ModelSection) else models[0].model
-        sections["precision"] = with_default_precision(sections.get("precision", {}), first)
+        models, precision = models_from(sections["model"], "model"), sections.get("precision", {})
+        if isinstance(models, ModelSection):
+            sections |= {"model": models, "precision": with_default_precision(precision, models)}
+        else:
+            sections["model"], sections["precision"] = with_own_defaults(models, precision, "precision")
     if sections.get("recipe") is not None:
         sections["recipe"] = recipe_from(sections["recipe"], "recipe")
     search = sections.get("search")

@@ -19,7 +19,7 @@ from searcher.budget import Budget
 from searcher.measures import Measure, Value
 from searcher.model_space import MODEL, ModelSpace
 from searcher.quantities import QUANTITIES
-from searcher.records import Metrics, TrialRecord
+from searcher.records import Metrics, Outcome, TrialRecord
 from searcher.repeats import Repeats, candidate_id
 from searcher.space import Space
 from searcher.variables import Kind
@@ -31,7 +31,8 @@ NOTHING = "-"  # a value that a trial does not have, such as the accuracy of one
 class Field:
     """One property of a trial. `heading` has the unit where `text` lacks it; `about` is a line for `--columns help`.
 
-    `values` has one entry, or several for a glob that covers several layers or variables.
+    `values` has one entry, or several for a glob that covers several layers or variables. `words` are all that its
+    values can be, where that is known of words.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Field:
     measure: Measure
     values: Callable[[TrialRecord], tuple[Value, ...]]
     about: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -153,6 +155,7 @@ def _variable_parts(space: Space) -> dict[str, Field]:
             _MEASURES[v.kind],
             lambda record, name=v.name: (record.choices.get(name),),  # type: ignore[misc]
             _ABOUT[v.kind],
+            tuple(map(str, v.choices)) if v.kind is Kind.MODEL else (),
         )
         for v in space.variables
     }
@@ -194,8 +197,9 @@ def _of_records(quantities: Sequence[str]) -> tuple[Field, ...]:
         "worker": ("worker", measures.WORD, lambda r: r.worker or None, "who trained it last"),
         "message": ("message", measures.WORD, lambda r: r.message or None, "why it did not complete"),
     }
+    words = {"outcome": tuple(map(str, Outcome))}
     return tuple(
-        Field(name, heading, measure, lambda record, get=get: (get(record),), about)  # type: ignore[misc]
+        Field(name, heading, measure, lambda record, get=get: (get(record),), about, words.get(name, ()))  # type: ignore[misc]
         for name, (heading, measure, get, about) in read.items()
     )
 

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import PRECISIONS
 from searcher import measures
-from searcher.records import Outcome, TrialRecord
+from searcher.records import TrialRecord
 from searcher.trial_fields import Field, TrialFields
 
 Predicate: TypeAlias = Callable[[TrialRecord], bool]
@@ -192,8 +192,8 @@ def _matched(field: Field, sign: str, pattern: str) -> Predicate:
     """Whether words match a glob, or do not."""
     if sign not in ("==", "=", "!="):
         raise InvalidInput(f"{field.name} has no order; compare it by == or !=.")
-    if field.name == "outcome" and not any(fnmatchcase(outcome, pattern) for outcome in Outcome):
-        raise unknown_name("outcome", pattern, map(str, Outcome))
+    if field.words and not any(fnmatchcase(word, pattern) for word in field.words):
+        raise unknown_name(field.name, pattern, field.words)
     wanted = sign != "!="
     return lambda record: all(
         value is not None and fnmatchcase(str(value), pattern) == wanted for value in field.values(record)

@@ -55,11 +55,12 @@ PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
     }
 )
 
+PACKED_TITLES = " and ".join(family.config.title for family in PACKED_FAMILIES.values())
+
 
 def packed_family_of(architecture: Architecture) -> PackedFamily:
     """The row of `PACKED_FAMILIES` of an architecture; raises `InvalidInput` where there is none."""
     for family in PACKED_FAMILIES.values():
         if type(architecture) is family.config:
             return family
-    titles = " and ".join(family.config.title for family in PACKED_FAMILIES.values())
-    raise InvalidInput(f"models of {titles} can be exported, but this one is a {architecture.title}.")
+    raise InvalidInput(f"models of {PACKED_TITLES} can be exported, but this one is a {architecture.title}.")

@@ -31,6 +31,8 @@ import argparse
 from pathlib import Path
 
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.families import family_named
+from bhvit.runtime.families import PACKED_FAMILIES, PACKED_TITLES
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, torn
 from searcher.commands.arguments import add_settings, chosen, count, trial_number
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if options.seed < 0:
         raise InvalidInput(f"--seed must be at least 0, but it is {options.seed}.")
     source = _of_trial(args) if args.checkpoint is None else _of_checkpoint(args)
+    _check_deployable(source[1], source[0], args)
     make_folder(options.folder)
     deployment = _deployed(*source, options, args)
     if args.json:
@@ -96,6 +99,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         console().print(deployment_view(deployment, program()))
     return 0
+
+
+def _check_deployable(candidate: Candidate, space: Space, args: argparse.Namespace) -> None:
+    """Raise `InvalidInput` where the candidate's family is none that can be exported, with what can be done instead."""
+    if family_named(candidate.family).deployable:
+        return
+    which = args.checkpoint or f"trial {args.trial}"
+    others = [model.label for model in space.models if family_named(model.family).deployable]
+    remedy = f"search a model of {' or '.join(PACKED_FAMILIES)}"
+    if others and args.checkpoint is None:
+        held = " or ".join(f"model={label}" for label in others)
+        remedy = f"choose another trial, see `{program()} show {args.study} --where '{held}'`"
+    elif others:
+        remedy = f"choose a checkpoint of {' or '.join(others)}"
+    raise InvalidInput(
+        f"models of {PACKED_TITLES} can be exported, but {which} is a {candidate.architecture.title}; {remedy}."
+    )
 
 
 def _deployed(

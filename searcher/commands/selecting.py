@@ -43,9 +43,19 @@ def lists_columns(args: argparse.Namespace, for_programs: bool) -> bool:
     return bool(args.columns == LISTED)
 
 
-def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
-    """The study under the budget that `--budget` asks for, seen by the device of `--device`."""
-    seen = on_device(snapshot, args.profile)
+def sliced(snapshot: StudySnapshot, args: argparse.Namespace, trial: int | None = None) -> StudySnapshot:
+    """The study under the budget that `--budget` asks for, seen by the device of `--device`.
+
+    Where `trial` is all that is looked at, the device need not know the others.
+    """
+    seen = _sliced(snapshot, args)
+    models = seen.space.models if trial is None else [seen.space.model_of(seen.trial(trial).choices)]
+    seen.space.check_latencies(models)
+    return seen
+
+
+def _sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
+    seen = _on_device(snapshot, args.profile)
     if args.budget is None:
         return seen
     budget = changed_budget(seen.space.file.budget, args.budget)
@@ -59,6 +69,12 @@ def sliced(snapshot: StudySnapshot, args: argparse.Namespace) -> StudySnapshot:
 
 def on_device(snapshot: StudySnapshot, name: str | None) -> StudySnapshot:
     """The study with latencies predicted for the device called `name`; as it is for None."""
+    seen = _on_device(snapshot, name)
+    seen.space.check_latencies(seen.space.models)
+    return seen
+
+
+def _on_device(snapshot: StudySnapshot, name: str | None) -> StudySnapshot:
     device = device_from(name, "--device")
     return snapshot if device is None else snapshot.on_device(device)
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the trial."""
-    report = trial_report(sliced(snapshot_of(study_of(args)), args), args.trial)
+    report = trial_report(sliced(snapshot_of(study_of(args)), args, args.trial), args.trial)
     if args.json:
         print_json("trial", report_json(report))
     else:

@@ -68,10 +68,11 @@ def test_blocks_of_a_stage_share_one_value() -> None:
     assert of("stage2.block0.mlp", binary, True) != of("stage1.block0.mlp", binary, True)
 
 
-def test_a_family_without_a_work_function_says_so() -> None:
-    plain = Family("plain", BHVIT.config, BHVIT.presets, BHVIT.layer_terms, BHVIT.builder)
-    with pytest.raises(InvalidInput, match="but plain is none; use a budget of memory or ops"):
-        plain.seconds_of(TINY, load_device("avx512"))
+@pytest.mark.parametrize("family", [f for f in FAMILIES.values() if f.name not in PACKED_FAMILIES])
+def test_a_family_that_the_runtime_does_not_run_says_so(family: Family) -> None:
+    title = family.config.title
+    with pytest.raises(InvalidInput, match=f"of BHViT and BinaryViT, but this one is a {title}; leave the device out"):
+        family.seconds_of(next(iter(family.presets.values())), load_device("avx512"))
 
 
 def test_work_is_counted_in_whole_tiles_and_real_products_in_tokens() -> None:

@@ -15,12 +15,14 @@ import pytest
 
 from bhvit.errors import InvalidInput
 from searcher import study_mirror
+from searcher.budget import Budget
 from searcher.coordinator import Ended, run_search
-from searcher.events import Event, TrialFinished, TrialStarted, WorkerLost, read_events
+from searcher.events import Event, SearchStarted, TrialFinished, TrialStarted, WorkerLost, read_events
 from searcher.executors.executor import EpochDone, Failed, Message, Report, Stepped, TrialJob, WorkerDied
 from searcher.executors.threads import ThreadExecutor
 from searcher.lock import hold
 from searcher.outcomes import Diverged, MissingData, OutOfMemory
+from searcher.ranking import metrics_of, ranked
 from searcher.records import EpochRecord, Metrics, Outcome, TrialRecord, read_records
 from searcher.space import parse_space
 from searcher.study_folder import StudyFolder
@@ -367,6 +369,35 @@ def test_events_tell_progress_and_survive_a_torn_line(in_memory: Path) -> None:
     names = [e["event"] for e in read_events(log)]
     assert names == [type(e).__name__ for e in heard[:-1]] + ["SearchStarted", "SearchEnded"]
     assert all(json.loads(line) for line in log.read_text().splitlines() if line.endswith("}"))
+
+
+def test_a_run_starts_from_the_best_of_earlier_ones_within_its_own_budget(in_memory: Path) -> None:
+    starts: list[Any] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, SearchStarted):
+            starts.append((event.best_number, event.best_accuracy))
+
+    first = search(in_memory / "s", listener=listen)
+    best = ranked(first.records, Budget())[0]
+    search(in_memory / "s", listener=listen)
+    plain = search_space().to_plain()
+    plain["budget"]["memory"] = best.memory_bytes - 1
+    run_search(parse_space(plain, "small"), in_memory / "s", ThreadExecutor(fake_train), listener=listen)
+    lower = ranked(first.records, Budget(memory=best.memory_bytes - 1))[0]
+    assert starts == [(None, None), *((r.number, metrics_of(r).accuracy) for r in (best, lower))]
+
+
+def test_a_trial_that_is_finished_under_a_lowered_budget_is_said_to_be_beyond_it(in_memory: Path) -> None:
+    def interrupted(job: TrialJob, report: Report) -> Metrics:
+        raise KeyboardInterrupt
+
+    (begun,) = run_search(small_space(search={"trials": 1}), in_memory / "s", ThreadExecutor(interrupted)).records
+    lower = small_space(search={"trials": 1}, budget={"memory": begun.memory_bytes - 1})
+    heard: list[Any] = []
+    summary = run_search(lower, in_memory / "s", ThreadExecutor(fake_train), listener=heard.append)
+    finished = [(e.number, e.within) for e in heard if isinstance(e, TrialFinished)]
+    assert finished == [(begun.number, False), *((r.number, True) for r in summary.records[1:])]
 
 
 def test_optuna_prints_nothing(in_memory: Path, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:

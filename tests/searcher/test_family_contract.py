@@ -24,6 +24,7 @@ from bhvit.export.packed import pack
 from bhvit.families import FAMILIES, Family, family_of
 from bhvit.family_model import FamilyModel
 from bhvit.runtime import load
+from bhvit.runtime.header import LETTERS
 from bhvit.staged import Architecture
 from searcher.candidate import Candidate
 from searcher.candidate_training import build_candidate, evaluation_images
@@ -246,6 +247,7 @@ def test_a_model_is_packed_or_refused_in_one_line(family: Family, tmp_path: Path
     model(images)
     round_to_stored_precision(model.eval())
     refusal = refused(lambda: pack(model, tmp_path / "m.packed"))
+    assert (refusal is None) == (family.deployable and set(model.layers.values()) <= set(LETTERS.values()))
     if refusal is not None:
         assert any(name in refusal for name in (family.config.title, *family.config.precisions))
         assert "\n" not in refusal

@@ -50,12 +50,6 @@ def test_every_mark_has_an_ascii_character_of_its_own_among_outcomes() -> None:
     assert len(set(outcomes)) == len(outcomes)
 
 
-def test_no_two_precisions_look_the_same() -> None:
-    cells = [marks.precision_cell(precision) for precision in PRECISIONS.values()]
-    assert len({cell.plain for cell in cells}) == len({cell.style for cell in cells}) == len(PRECISIONS)
-    assert {(cell.cell_len, cell.plain.isascii()) for cell in cells} == {(2, True)}
-
-
 def test_every_precision_is_explained_with_its_bits_and_colour() -> None:
     for precision in PRECISIONS.values():
         style = str(marks.precision_style(precision)).replace(" ", r"\s")

@@ -150,3 +150,12 @@ def test_what_the_best_have_in_common_is_said_of_the_trials_that_have_the_variab
         (layer, "≥", "int4", ("one_layer",)),
     ]
     assert [(c.best_share, c.share) for c in found.found] == [(1.0, 6 / space.size), (16 / 17, 2 / 3)]
+
+
+def test_a_prior_adds_nothing_for_inactive_variables() -> None:
+    space = _space()
+    prior = [np.zeros(len(v.choices)) for v in space.variables]
+    prior[0][3] = 0.3  # the model without choices
+    digits = Proposer(space, feasible_set(space), 0, startup=0, prior=prior).propose(0, [], [])
+    assert digits is not None
+    assert space.choices_of(digits) == {"model": "float"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import InvalidInput
+from bhvit.families import FAMILIES
 from searcher import feasible
 from searcher.derived import ablation, alone, of_model, single
 from searcher.feasible import feasible_set, neighbours, profile
 from searcher.grid import Grid
 from searcher.space import load_space, parse_space
 from searcher.variables import Kind
+from tests.searcher.architectures import model_of, small_architecture
 from tests.searcher.spaces import FAMILY_NAMES, mixed_models, mixed_space, plain_mixed, plain_space, small_space
 
 NAMES = [model["name"] for model in mixed_models()]
@@ -94,10 +97,56 @@ def test_a_full_precision_baseline_is_an_alternative_without_choices() -> None:
     assert {p.name for p in baseline.layers.values()} == {"fp32"}
 
 
+@pytest.mark.parametrize("names", list(itertools.combinations(FAMILIES, 2)))
+def test_without_a_default_every_model_has_that_of_its_family_in_any_order(names: tuple[str, ...]) -> None:
+    for order in (names, names[::-1]):
+        models = [model_of(small_architecture(name, 32), name) for name in order]
+        for sections in ({}, {"precision": {"groups": [{"layers": "*0*", "choices": ["fp16"]}]}}):
+            space = parse_space({"model": models, **sections}, "mixed")
+            defaults = {model.label: model.precision.default for model in space.models}
+            assert defaults == {name: FAMILIES[name].config.precisions[0] for name in order}
+            assert parse_space(space.to_plain(), "again").file == space.file
+        given = parse_space({"model": models, "precision": {"default": "fp16"}}, "given")
+        assert {model.precision.default for model in given.models} == {"fp16"}
+
+
 def test_a_point_without_a_model_is_of_the_first() -> None:
     space = mixed_space("one_layer", "float", enqueue=[{"hidden": 2}, {"model": "float"}])
     assert [point["model"] for point in space.enqueued] == ["one_layer", "float"]
     assert space.enqueued[1] == {"model": "float"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "remedy"),
+    [
+        ({"widths": {"hidden": {"choices": [1, 3]}}}, {}, "set per_stage: true in one of them."),
+        (
+            {"widths": {"hidden": {"choices": [1, 3], "per_stage": True}}},
+            {"widths": {"hidden": {"choices": [1, 2], "per_stage": True}}},
+            "set per_stage: false in one of them.",
+        ),
+        ({"precision": {"groups": [{"layers": "*", "choices": ["int8"]}]}}, {}, "write the layers of one as another g"),
+        (
+            {"precision": {"groups": [{"layers": "*", "choices": ["binary"], "tie": "each"}]}},
+            {"precision": {"groups": [{"layers": "*", "choices": ["int8"], "tie": "each"}]}},
+            "give the layers of one another tie.",
+        ),
+    ],
+)
+def test_variables_of_one_name_with_other_choices_are_refused_with_a_remedy_that_works(
+    first: dict[str, Any], second: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(InvalidInput, match="must have the same choices in all models") as caught:
+        parse_space({**plain_mixed("float"), "model": [{**MODEL, **first}, {**OTHER, **second}]}, "mixed")
+    assert f"give both the same, or {remedy}" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", [f.name for f in FAMILIES.values() if "binary" not in f.config.precisions])
+def test_what_limits_refer_to_is_named_where_it_is_wrong(family: str) -> None:
+    models = [{**model_of(small_architecture(f, 32), f), "name": f"of_{f}"} for f in (FAMILY, family)]
+    budget = {"relative_to": {"model": f"of_{family}", "precision": "binary"}, "memory": 0.5}
+    with pytest.raises(InvalidInput, match=f"^mixed: budget.relative_to: model of_{family}: .*binary"):
+        parse_space({"model": models, "budget": budget}, "mixed")
 
 
 @pytest.mark.parametrize("named", [None, FAMILY_NAMES[-1]])
@@ -140,10 +189,27 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
             "unknown key in model[1]: 'widthz' (did you mean 'widths'?); use one of: ",
         ),
         ({"model": [MODEL, {**OTHER, "name": "a b"}]}, "model[1]: name must be 1 to 40 letters, digits or any of"),
+        *(
+            ({"model": [MODEL, {**OTHER, "name": name}]}, f"model[1]: name must be a word, but YAML reads {name} as")
+            for name in ("5", "1.0", "yes", "2026-01-01", "-", "0x1", "-.inf")
+        ),
         ({"model": [OTHER, {**MODEL, "name": "other"}]}, "labels must be distinct, but model[0] and model[1] are both"),
         (
             {"model": [MODEL, {**MODEL, "name": "b"}]},
             "are the same model with the same widths and precision; remove one",
+        ),
+        *(
+            (
+                {"model": [MODEL, {**MODEL, "name": "b", **own}]},
+                "b are the same model with the same widths and precision",
+            )
+            for own in (
+                {"widths": {"hidden": {"choices": [1.0, 2]}}},
+                {"widths": {"hidden": {"choices": [2, 1]}, "intermediate": {"choices": [1]}}},
+                {"precision": {"groups": [{"layers": "*?*", "choices": ["int8", "binary"]}]}},
+                {"precision": {"default": "fp16", "groups": [{"layers": "*", "choices": ["binary", "int8"]}]}},
+                {"norm": FAMILIES[FAMILY].config.norms[0]},
+            )
         ),
         (
             {"model": [MODEL, {**OTHER, "classes": 5}]},

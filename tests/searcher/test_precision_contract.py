@@ -17,6 +17,7 @@ from bhvit.export.packed import pack
 from bhvit.family_model import FamilyModel
 from bhvit.quantizers import QUANTIZERS
 from bhvit.runtime import load
+from bhvit.runtime.header import LETTERS
 from searcher.space import parse_space
 from searcher.trial_fields import TrialFields
 from searcher.views.console import plain_text
@@ -96,6 +97,7 @@ def test_stored_weights_give_the_same_logits(precision: Precision, norm: str, tm
 def test_it_is_packed_or_refused_in_one_line(precision: Precision, tmp_path: Path) -> None:
     model, path = model_in(PrecisionPlan.uniform(precision)), tmp_path / "m.packed"
     refusal = refused(lambda: pack(model, path))
+    assert (refusal is None) == (precision in LETTERS.values())
     if refusal is not None:
         assert precision.name in refusal
         assert "\n" not in refusal
@@ -134,10 +136,10 @@ def test_all_are_completed_in_the_order_of_the_table() -> None:
 
 
 def test_each_has_a_cell_of_its_own() -> None:
-    """Two columns, and no two precisions look alike: they differ in what they say or in their colours."""
-    cells = {p: precision_cell(p) for p in PRECISIONS.values()}
-    assert {cell.cell_len for cell in cells.values()} == {2}
-    assert len({(cell.plain, str(cell.style)) for cell in cells.values()}) == len(PRECISIONS)
+    """Two columns of ASCII, and no two precisions look alike: neither in what they say nor in their colours."""
+    cells = [precision_cell(precision) for precision in PRECISIONS.values()]
+    assert {(cell.cell_len, cell.plain.isascii()) for cell in cells} == {(2, True)}
+    assert len({cell.plain for cell in cells}) == len({cell.style for cell in cells}) == len(PRECISIONS)
 
 
 @of_every_precision

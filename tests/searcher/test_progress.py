@@ -96,6 +96,19 @@ def test_later_trials_are_estimated_from_finished_ones() -> None:
     assert progress.remaining == 1 * 60 + 1.5 * 10
 
 
+def test_the_best_so_far_is_that_of_earlier_runs_until_a_trial_within_the_budget_beats_it() -> None:
+    progress, _ = searching()
+    progress.on_event(SearchStarted(5, 3, 9, 20, False, best_number=2, best_accuracy=0.6))
+    assert progress.best == (0.6, 2)
+    for number, accuracy, within, best in (
+        (3, 0.5, True, (0.6, 2)),
+        (4, 0.9, False, (0.6, 2)),
+        (5, 0.7, True, (0.7, 5)),
+    ):
+        progress.on_event(TrialFinished(number, Outcome.COMPLETE, accuracy, "", number, 5, within))
+        assert progress.best == best
+
+
 def test_a_finished_search_has_nothing_left() -> None:
     progress, clock = searching()
     clock.now += 60

@@ -14,6 +14,7 @@ from searcher.trial_fields import TrialFields
 from searcher.where import condition
 from tests.searcher.architectures import address_of
 from tests.searcher.records import record_of
+from tests.searcher.spaces import mixed_space
 from tests.searcher.studies import study_space
 
 SPACE = study_space()
@@ -137,3 +138,15 @@ def test_means_over_seeds_are_fields_where_there_are_seeds() -> None:
     assert fields.named("mean").value(r) == pytest.approx(0.55)
     assert fields.named("sd").value(r) == pytest.approx(0.0707, abs=1e-4)
     assert condition("mean>54% and seeds==2", fields)(r)
+
+
+def test_a_misspelt_model_is_refused_and_a_glob_over_labels_is_none() -> None:
+    fields = TrialFields(mixed_space("one_layer", "float"))
+    with pytest.raises(InvalidInput, match=r"unknown model 'flaot' \(did you mean 'float'\?\); use one of: float, one"):
+        condition("model==flaot", fields)
+    record = record_of(fields.space, fields.space.encode({"model": "float"}))
+    assert [condition(text, fields)(record) for text in ("model=fl*", "model!=float", "model=*y*")] == [
+        True,
+        False,
+        False,
+    ]
