@@ -185,7 +185,9 @@ def test_a_budget_rules_out_what_exceeds_it_and_nothing_else(family: Family) -> 
 def test_milliseconds_are_predicted_or_refused_in_one_line(family: Family) -> None:
     device, candidate = load_device("avx512"), next(candidates(space_of(family)))
     if family.work is None:
-        with pytest.raises(InvalidInput, match=f"but {family.name} is none; use ") as refusal:
+        with pytest.raises(
+            InvalidInput, match=f"but this one is a {family.config.title}; leave the device out"
+        ) as refusal:
             candidate.cost(device=device)
         assert "\n" not in str(refusal.value)
         return
