@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ TYPICAL_NOISE, NOISE_SPREAD = 0.1, 1.5  # median, and standard deviation of the 
 TRIALS_OF_SCALE = 2  # the prior on the scale is worth that many trials
 CHUNK = 2**13  # configurations at once: their factors stay in the processor's cache
 PART = 2**10  # combinations of choices that are tabulated together
+PartTables: TypeAlias = "Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]"
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,14 @@ class GaussianProcess:
             self._seen = trained.joined(pending)
             eigenvalues, vectors = self._spectrum(self._seen)
         self._root = (vectors / np.sqrt(eigenvalues + noise)).astype(np.float32)
+        self._seen_tables = self._part_tables(self._seen)
 
     def predict(self, points: Points) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the accuracy (without a training's noise) at each of `points`."""
         mean, variance = np.empty(len(points)), np.empty(len(points))
         for start in range(0, len(points), CHUNK):
             part = slice(start, start + CHUNK)
-            covariance = self._covariance(points[part], self._seen)
+            covariance = self._covariance(points[part], self._seen, self._seen_tables)
             mean[part] = covariance[:, : len(self._weights)] @ self._weights
             explained = covariance @ self._root
             own = ADDITIVE + INTERACTION + LEVEL + SLOPES / 2 * (points.log_costs[part] ** 2).sum(axis=1)
@@ -78,15 +81,18 @@ class GaussianProcess:
 
     def _spectrum(self, points: Points) -> tuple[Floats, Floats]:
         """Eigenvalues and eigenvectors of the covariance of `points`."""
-        eigenvalues, vectors = np.linalg.eigh(self._covariance(points, points).astype(np.float64))
+        covariance = self._covariance(points, points, self._part_tables(points))
+        eigenvalues, vectors = np.linalg.eigh(covariance.astype(np.float64))
         return np.maximum(eigenvalues, 0), vectors
 
-    def _covariance(self, rows: Points, columns: Points) -> NDArray[np.float32]:
-        """Prior covariance, `rows x columns`, in units of the scale; a part of the variables at a time."""
+    def _covariance(self, rows: Points, columns: Points, tables: PartTables) -> NDArray[np.float32]:
+        """Prior covariance, `rows x columns`, in units of the scale; a part of the variables at a time.
+
+        `tables` are those of the columns.
+        """
         product = np.ones((len(rows), len(columns)), np.float32)
         total = np.zeros_like(product)
-        for part in self._parts:
-            products, sums = self._part_tables(part, columns)
+        for part, (products, sums) in zip(self._parts, tables, strict=True):
             places = _places(self._variables[part], rows.codes[:, part])
             product *= products[places]
             total += sums[places]
@@ -96,8 +102,12 @@ class GaussianProcess:
         )
         return covariance
 
-    def _part_tables(self, part: slice, columns: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Product and sum of the variables' correlations for every combination of choices, `combinations x columns`."""
+    def _part_tables(self, columns: Points) -> PartTables:
+        """For each part, product and sum of the variables' correlations for every combination of their choices."""
+        return [self._part_table(part, columns) for part in self._parts]
+
+    def _part_table(self, part: slice, columns: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both for one part, each `combinations x columns`."""
         product, total = np.ones((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
         for table, digits in zip(self._tables[part], columns.codes.T[part], strict=True):
             factor, shape = table[:, digits], (len(product) * len(table), len(columns))

@@ -13,6 +13,7 @@ import pytest
 from bhvit.families import DEFAULT_FAMILY
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
+from searcher.gaussian_process import CHUNK
 from searcher.proposer import MOST_EVIDENCE, Proposer, accuracies_of
 from searcher.records import Outcome
 from searcher.space import Space
@@ -192,9 +193,19 @@ def _many(count: int) -> tuple[Space, FeasibleSet]:
     return space, FeasibleSet(codes, *draw.uniform(1, 9, (2, len(codes))), space.size, len(codes))
 
 
-@pytest.mark.parametrize(("trials", "limit"), [(40, 0.2), (10_000, 0.5)])
+def _unavoidable(rows: int, columns: int) -> float:
+    """Processor time of the core of a proposal on this machine: a covariance looked up in a table, and its product."""
+    draw = np.random.default_rng(0)
+    table, root = draw.random((1000, columns), np.float32), draw.random((columns, columns), np.float32)
+    places, start = draw.integers(1000, size=rows), time.process_time()
+    for first in range(0, rows, CHUNK):
+        (table[places[first : first + CHUNK]] * 2 + 1) @ root
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(("trials", "limit"), [(40, 30), (10_000, 1.2)])
 def test_asking_among_a_hundred_thousand_is_quick(trials: int, limit: float) -> None:
-    """In processor time: the machine that runs the tests may be busy."""
+    """In processor time, since the machine may be busy, and in units of what this one needs for the core of it."""
     space, feasible = _many(100_000)
     results = [
         _result(feasible, n, tuple(row), 0.5 + sum(row) / 1000)
@@ -206,4 +217,5 @@ def test_asking_among_a_hundred_thousand_is_quick(trials: int, limit: float) -> 
         start = time.process_time()
         proposer.propose(number, results, [])
         times.append(time.process_time() - start)
-    assert min(times) < limit
+    core = min(_unavoidable(len(feasible), min(trials, MOST_EVIDENCE)) for _ in range(3))
+    assert min(times) < limit * core
