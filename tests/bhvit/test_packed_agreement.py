@@ -76,18 +76,23 @@ def decisions(model: Pyramid) -> Iterator[list[bool]]:
             hook.remove()
 
 
-def errors(model: Pyramid, path: Path, seed: int) -> Iterator[tuple[str, Tensor, bool]]:
-    """(runtime and layer, error of every output in units of their mean magnitude, no decision in doubt)."""
+def errors(model: Pyramid, path: Path, seed: int) -> Iterator[tuple[str, Tensor, float]]:
+    """(runtime and layer, error of every output in units of their mean magnitude, share that may be wrong).
+
+    None may be where no decision is in doubt; elsewhere few, or as many as are wrong in PyTorch's own float32.
+    """
     packed = {name: load(path, instruction_set=name) for name in runtimes()}
     reference, side = copy.deepcopy(model).double(), model.architecture.image_size
     x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(seed))
-    for i, layer in enumerate(torch_layers(reference)):
+    for i, (layer, own) in enumerate(zip(torch_layers(reference), torch_layers(model), strict=True)):
         with torch.no_grad(), decisions(reference) as clear:
             y = layer(x.double())
+        with torch.no_grad():
+            few = 0.0 if all(clear) else max(FEW, _wrong((own(x)[0] - y[0]).abs() / y.abs().mean()))
         for name, runnable in packed.items():
             found = torch.from_numpy(runnable.runtime.run_layer(i, x[0].numpy()))
             assert found.shape == y[0].shape
-            yield f"{name} {runnable.layers[i]}", (found - y[0]).abs() / y.abs().mean(), all(clear)
+            yield f"{name} {runnable.layers[i]}", (found - y[0]).abs() / y.abs().mean(), few
         x = y.float()
 
 
@@ -95,9 +100,13 @@ def check_layers(family: str, seed: int, path: Path) -> None:
     """Every output agrees; where rounding may decide a sign or a level, nearly every one."""
     model = randomised(random_header(seed, family), seed)
     pack(model, path)
-    for what, error, clear in errors(model, path, seed):
-        wrong = float((error > TOLERANCE).double().mean())
-        assert wrong <= (0 if clear else FEW), (what, float(error.max()), wrong)
+    for what, error, few in errors(model, path, seed):
+        assert _wrong(error) <= few, (what, float(error.max()), _wrong(error))
+
+
+def _wrong(error: Tensor) -> float:
+    """Share of outputs beyond the tolerance."""
+    return float((error > TOLERANCE).double().mean())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
