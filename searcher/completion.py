@@ -1,6 +1,6 @@
 """What the shell offers after Tab: commands, options, choices, studies, trials and files, through argcomplete.
 
-Only the parser of the command on the line is built, so that an answer takes a fifth of a second.
+Only the parser of the command on the line is built, so that an answer takes a fifth to a third of a second.
 """
 
 from __future__ import annotations

@@ -9,22 +9,28 @@ and the growth is the volume of those that the configuration covers, times the c
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searcher.grid import Floats
 
-_AT = np.linspace(-37.0, 8.0, 45_001)
-_DENSITY = np.exp(-0.5 * _AT**2) / math.sqrt(2 * math.pi)
-_GAIN = _AT * np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _AT]) + _DENSITY  # of a standard normal above 0
-
 
 def expected_gain(mean: Floats, deviation: Floats, level: float) -> Floats:
     """E[max(0, Y - level)] for normal Y, elementwise; positive down to 37 standard deviations below the level."""
+    at, gains = _standard_gain()
     z = (mean - level) / deviation
-    gain: Floats = deviation * np.where(z > _AT[-1], z, np.interp(z, _AT, _GAIN))
+    gain: Floats = deviation * np.where(z > at[-1], z, np.interp(z, at, gains))
     return gain
+
+
+@cache
+def _standard_gain() -> tuple[Floats, Floats]:
+    """Places z, and E[max(0, Y + z)] of a standard normal Y there."""
+    at = np.linspace(-37.0, 8.0, 45_001)
+    density = np.exp(-0.5 * at**2) / math.sqrt(2 * math.pi)
+    return at, at * np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in at]) + density
 
 
 def expected_improvement(

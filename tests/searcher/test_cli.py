@@ -58,14 +58,21 @@ def test_a_folder_that_cannot_be_made_is_one_line(capsys) -> None:
 
 
 def test_help_lists_every_command_and_answers_in_a_blink() -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = searcher("--help")
-        times.append(time.perf_counter() - start)
-    assert result.returncode == 0
-    assert all(f"  {name} " in result.stdout for name in COMMANDS)
-    assert min(times) < 0.3
+    """In three times what Python itself takes to start: 0.03 s on an idle machine. NumPy would take more."""
+    helps, starts = [], []
+    for _ in range(5):
+        helps.append(_seconds("-m", "searcher", "--help"))
+        starts.append(_seconds("-c", "pass"))
+    shown = searcher("--help")
+    assert shown.returncode == 0
+    assert all(f"  {name} " in shown.stdout for name in COMMANDS)
+    assert min(helps) < 3 * min(starts)
+
+
+def _seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
 
 
 @pytest.mark.parametrize("command", COMMANDS)
