@@ -1,9 +1,10 @@
 # make search   the main job: a small real search on the images that ship with the package (about 7 minutes on 2 cores, installation included)
-# make test     the tests                      make check   ruff, format, mypy, import-linter, tests
+# make test     the tests, two at a time       make check   ruff, format, mypy, import-linter, tests
 # make core     compiles the core of the packed runtime (C++) anew
 
 PYTHON ?= python3
 VENV := .venv
+JOBS := 2
 BIN := $(VENV)/bin
 NATIVE := $(wildcard bhvit/runtime/native/*)
 # Without the tests of the build, and of how much memory a process takes: neither is for sanitizers and emulators.
@@ -14,8 +15,9 @@ CORE_TESTS := tests/bhvit/runtime $(patsubst %,--ignore tests/bhvit/runtime/test
 search: $(VENV)/.installed
 	$(BIN)/searcher search search_spaces/demo.yaml
 
+# Files of tests side by side; `make test JOBS=0` is one after the other in this process.
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "not long"

@@ -58,7 +58,7 @@ def random_curves(trials: int, seed: int) -> np.ndarray:
         (Hyperband(EPOCHS), HyperbandPruner(1, EPOCHS, 3)),
         (Hyperband(8, 2, 2), HyperbandPruner(2, 8, 2)),
     ],
-    ids=str,
+    ids=lambda each: str(each) if isinstance(each, Pruning) else type(each).__name__,
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_rule_decides_as_the_pruner_of_optuna_does(rule: Pruning, pruner: BasePruner, seed: int) -> None:
