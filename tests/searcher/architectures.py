@@ -39,6 +39,9 @@ def thin_architecture(embed_dims: Sequence[int], intermediate_dims: Sequence[int
     return config.from_lists(embed_dims, intermediate_dims, [1] * 4, [1, 1, 2, 4], **(sizes | options))
 
 
+THIN = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32])
+
+
 def model_of(architecture: Architecture, family: str = DEFAULT_FAMILY) -> dict[str, Any]:
     """`model:` of a space file whose base is an architecture with its family's usual options."""
     lists = {name: list(getattr(architecture, name)) for name in LISTS}

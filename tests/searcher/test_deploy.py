@@ -15,6 +15,7 @@ from searcher import deployment
 from searcher.checkpoint_files import BEST, WARM_STARTS
 from searcher.cli import main
 from searcher.numbers import size_text
+from tests.searcher.architectures import THIN, model_of
 from tests.searcher.screens import screen
 from tests.searcher.tiny_images import COLOURS, image_folder
 
@@ -28,14 +29,7 @@ def root(tmp_path_factory) -> Path:
     image_folder(root / "images")
     phase = {"epochs": 1, "learning_rate": 0.002}
     space = {
-        "model": {
-            "embed_dims": [8, 16, 16, 32],
-            "intermediate_dims": [16, 16, 16, 32],
-            "depths": [1, 1, 1, 1],
-            "num_heads": [1, 1, 2, 4],
-            "image_size": 96,
-            "classes": 3,
-        },
+        "model": model_of(THIN),
         "precision": {"groups": [{"layers": "downsample*", "choices": ["binary", "fp16"]}]},
         "search": {"trials": 1, "seed": 0, "threads": 1},
         "recipe": {"fp": phase, "qat": dict(phase), "batch_size": 8},

@@ -16,12 +16,11 @@ import yaml
 from searcher.cli import main
 from searcher.records import EpochRecord
 from searcher.study_folder import StudyFolder
-from tests.searcher.architectures import model_of, thin_architecture
+from tests.searcher.architectures import THIN, model_of
 from tests.searcher.tiny_images import image_folder
 
 TRIALS = 3
-BASE = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32])
-LATE, EVERYWHERE = (f"*.{name}" for name in BASE.block_parts(3))
+LATE, EVERYWHERE = (f"*.{name}" for name in THIN.block_parts(3))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
     image_folder(root / "images")
     phase = {"epochs": 2, "learning_rate": 0.002}
     space = {
-        "model": model_of(BASE),
+        "model": model_of(THIN),
         "widths": {"hidden": {"choices": [1, 2]}},
         "precision": {
             "groups": [

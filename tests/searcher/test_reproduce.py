@@ -24,16 +24,9 @@ from searcher.reproductions import PUBLISHED_FAMILY, reproduction_named
 from searcher.views.console import plain_text
 from searcher.views.exports import as_csv, as_latex, escaped
 from searcher.views.reproduction import report_view
+from tests.searcher.architectures import THIN, model_of
 from tests.searcher.tiny_images import image_folder
 
-MODEL = {
-    "embed_dims": [8, 16, 16, 32],
-    "intermediate_dims": [16, 16, 16, 32],
-    "depths": [1, 1, 1, 1],
-    "num_heads": [1, 1, 2, 4],
-    "image_size": 96,
-    "classes": 2,
-}
 PHASE = {"epochs": 2, "learning_rate": 0.002}
 
 
@@ -42,7 +35,7 @@ def folder(tmp_path_factory) -> Path:
     """Images of three classes, a space file whose model is small, and a recipe of two epochs a phase."""
     root = tmp_path_factory.mktemp("reproduce")
     image_folder(root / "images")
-    (root / "small.yaml").write_text(yaml.safe_dump({"model": MODEL}))
+    (root / "small.yaml").write_text(yaml.safe_dump({"model": model_of(THIN)}))
     (root / "short.yaml").write_text(yaml.safe_dump({"fp": PHASE, "qat": dict(PHASE), "batch_size": 8}))
     return root
 

@@ -23,10 +23,9 @@ from searcher.sensitivity import (
 from searcher.space import Space, parse_space
 from searcher.views.console import plain_text
 from searcher.views.sensitivity import sensitivity_json, sensitivity_view
-from tests.searcher.architectures import address_of, model_of, thin_architecture
+from tests.searcher.architectures import THIN, address_of, model_of
 
-BASE = thin_architecture([8, 16, 16, 32], [16, 16, 16, 32])
-MODEL, LAST = model_of(BASE), address_of(BASE, 3)
+MODEL, LAST = model_of(THIN), address_of(THIN, 3)
 
 
 def space_of(**sections: object) -> Space:

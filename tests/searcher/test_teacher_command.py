@@ -35,6 +35,7 @@ from searcher.teacher_recipe import teacher_recipe_from, teacher_recipe_names
 from searcher.teacher_start import Start
 from searcher.training import train_phase
 from searcher.views.training import LiveTraining
+from tests.searcher.architectures import THIN, model_of
 from tests.searcher.tiny_images import image_folder, write_image
 
 MODEL, EPOCHS = "test_vit", 4
@@ -59,14 +60,7 @@ def teacher(folder: Path) -> Path:
 
 def space_file(path: Path, images: Path, **recipe: Any) -> Path:
     space = {
-        "model": {
-            "embed_dims": [8, 16, 16, 32],
-            "intermediate_dims": [16, 16, 16, 32],
-            "depths": [1, 1, 1, 1],
-            "num_heads": [1, 1, 2, 4],
-            "image_size": 96,
-            "classes": 3,
-        },
+        "model": model_of(THIN),
         "recipe": {"fp": PHASE, "qat": dict(PHASE), "batch_size": 8, **recipe},
         "data": {"name": "image_folder", "root": str(images)},
         "search": {"threads": 1},
