@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
+from bhvit.wording import listed
 
 IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
@@ -129,7 +130,7 @@ class Architecture(ABC):
     def require_precision(self, precision: Precision, what: str) -> None:
         """Raise `InvalidInput` unless layers of the family may have this precision; `what` has it."""
         if precision.name not in self.precisions:
-            names = " or ".join(self.precisions)
+            names = listed(self.precisions, "or")
             raise InvalidInput(f"layers of a {self.title} must be {names}, but {what} is {precision}; use {names}.")
 
     @classmethod
@@ -141,7 +142,7 @@ class Architecture(ABC):
     def require_norm(self, norm: str) -> None:
         """Raise `InvalidInput` unless the family has this norm."""
         if norm not in self.norms:
-            raise InvalidInput(f"norm must be {' or '.join(self.norms)} in a {self.title}, but it is {norm!r}.")
+            raise InvalidInput(f"norm must be {listed(self.norms, 'or')} in a {self.title}, but it is {norm!r}.")
 
     def width_step(self, stage: int) -> int:
         """What C of this stage must be a multiple of."""

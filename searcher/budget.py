@@ -13,6 +13,7 @@ from bhvit.device_file import shipped_devices
 from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.precision import PrecisionPlan
+from bhvit.wording import listed
 from searcher.quantities import QUANTITIES, Quantity, parse_percent
 
 
@@ -121,7 +122,7 @@ class BudgetSection:
             raise unknown_name("accounting", self.accounting, ACCOUNTINGS)
         if self.latency is not None and self.device is None:
             raise InvalidInput(
-                f"latency must be that of a device, but none is named; add device: {' or '.join(shipped_devices())}, "
+                f"latency must be that of a device, but none is named; add device: {listed(shipped_devices(), 'or')}, "
                 "or the path of a profile that `searcher calibrate` wrote."
             )
         self.resolve(_ONE if self.relative_to else None)

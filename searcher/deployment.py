@@ -21,6 +21,7 @@ from bhvit.export.onnx_check import Logits, Reference, in_batches, onnx_logits, 
 from bhvit.export.packed import pack
 from bhvit.family_model import FamilyModel
 from bhvit.whole_files import write_with
+from bhvit.wording import listed
 from searcher import __version__
 from searcher.candidate import Candidate
 from searcher.candidate_training import build_candidate, evaluation_images
@@ -200,7 +201,7 @@ def _left_there(options: DeployOptions, written: set[str]) -> Iterator[str]:
         lies = (
             "was there already and is left as it is; it" if len(there) == 1 else "were there already and are left; they"
         )
-        yield f"{' and '.join(there)} {lies} may be of another model"
+        yield f"{listed(there)} {lies} may be of another model"
 
 
 def _state(staged: Path, options: DeployOptions) -> str:

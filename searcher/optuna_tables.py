@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import listed
 from searcher.optuna_studies import OptunaStudy, OptunaTrial, TrialState, constraints_from, value_from
 
 VERSIONS = ("v3.0.0.d", "v3.2.0.a")  # of the tables, by Optuna 3.0 to 5.0: they differ by an index
@@ -69,7 +70,7 @@ def _check_version(rows: Callable[[str], list[tuple[Any, ...]]], place: str) -> 
         if found < VERSIONS[0]
         else "update bhvit-searcher"
     )
-    raise InvalidInput(f"{place} must have tables of version {' or '.join(VERSIONS)}, but they are {found}; {remedy}.")
+    raise InvalidInput(f"{place} must have tables of version {listed(VERSIONS, 'or')}, but they are {found}; {remedy}.")
 
 
 def _in_utc(rows: Callable[[str], list[tuple[Any, ...]]]) -> bool:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import listed
 from searcher.numbers import count_text, latency_text, size_text
 
 MIB = 2**20
@@ -112,8 +113,7 @@ def costs_text(cost: Any) -> str:
 
 def labels_of(names: Iterable[str]) -> str:
     """Quantities in words: `memory and OPs`, `memory, OPs and latency`."""
-    *most, last = (QUANTITIES[name].label for name in names)
-    return f"{', '.join(most)} and {last}" if most else last
+    return listed(QUANTITIES[name].label for name in names)
 
 
 def _remedy(match: re.Match[str] | None, units: Mapping[str, int | Decimal]) -> str:
@@ -125,7 +125,7 @@ def _remedy(match: re.Match[str] | None, units: Mapping[str, int | Decimal]) -> 
     if near := [unit for unit in units if unit.lower() == written]:
         return f"capitals count, write {f'{match[1]} {near[-1]}'!r}; {legal}"
     longer = [f"{match[1]} {unit}" for unit in units if written and unit.lower().startswith(written)][:2]
-    return f"write {' or '.join(map(repr, longer))}; {legal}" if longer else legal
+    return f"write {listed(map(repr, longer), 'or')}; {legal}" if longer else legal
 
 
 def _amount(value: float | str, units: Mapping[str, int | Decimal], where: str, example: str) -> float:

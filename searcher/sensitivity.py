@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
 from bhvit.precision import precision_named
+from bhvit.wording import listed
 from searcher.feasible import FeasibleSet
 from searcher.files import read_json, write_json
 from searcher.grid import Codes
@@ -73,7 +74,7 @@ def parts_of(space: Space) -> tuple[Part, ...]:
     if BINARY not in space.base.precisions:
         raise InvalidInput(
             f"sensitivity is that of layers to being binary, but those of a {space.base.title} can only be "
-            f"{' or '.join(space.base.precisions)}; there is nothing to measure."
+            f"{listed(space.base.precisions, 'or')}; there is nothing to measure."
         )
     variables = [v for v in space.variables if v.kind is Kind.PRECISION]
     offered = {address: _quantizing(v) for v in variables for address in v.addresses}

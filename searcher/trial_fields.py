@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.wording import listed
 from searcher import measures
 from searcher.budget import Budget
 from searcher.measures import Measure, Value
@@ -92,7 +93,7 @@ class TrialFields:
         if name.removesuffix("_share") in QUANTITIES:
             raise InvalidInput(
                 f"{what} {name} is predicted for a device, but the study names none; name one by --device "
-                f"{' or '.join(shipped_devices())}, or by the path of a profile."
+                f"{listed(shipped_devices(), 'or')}, or by the path of a profile."
             )
         if name in self._parts:
             covered = [name]

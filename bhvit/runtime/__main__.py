@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
 from bhvit.runtime.model import Model, load
+from bhvit.wording import counted
 
 JSON_VIEW, JSON_SCHEMA = "runtime", 1  # as in the JSON of searcher's commands, which this one cannot import
 PROFILE_RUNS = 20  # of the first image; the median of each layer is shown
@@ -145,7 +146,7 @@ def _profile(report: dict[str, Any]) -> list[str]:
     seconds = report["seconds"]
     total = sum(seconds.values())
     width = max(map(len, seconds))
-    threads = "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
+    threads = counted(report["threads"], "thread")
     return [
         f"{1e3 * total:.2f} ms an image ({report['instruction_set']}, {threads}, median of {PROFILE_RUNS})",
         *(f"  {name:<{width}}  {1e3 * s:7.3f} ms  {100 * s / total:4.1f} %" for name, s in seconds.items()),

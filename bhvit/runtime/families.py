@@ -12,6 +12,7 @@ from bhvit.architecture import FIRST_ATTENTION_STAGE, ArchitectureConfig
 from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.errors import InvalidInput
 from bhvit.staged import Architecture, PyramidArchitecture
+from bhvit.wording import listed
 
 
 class Mixing(Enum):
@@ -55,7 +56,7 @@ PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
     }
 )
 
-PACKED_TITLES = " and ".join(family.config.title for family in PACKED_FAMILIES.values())
+PACKED_TITLES = listed(family.config.title for family in PACKED_FAMILIES.values())
 
 
 def packed_family_of(architecture: Architecture) -> PackedFamily:

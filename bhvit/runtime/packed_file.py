@@ -25,6 +25,7 @@ from bhvit.runtime.layouts import stored_dtype, stored_shape, to_kernel, to_natu
 from bhvit.runtime.placement import ALIGNMENT, Section, sections_of
 from bhvit.runtime.schema import Tensor, tensors_of
 from bhvit.runtime.values import check_chunk, check_natural, check_stored
+from bhvit.wording import listed
 
 MAGIC = b"\x89BHVIT\r\n"  # like PNG's: shows a transfer as text, or through seven bits
 HEAD = struct.Struct(
@@ -173,8 +174,9 @@ def _head(file: int) -> _Head:
     if magic != MAGIC:
         raise InvalidInput(f"it must begin with {MAGIC!r}, but begins with {magic!r}; name a file such as m.bhvit.")
     if version not in VERSIONS:
-        known = " or ".join(map(str, VERSIONS))
-        raise InvalidInput(f"its format must be version {known}, but is {version}; use another version of bhvit.")
+        raise InvalidInput(
+            f"its format must be version {listed(VERSIONS, 'or')}, but is {version}; use another version of bhvit."
+        )
     if stated != size:
         raise InvalidInput(f"it must have the {stated} bytes that it states, but has {size}; copy it again.")
     if length > min(MAX_HEADER, size - HEAD.size):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import listed
 from searcher.charts.accuracy import front_figure, history_figure
 from searcher.charts.chart import Figure
 from searcher.charts.choices import importance_figure, map_figure, parallel_figure
@@ -43,8 +44,9 @@ class Request:
     def __post_init__(self) -> None:
         for name, kinds in OPTIONS.items():
             if getattr(self, name) is not None and self.kind not in kinds:
-                needed = " or ".join(kinds)
-                raise InvalidInput(f"--{name} is for --kind {needed}, but the kind is {self.kind}; leave it out.")
+                raise InvalidInput(
+                    f"--{name} is for --kind {listed(kinds, 'or')}, but the kind is {self.kind}; leave it out."
+                )
         if self.top is not None and self.top < 1:
             raise InvalidInput(f"--top must be at least 1, but it is {self.top}.")
         asked = self.top if self.trial is None else len(set(self.trial))

@@ -18,6 +18,7 @@ from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.families import DEFAULT_FAMILY, FAMILIES, family_named
 from bhvit.precision import PLANS, PrecisionPlan
+from bhvit.wording import listed
 from searcher.candidate import Candidate
 from searcher.commands.arguments import add_profile_argument, add_settings, chosen, key_and_value, number
 from searcher.device_profiles import device_from, device_id
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="space file; without it the flags below describe it")
     add_settings(parser)
     model = parser.add_argument_group("a candidate by flags")
-    model.add_argument("--family", help=f"{' or '.join(FAMILIES)} (default: {DEFAULT_FAMILY})")
+    model.add_argument("--family", help=f"{listed(FAMILIES, 'or')} (default: {DEFAULT_FAMILY})")
     model.add_argument("--preset", metavar="NAME", help="a base architecture (default: its family's first)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
     model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")

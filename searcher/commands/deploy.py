@@ -33,6 +33,7 @@ from pathlib import Path
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.families import family_named
 from bhvit.runtime.families import PACKED_FAMILIES, PACKED_TITLES
+from bhvit.wording import listed
 from searcher.candidate import Candidate
 from searcher.checkpoint_files import BEST, torn
 from searcher.commands.arguments import add_settings, chosen, count, trial_number
@@ -107,12 +108,12 @@ def _check_deployable(candidate: Candidate, space: Space, args: argparse.Namespa
         return
     which = args.checkpoint or f"trial {args.trial}"
     others = [model.label for model in space.models if family_named(model.family).deployable]
-    remedy = f"search a model of {' or '.join(PACKED_FAMILIES)}"
+    remedy = f"search a model of {listed(PACKED_FAMILIES, 'or')}"
     if others and args.checkpoint is None:
         held = " or ".join(f"model={label}" for label in others)
         remedy = f"choose another trial, see `{program()} show {args.study} --where '{held}'`"
     elif others:
-        remedy = f"choose a checkpoint of {' or '.join(others)}"
+        remedy = f"choose a checkpoint of {listed(others, 'or')}"
     raise InvalidInput(
         f"models of {PACKED_TITLES} can be exported, but {which} is a {candidate.architecture.title}; {remedy}."
     )

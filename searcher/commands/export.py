@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import counted
 from searcher.commands.arguments import option_of, trial_number
 from searcher.commands.selecting import add_row_arguments, lists_columns, view_of
 from searcher.commands.studies import add_study_arguments, study_of
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         rows = _rows(snapshot, args, form)
         text, count = rows.in_format(form), len(rows.board.records)
-        what = f"{count:,} trial{'' if count == 1 else 's'} of {name}"
+        what = f"{counted(count, 'trial')} of {name}"
     if args.out is None:
         print(text, end="")
     else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import listed
 from searcher.outcomes import MissingData
 
 
@@ -76,7 +77,7 @@ class TorchvisionData:
         return root / f".{self.name}.unfinished"  # there while a download runs, and after one was killed
 
     def _missing(self, root: Path, reason: str) -> MissingData:
-        layout = " and ".join(f"{root}/{part}" for part in self.layout)
+        layout = listed(f"{root}/{part}" for part in self.layout)
         return MissingData(
             f"data set {self.name} expects {layout}, but they are absent and {' '.join(reason.split())}; correct "
             f"data.root, or get it with: {self.command(root)}"

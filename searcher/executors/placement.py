@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import listed, plural
 
 ROUNDING = 1e-6  # 3 trials of 1/3 GPU fit on one GPU, whatever the third digit
 
@@ -48,4 +49,4 @@ class Placement:
 def resources_text(machine: Mapping[str, float]) -> str:
     """CPUs and GPUs in words."""
     counts = [(machine.get(kind, 0), kind) for kind in ("CPU", "GPU")]
-    return " and ".join(f"{count:g} {kind}{'' if count == 1 else 's'}" for count, kind in counts)
+    return listed(f"{count:g} {plural(kind, count)}" for count, kind in counts)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bhvit.wording import counted
 from searcher.benching.report import BenchReport, Measurement
 from searcher.benching.rounds import NOISY
 from searcher.views.console import plain_rows
@@ -38,7 +39,7 @@ def bench_view(report: BenchReport, width: int) -> RenderableType:
         return plain_rows(PLAIN_HEAD, rows, range(1, len(PLAIN_HEAD)))
     columns = COLUMNS if report.images else COLUMNS[:-1]
     rows = [row[: len(columns)] for row in rows]
-    threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
+    threads = counted(report.threads, "thread")
     head = Text.assemble((report.processor, "bold"), f", {threads} of {report.cores}, batch 1")
     noisy = [Text(noise_warning(report), style="yellow")] if report.noisy else []
     return Group(head, "", *grid(columns, rows, width), "", Text(_legend(report), style="dim"), *noisy)

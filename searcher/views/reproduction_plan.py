@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bhvit.wording import counted
 from searcher.numbers import duration_text
 from searcher.reproduction_runs import Run
 from searcher.views.console import table
@@ -42,12 +43,8 @@ def plan_view(
     trained = sum(planned.state == "to train" for planned in plan)
     saved = len(plan) - finished - trained
     lines = [
-        f"{_counted(len(plan), 'run')}, {finished} finished; {_counted(trained, 'FP training')} to do, {saved} saved "
+        f"{counted(len(plan), 'run')}, {finished} finished; {counted(trained, 'FP training')} to do, {saved} saved "
         "by sharing parents.",
         *(f"{name}: {duration_text(sum(each))} in all, one run after the other." for name, each in seconds.items()),
     ]
     return Group(result, "", *lines, *(Text(note, style="dim") for note in notes))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from bhvit.wording import counted, listed
 from searcher.feasible import SpaceProfile
 from searcher.numbers import share_text
 from searcher.plain import budget_json
@@ -47,9 +48,8 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
-    *others, last = dict.fromkeys(model.family for model in space.models)
-    families = f"{', '.join(others)} and {last}" if others else last
-    yield f"{space.name}: {profile.size:,} configurations of {families}"
+    families = listed(dict.fromkeys(model.family for model in space.models))
+    yield f"{space.name}: {counted(profile.size, 'configuration')} of {families}"
     share = share_text(profile.share)
     scope = f"{profile.feasible:,} ({share})"
     if profile.sampled:
@@ -166,7 +166,7 @@ def _hopeless(space: Space, profile: SpaceProfile) -> Iterator[str]:
     """The models of which nothing is within the budget, and those of which nothing was found that is."""
     empty = {label: own for label, own in profile.models.items() if not own.feasible}
     if certain := [label for label, own in empty.items() if not own.sampled or _exceeded(space, own)]:
-        yield f"Nothing of {' and '.join(certain)} is within the budget: raise it, or leave the model out."
+        yield f"Nothing of {listed(certain)} is within the budget: raise it, or leave the model out."
     for label in [label for label in empty if label not in certain]:
         yield (
             f"None of {empty[label].examined:,} sampled configurations of {label} is within the budget; the model may "

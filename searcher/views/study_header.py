@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bhvit.device_profile import DeviceProfile
 from bhvit.precision import PRECISIONS
+from bhvit.wording import counted
 from searcher.device_profiles import device_id
 from searcher.feasible import ENUMERABLE, examined_count
 from searcher.model_space import ModelSpace
@@ -94,8 +95,7 @@ def _precision_words(variables: list[Variable], default: str, covered: bool) -> 
         return [f"all layers {default}"]
     rest = "" if covered else f", the other layers {default}"
     names = sorted({str(c) for v in variables for c in v.choices}, key=list(PRECISIONS).index)
-    groups = "1 group" if len(variables) == 1 else f"{len(variables)} groups"
-    return [f"precision of {groups} of layers among {', '.join(names)}{rest}"]
+    return [f"precision of {counted(len(variables), 'group')} of layers among {', '.join(names)}{rest}"]
 
 
 def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
@@ -117,9 +117,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
 
 def device_line(device: DeviceProfile) -> str:
     """The device that latencies are predicted for, and by which profile."""
-    threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
-    origin = device.origin
-    return f"latency by profile {device_id(device)}, {threads}, {origin}"
+    return f"latency by profile {device_id(device)}, {counted(device.threads, 'thread')}, {device.origin}"
 
 
 def _at_work(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
