@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +29,7 @@ from bhvit.reactnet.architecture import ReActNetConfig
 from bhvit.reactnet.terms import reactnet_terms
 from bhvit.runtime.families import PACKED_FAMILIES, PACKED_TITLES
 from bhvit.staged import Architecture
+from bhvit.wording import listed
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,18 @@ class Family:
     def deployable(self) -> bool:
         """Whether the packed runtime and the ONNX exports know the family."""
         return self.name in PACKED_FAMILIES
+
+    def preset(self, name: str) -> Architecture:
+        """The preset with this name; raises `InvalidInput` with the family's own, and the families that have it."""
+        if name in self.presets:
+            return self.presets[name]
+        owners = [other.name for other in FAMILIES.values() if name in other.presets]
+        if not owners:
+            raise unknown_name(f"{self.name} preset", name, self.presets)
+        raise InvalidInput(
+            f"preset {name!r} is one of {listed(owners)}, but the family is {self.name}; name another family, or use "
+            f"{listed(self.presets, 'or')}."
+        )
 
     def seconds_of(self, shape: Any, profile: DeviceProfile) -> SecondsOf:
         """Predicted seconds of the layers of an architecture, or of a grid of widths over one.
@@ -123,6 +136,22 @@ def family_named(name: str) -> Family:
     if name not in FAMILIES:
         raise unknown_name("family", name, FAMILIES)
     return FAMILIES[name]
+
+
+def unknown_option(
+    family: Family, name: object, kind: str, known: Iterable[str], names: Mapping[str, str]
+) -> InvalidInput:
+    """Error for an option that configurations of `family` lack: says which families have it, or what is `known`.
+
+    `names` are those that users write, of fields that they write otherwise.
+    """
+    owners = []
+    for other in FAMILIES.values():
+        own = [field.name for field in fields(other.config)]  # type: ignore[arg-type]  # of the dataclass
+        if name in [names.get(field, field) for field in own]:
+            owners.append(other.name)
+    hint = f" (an option of {listed(owners)}, but this is a {family.name})" if owners else ""
+    return unknown_name(kind, name, known, hint)
 
 
 def family_of(architecture: Architecture) -> Family:

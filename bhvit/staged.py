@@ -24,6 +24,7 @@ PATCH = 4  # stride of the stem
 DOWNSAMPLE_TAPS = 4  # of a pyramid's downsampling kernels, 2 x 2
 BRANCH_RADII = {3: 1, 5: 2}  # published name of a branch beside the MLP -> its radius
 DOWNSAMPLE_FORMS = ("auto", "residual", "plain")
+WRITTEN = {"downsample_form": "downsample"}  # option of a configuration -> its name for users, where that is another
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
 from torch import nn
 
-from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import FAMILIES, Family
+from bhvit.errors import InvalidInput, renamed
+from bhvit.families import FAMILIES, Family, unknown_option
 from bhvit.family_model import FamilyModel
 from bhvit.precision import PrecisionPlan
-from bhvit.staged import Architecture
+from bhvit.staged import WRITTEN, Architecture
 
 _TIMM_ONLY = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")  # where weights come from: there are none
 _MODEL = ("norm", "recu", "drop_path_rate")
 _OTHERS = ("precision", "layers", "hidden", "intermediate")
+_NAMES = {**WRITTEN, "image_size": "img_size"}  # field of a configuration -> timm's name
 
 
 def _register(family: Family, preset: str) -> str:
@@ -53,12 +54,14 @@ def _create(
             f"{name} has no pretrained weights to download; build it with pretrained=False and load some with "
             "bhvit.checkpoint."
         )
-    fields = {"img_size" if field == "image_size" else field: field for field in preset.option_names}
+    fields = {_NAMES.get(field, field): field for field in preset.option_names}
     for option in options:
         if option not in (*fields, *_MODEL, *_OTHERS, *_TIMM_ONLY):
-            raise unknown_name(f"option of {name}:", option, (*fields, *_MODEL, *_OTHERS))
+            known = (*fields, *_MODEL, *_OTHERS)
+            raise unknown_option(family, option, f"option of {name}:", known, _NAMES)
     changes = {field: options[option] for option, field in fields.items() if option in options}
-    architecture = preset.with_options(**changes).scaled(options.get("hidden", 1), options.get("intermediate", 1))
+    with renamed(_NAMES):
+        architecture = preset.with_options(**changes).scaled(options.get("hidden", 1), options.get("intermediate", 1))
     plan = PrecisionPlan.named(options.get("precision", preset.precisions[0]))
     layers = options.get("layers", {})
     if not isinstance(layers, Mapping):

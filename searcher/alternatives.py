@@ -14,13 +14,13 @@ from searcher.schema import from_mapping
 from searcher.variables import MAX_CHOICES, PrecisionSection, WidthsSection
 from searcher.yaml_file import parse_yaml
 
-_LABEL = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
+_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _SHARED = ("image_size", "classes")  # a study has one data set, decoded and judged in one way
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One entry of the list: a model with its label, and what it has instead of the file's `widths` and `precision`.
+    """One entry of the list: a model with its name, and what it has instead of the file's `widths` and `precision`.
 
     A section given here replaces the file's as a whole; None leaves that in force.
     """
@@ -31,10 +31,10 @@ class Alternative:
     precision: PrecisionSection | None = None
 
     def __post_init__(self) -> None:
-        if not _LABEL.fullmatch(self.name):
+        if not _NAME.fullmatch(self.name):
             raise InvalidInput(
-                f"name must be 1 to 40 letters, digits or any of _ . + -, but it is {self.name!r}; it labels the model "
-                "in tables and in --set model=NAME."
+                f"name must be 1 to 40 letters, digits or any of _ . + -, but it is {self.name!r}; it stands for the "
+                "model in tables and in --set model=NAME."
             )
         if not _is_word(self.name):
             raise InvalidInput(
@@ -99,13 +99,13 @@ def _alternative_from(data: object, where: str) -> Alternative:
 
 
 def _check_together(alternatives: tuple[Alternative, ...], where: str) -> None:
-    """Rules between alternatives: labels differ, and all look at the same images and classes."""
+    """Rules between alternatives: names differ, and all look at the same images and classes."""
     first = alternatives[0]
     for i, alternative in enumerate(alternatives):
         for j, earlier in enumerate(alternatives[:i]):
             if alternative.name == earlier.name:
                 raise InvalidInput(
-                    f"{where}: labels must be distinct, but {where}[{j}] and {where}[{i}] are both {alternative.name}; "
+                    f"{where}: names must be distinct, but {where}[{j}] and {where}[{i}] are both {alternative.name}; "
                     "give one of them another name."
                 )
         for key in _SHARED:

@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import DEFAULT_FAMILY, Family, family_named
-from bhvit.staged import Architecture
+from bhvit.errors import InvalidInput, renamed
+from bhvit.families import DEFAULT_FAMILY, Family, family_named, unknown_option
+from bhvit.staged import WRITTEN, Architecture
 from searcher.schema import convert, from_mapping
 
 LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
 LARGEST = {"image_size": 4096, "classes": 10**6}
 LARGEST_DIM, LARGEST_DEPTH = 2**16, 64
-_OWN_KEYS = {"stages": LISTS, "image_size": "image_size", "num_classes": "classes"}  # fields that are no options
-_KEY_OF = {"downsample_form": "downsample"}  # field of a configuration -> key in a file
+KEY_OF = {**WRITTEN, "num_classes": "classes"}  # field of a configuration -> its key in a file, where that is another
+_OWN_FIELDS = ("stages", "image_size", "num_classes")  # those that are no options of a family
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """A preset, or four lists with one entry a stage.
+    """A preset, or four lists with one entry a stage; raises `InvalidInput` where the family does not allow the values.
 
     `options` are the further fields of the family's configuration, by their keys in a file; None, or leaving one out,
     means the family's default (which may follow from the image size, `Architecture.options_at`). `norm` defaults to
@@ -56,23 +56,18 @@ class ModelSection:
             object.__setattr__(self, "norm", family.config.norms[0])
         object.__setattr__(self, "recu", family.config.recu_of(self.recu))
         object.__setattr__(self, "options", dict.fromkeys(_options(family)) | dict(self.options))
+        self.architecture().require_norm(self.norm)
 
     def architecture(self) -> Architecture:
-        """The base architecture; raises `InvalidInput` where the family does not allow the values."""
+        """The base architecture."""
         family = family_named(self.family)
-        field_of = {key: name for name, key in _KEY_OF.items()}
-        given = {field_of.get(key, key): value for key, value in self.options.items() if value is not None}
-        options = {
-            **family.config.options_at(self.image_size),
-            **given,
-            "image_size": self.image_size,
-            "num_classes": self.classes,
-        }
-        if self.preset is None:
-            return family.config.from_lists(*(getattr(self, name) for name in LISTS), **options)
-        if self.preset not in family.presets:
-            raise unknown_name("preset", self.preset, family.presets)
-        return family.presets[self.preset].with_options(**options)
+        sizes = {"image_size": self.image_size, "num_classes": self.classes}
+        given = {name: self.options[key] for key, name in _options(family).items() if self.options[key] is not None}
+        with renamed(KEY_OF):
+            options = family.config.options_at(self.image_size) | given | sizes
+            if self.preset is None:
+                return family.config.from_lists(*(getattr(self, name) for name in LISTS), **options)
+            return family.preset(self.preset).with_options(**options)
 
     @classmethod
     def written_out(cls, family: str, architecture: Architecture, norm: str, recu: bool) -> ModelSection:
@@ -109,7 +104,7 @@ def model_from(data: object, where: str, beside: Sequence[str] = ()) -> ModelSec
     own = [f.name for f in dataclasses.fields(ModelSection) if f.name != "options"]
     for key in data:
         if key not in own and key not in names:
-            raise unknown_name(f"key in {where}:", key, (*beside, *own, *names))
+            raise unknown_option(family, key, f"key in {where}:", (*beside, *own, *names), KEY_OF)
     options = {
         key: None if data[key] is None else convert(hints[name], data[key], f"{where}.{key}")
         for key, name in names.items()
@@ -136,8 +131,8 @@ def _family_of(data: Mapping[Any, Any], where: str) -> Family:
 
 def _options(family: Family) -> dict[str, str]:
     """Key in a file -> field of the configuration, of the family's own options."""
-    names = [f.name for f in dataclasses.fields(family.config) if f.name not in _OWN_KEYS]  # type: ignore[arg-type]
-    return {_KEY_OF.get(name, name): name for name in names}
+    names = [f.name for f in dataclasses.fields(family.config) if f.name not in _OWN_FIELDS]  # type: ignore[arg-type]
+    return {KEY_OF.get(name, name): name for name in names}
 
 
 def _at_most(name: str, largest: int, *values: int) -> None:

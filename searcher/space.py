@@ -51,8 +51,6 @@ class Space:
         if "latency" in self.search.objectives or self.file.budget.latency is not None:
             self.check_latencies(self.models)
         _ = self.variables, self.budget, self.enqueued  # every rule is checked when the file is read
-        for model in self.models:
-            model.candidate(model.decode(0))
 
     @cached_property
     def models(self) -> tuple[ModelSpace, ...]:

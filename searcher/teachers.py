@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from bhvit.errors import InvalidInput
+from bhvit.errors import InvalidInput, nearest
 from searcher.checkpoints import read_tensors
 from searcher.datasets.listing import Listing
 from searcher.recipe import SAFETENSORS, TrainingRecipe
@@ -89,8 +88,7 @@ def timm_model(name: str, classes: int, image_size: int, **options: Any) -> nn.M
 def require_timm_model(name: str) -> None:
     """Raise `InvalidInput` with the nearest name where timm has no such model; it has over a thousand to list."""
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = nearest(name, timm.list_models())
         raise InvalidInput(f"unknown timm model {name!r}{hint}; timm.list_models() lists the names.")
 
 

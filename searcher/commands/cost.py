@@ -15,8 +15,8 @@ import argparse
 
 from bhvit.cost import ACCOUNTINGS
 from bhvit.device_profile import DeviceProfile
-from bhvit.errors import InvalidInput, unknown_name
-from bhvit.families import DEFAULT_FAMILY, FAMILIES, family_named
+from bhvit.errors import InvalidInput, renamed
+from bhvit.families import DEFAULT_FAMILY, FAMILIES, family_named, unknown_option
 from bhvit.precision import PLANS, PrecisionPlan
 from bhvit.wording import listed
 from searcher.candidate import Candidate
@@ -37,6 +37,8 @@ MODEL_FLAGS = (
     "precision",
     "layers",
 )
+
+FLAG_OF = {"image_size": "--image-size", "window_size": "--window-size", "num_classes": "--classes"}  # of fields
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,11 +94,16 @@ def _from_flags(args: argparse.Namespace) -> Candidate:
         raise InvalidInput("--set needs a space file whose variables it sets, but none is given.")
     family = family_named(DEFAULT_FAMILY if args.family is None else args.family)
     preset = next(iter(family.presets)) if args.preset is None else args.preset
-    if preset not in family.presets:
-        raise unknown_name("preset", preset, family.presets)
+    base = family.preset(preset)
     given = {"image_size": args.image_size, "window_size": args.window_size, "num_classes": args.classes}
-    base = family.presets[preset].with_options(**{key: value for key, value in given.items() if value is not None})
+    options = {field: value for field, value in given.items() if value is not None}
+    for field in options:
+        if field not in base.option_names:
+            flags = [flag for name, flag in FLAG_OF.items() if name in base.option_names]
+            raise unknown_option(family, FLAG_OF[field], "flag", flags, FLAG_OF)
     factors = {"hidden": args.hidden, "intermediate": args.intermediate}
+    with renamed(FLAG_OF):
+        base = base.with_options(**options)
     architecture = base.scaled(**{key: value for key, value in factors.items() if value is not None})
     plan = PrecisionPlan.named(base.precisions[0] if args.precision is None else args.precision)
     for text in args.layers or ():

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import Cost, LayerCost
+from searcher.model_section import KEY_OF
 from searcher.model_space import MODEL
 from searcher.numbers import duration_text, percent_text
 from searcher.plain import trial_json
@@ -29,7 +30,7 @@ SHAPE_NAMES = {
     "intermediate_dim": "I (MLP)",
     "depth": "blocks",
     "num_heads": "heads",
-    "num_classes": "classes",
+    **KEY_OF,
 }
 
 

@@ -72,10 +72,36 @@ def test_a_misspelt_option_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "option", "owners"),
+    [
+        ("binaryvit_small", "window_size", "bhvit"),
+        ("bhvit_tiny", "reductions", "binaryvit"),
+        ("deit_tiny", "downsample", "bhvit and binaryvit"),
+    ],
+)
+def test_an_option_of_another_family_is_refused_with_its_families(name: str, option: str, owners: str) -> None:
+    this = name.split("_")[0]
+    message = rf"unknown option of {name}: '{option}' \(an option of {owners}, but this is a {this}\); use one of: "
+    with pytest.raises(InvalidInput, match=message):
+        timm.create_model(name, **{option: 7})
+
+
+def test_options_have_the_names_that_they_have_in_space_files() -> None:
+    with torch.device("meta"):
+        assert timm.create_model("bhvit_tiny", downsample="plain").architecture.downsample_form == "plain"
+    with pytest.raises(
+        InvalidInput, match=r"unknown option of bhvit_tiny: 'downsample_form' \(did you mean 'downsample'"
+    ):
+        timm.create_model("bhvit_tiny", downsample_form="plain")
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("bhvit_tiny", {"img_size": (224, 224)}, r"image_size must be a positive integer, but it is \(224, 224\)\."),
-        ("bhvit_tiny", {"img_size": "224"}, r"image_size must be a positive integer, but it is '224'\."),
+        ("bhvit_tiny", {"img_size": (224, 224)}, r"img_size must be a positive integer, but it is \(224, 224\)\."),
+        ("bhvit_tiny", {"img_size": "224"}, r"img_size must be a positive integer, but it is '224'\."),
+        ("bhvit_tiny", {"img_size": 100}, r"img_size must be a multiple of 32 \* window_size = 96, but it is 100;"),
+        ("bhvit_tiny", {"downsample": "none"}, r"unknown downsample 'none'; use one of: auto, plain, residual\."),
         ("bhvit_tiny", {"shifts": 3}, r"shifts must be a list of whole numbers, but it is 3\."),
         ("bhvit_tiny", {"layers": ["a"]}, r"layers must be a mapping from globs .*, but it is \['a'\]\."),
         ("bhvit_tiny", {"drop_path_rate": "0.1"}, r"drop_path_rate must be .* below 1, but it is '0\.1'; use 0"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bhvit.families import DEFAULT_FAMILY
 from searcher.cli import COMMANDS, main
 from tests.searcher.architectures import address_of, first_preset
 
@@ -112,17 +113,17 @@ def test_overview_has_every_command_in_one_group_and_fits_80_columns(capsys) -> 
         (["search", "search_spaces/demo.yaml", "--budget", "ops=4m"], "'4m'; capitals count, write '4 M'; units: OPs"),
         (["search", "search_spaces/demo.yaml", "--budget", "memory=300 mib"], "write '300 MiB'; units: B, KiB, MiB"),
         (["sensitivity", "search_spaces/demo.yaml", "--budget", "size=1"], "unknown quantity in --budget 'size'"),
-        (["cost", "--preset", "tinny"], "unknown preset 'tinny' (did you mean 'tiny'?)"),
+        (["cost", "--preset", "tinny"], f"unknown {DEFAULT_FAMILY} preset 'tinny' (did you mean 'tiny'?)"),
         (["cost", "--hidden", "-1"], "--hidden"),
         (["cost", "--layers", "downsample*"], "--layers takes GLOB=PRECISION, but it is 'downsample*'."),
         (["cost", "--layers", "downsampel*=fp16"], "'downsampel*' matches none of"),
-        (["cost", "--image-size", "100"], "image_size must be a multiple of"),
-        (["cost", "--image-size", "0"], "image_size must be a positive integer, but it is 0."),
+        (["cost", "--image-size", "100"], "--image-size must be a multiple of"),
+        (["cost", "--image-size", "0"], "--image-size must be a positive integer, but it is 0."),
         (["cost", "--set", "hidden=2"], "--set needs a space file"),
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=["], "--set hidden must be valid YAML"),
         (["cost", "search_spaces/demo.yaml", "--set", "hidden=1", "--set", "hidden=2"], "'hidden' is given twice"),
         (["cost", "--hidden", "1e300"], "hidden factors must be positive numbers up to 64"),
-        (["cost", "--classes", "9" * 30], "num_classes must be at most 1048576"),
+        (["cost", "--classes", "9" * 30], "--classes must be at most 1048576"),
         (["show", "nowhere", "--top", "0"], "argument --top: must be a whole number of at least 1, but it is '0'"),
         (["cost", "--presett", "tiny"], "unrecognized arguments"),
     ],

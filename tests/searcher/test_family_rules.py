@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from bhvit import FAMILIES, PRECISIONS, Family, InvalidInput, PrecisionPlan
+from bhvit.wording import listed
 from searcher.candidate import Candidate
+from searcher.model_section import KEY_OF
 from searcher.sensitivity import BINARY, parts_of
 from searcher.space import Space, parse_space
 
@@ -43,11 +45,54 @@ def test_what_means_the_same_has_one_id(family: Family) -> None:
 
 @of_every_family
 def test_a_norm_that_the_family_lacks_is_refused(family: Family) -> None:
-    norms = " or ".join(family.config.norms)
+    norms = listed(family.config.norms, "or")
     with pytest.raises(
-        InvalidInput, match=f"rules: norm must be {norms} in a {family.config.title}, but it is 'group'"
+        InvalidInput, match=f"rules: model: norm must be {norms} in a {family.config.title}, but it is 'group'"
     ):
         space_of(family, {"norm": "group"})
+
+
+def keys_of(family: Family) -> set[str]:
+    """Keys of `model:` for this family."""
+    return set(space_of(family).to_plain()["model"])
+
+
+FOREIGN = [(f, key) for f in FAMILIES.values() for g in FAMILIES.values() for key in sorted(keys_of(g) - keys_of(f))]
+
+
+@pytest.mark.parametrize(("family", "key"), FOREIGN, ids=[f"{f.name}-{key}" for f, key in FOREIGN])
+def test_a_key_of_another_family_is_refused_with_its_families(family: Family, key: str) -> None:
+    owners = listed(f.name for f in FAMILIES.values() if key in keys_of(f))
+    with pytest.raises(InvalidInput) as caught:
+        space_of(family, {key: 7})
+    text = f"unknown key in model: '{key}' (an option of {owners}, but this is a {family.name}); use one of: "
+    assert str(caught.value) == f"rules: {text}{', '.join(sorted(keys_of(family)))}."
+
+
+WRITTEN_OTHERWISE = [(f, field, key) for f in FAMILIES.values() for field, key in KEY_OF.items() if key in keys_of(f)]
+
+
+@pytest.mark.parametrize(
+    ("family", "field", "key"), WRITTEN_OTHERWISE, ids=[f"{f.name}-{key}" for f, _, key in WRITTEN_OTHERWISE]
+)
+def test_a_wrong_value_is_told_by_its_key_alone(family: Family, field: str, key: str) -> None:
+    for value in (-1, "nonsense"):
+        with pytest.raises(InvalidInput, match=rf"^rules: model\b.*\b{key}\b") as caught:
+            space_of(family, {key: value})
+        assert field not in str(caught.value)
+    with pytest.raises(InvalidInput, match=rf"unknown key in model: '{field}' \(did you mean '{key}'\?\)"):
+        space_of(family, {field: 1})
+
+
+@of_every_family
+def test_an_unknown_preset_is_refused_with_its_key_the_family_and_those_that_have_it(family: Family) -> None:
+    with pytest.raises(InvalidInput, match=f"rules: model: unknown {family.name} preset 'huge'; use one of: "):
+        space_of(family, {"preset": "huge"})
+    for name in {name for other in FAMILIES.values() for name in other.presets} - set(family.presets):
+        owners = listed(other.name for other in FAMILIES.values() if name in other.presets)
+        text = f"rules: model: preset '{name}' is one of {owners}, but the family is {family.name}; name another"
+        with pytest.raises(InvalidInput, match=text):
+            space_of(family, {"preset": name})
 
 
 @pytest.mark.parametrize(("family", "precision"), LACKING, ids=[f"{f.name}-{p}" for f, p in LACKING])

@@ -193,7 +193,10 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
             ({"model": [MODEL, {**OTHER, "name": name}]}, f"model[1]: name must be a word, but YAML reads {name} as")
             for name in ("5", "1.0", "yes", "2026-01-01", "-", "0x1", "-.inf")
         ),
-        ({"model": [OTHER, {**MODEL, "name": "other"}]}, "labels must be distinct, but model[0] and model[1] are both"),
+        (
+            {"model": [OTHER, {**MODEL, "name": "other"}]},
+            "names must be distinct, but model[0] and model[1] are both",
+        ),
         (
             {"model": [MODEL, {**MODEL, "name": "b"}]},
             "are the same model with the same widths and precision; remove one",
@@ -210,6 +213,17 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
                 {"precision": {"default": "fp16", "groups": [{"layers": "*", "choices": ["binary", "int8"]}]}},
                 {"norm": FAMILIES[FAMILY].config.norms[0]},
             )
+        ),
+        ({"model": [MODEL, {**OTHER, "norm": "group"}]}, "mixed: model[1]: norm must be "),
+        ({"model": [MODEL, {**OTHER, "preset": "huge"}]}, f"mixed: model[1]: unknown {FAMILY} preset 'huge'"),
+        ({"model": [MODEL, {**OTHER, "image_size": 50}]}, "mixed: model[1]: image_size must be a multiple of "),
+        (
+            {"model": [MODEL, {**OTHER, "widths": {"hidden": {"choices": [1, 1.00001]}}}]},
+            "mixed: model other: widths: the choices of hidden must give different widths",
+        ),
+        (
+            {"model": [MODEL, {**OTHER, "precision": {"groups": [{"layers": "x", "choices": ["int8"]}]}}]},
+            "mixed: model other: precision.groups[0]: 'x' must match a layer",
         ),
         (
             {"model": [MODEL, {**OTHER, "classes": 5}]},

@@ -210,7 +210,7 @@ def test_the_published_plan_needs_no_data_on_disk(monkeypatch, tmp_path, capsys)
         (["table3", "--epochs", "0"], "--epochs takes N or FP+QAT, such as 12 or 12+8"),
         (["table3", "--data", "oxford"], "unknown data set 'oxford'"),
         (["table3", "--recipe", "pet"], "unknown recipe 'pet' (did you mean 'pets'?)"),
-        (["table3", "--preset", "huge"], "unknown preset 'huge'"),
+        (["table3", "--preset", "huge"], f"unknown {PUBLISHED_FAMILY} preset 'huge'; use one of: "),
         (["table3", "--threads", "0"], "threads must be at least 1"),
         (["table3", "--dry-run"], "--dry-run and --report exclude each other"),
         (["table3", "--out", "tests"], "--out must be a file, but tests is a folder"),
