@@ -11,6 +11,7 @@ from typing import Any
 from bhvit.errors import InvalidInput, renamed
 from bhvit.families import DEFAULT_FAMILY, Family, family_named, unknown_option
 from bhvit.staged import WRITTEN, Architecture
+from bhvit.wording import listed
 from searcher.schema import convert, from_mapping
 
 LISTS = ("embed_dims", "intermediate_dims", "depths", "num_heads")
@@ -45,7 +46,7 @@ class ModelSection:
         family = family_named(self.family)
         given = [name for name in LISTS if getattr(self, name) is not None]
         if self.preset is None and len(given) < len(LISTS):
-            raise InvalidInput(f"give a preset, or all of {', '.join(LISTS)}; given are {', '.join(given) or 'none'}.")
+            raise InvalidInput(f"give a preset, or all of {listed(LISTS)}; given are {listed(given) or 'none'}.")
         if self.preset is not None and given:
             raise InvalidInput(f"give either a preset or lists, but preset and {given[0]} are both given; remove one.")
         for name in LISTS:

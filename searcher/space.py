@@ -20,13 +20,14 @@ from bhvit.device_profile import DeviceProfile
 from bhvit.errors import InvalidInput
 from bhvit.families import family_named
 from bhvit.staged import Architecture
+from bhvit.wording import listed, plural
 from searcher.budget import Budget
 from searcher.candidate import Candidate
 from searcher.model_space import MODEL, ModelSpace, model_spaces, union
 from searcher.quantities import QUANTITIES
 from searcher.recipe import DataConfig, TrainingRecipe
 from searcher.space_file import SearchSection, SpaceFile, read_space_file, to_plain
-from searcher.variables import Choice, Variable, choices_from
+from searcher.variables import Choice, Variable, choices_from, unknown_variable
 from searcher.yaml_file import read_yaml
 
 MAX_MESSAGE = 600
@@ -66,10 +67,9 @@ class Space:
     def only(self) -> ModelSpace:
         """The model of a space that has one; raises `InvalidInput` for one that chooses among several."""
         if self.mixed:
-            labels = " or ".join(model.label for model in self.models)
             raise InvalidInput(
-                f"this needs a space of one model, but {self.name} chooses among {labels}; write one of them in "
-                "a space file of its own."
+                f"this needs a space of one model, but {self.name} chooses among {listed(self.labels)}; write "
+                "one of them in a space file of its own."
             )
         return self.models[0]
 
@@ -217,6 +217,10 @@ class Space:
         Without a model it is the first. A key that speaks only of variables of other models is an error.
         """
         if not self.mixed:
+            if MODEL in point:
+                raise InvalidInput(
+                    f"{where}: {MODEL} chooses among several models, but {self.name} has one; leave it out."
+                )
             return choices_from(self.variables, point, where)
         rest = {key: value for key, value in point.items() if key != MODEL}
         try:
@@ -224,8 +228,8 @@ class Space:
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from error
         for key in rest:
-            self._check_active(key, model, where, "" if MODEL in point else ", the first")
-        return {MODEL: model.label, **choices_from(model.variables, rest, where, f"model {model.label}")}
+            self._check_covers(key, model, where, named=MODEL in point)
+        return {MODEL: model.label, **choices_from(model.variables, rest, where)}
 
     def decode(self, index: int) -> dict[str, Choice]:
         """Choices of configuration `index`."""
@@ -264,6 +268,11 @@ class Space:
         for column, digit in zip(self.columns[place], own, strict=True):
             digits[column] = digit
         return tuple(digits)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the models, where there are several."""
+        return tuple(model.label for model in self.models)
 
     @cached_property
     def columns(self) -> tuple[tuple[int, ...], ...]:
@@ -304,8 +313,7 @@ class Space:
         if not self.mixed:
             return {"model": sections[0][1], **{name: plain[name] for name in ("widths", "precision")}}
         own = [{key: entry.get(key, plain[key]) for key in ("widths", "precision")} for entry in plain["model"]]
-        labels = [model.label for model in self.models]
-        return {"models": labels, "model": {m.label: q | o for (m, q), o in zip(sections, own, strict=True)}}
+        return {"models": list(self.labels), "model": {m.label: q | o for (m, q), o in zip(sections, own, strict=True)}}
 
     def _referred(self, label: str | None) -> ModelSpace:
         """The model that relative limits refer to."""
@@ -321,14 +329,19 @@ class Space:
         except InvalidInput as error:
             raise InvalidInput(f"budget.relative_to: {error}") from error
 
-    def _check_active(self, key: object, model: ModelSpace, where: str, why: str) -> None:
-        """Raise `InvalidInput` for a key of a point that speaks of variables of other models only."""
+    def _check_covers(self, key: object, model: ModelSpace, where: str, named: bool) -> None:
+        """Raise `InvalidInput` for a key of a point that speaks of no variable of `model`, which it `named` or not."""
         having = [m.label for m in self.models if any(v.covered_by(str(key)) for v in m.variables)]
-        if having and model.label not in having:
-            owners = " and ".join(having)
+        if not having:
+            variables = [MODEL, *(v.name for v in model.variables)] if named else [v.name for v in self.variables]
             raise InvalidInput(
-                f"{where}: {key!r} is a variable of model {owners}, but the point is of {model.label}{why}; set model "
-                f"to {having[0]}, or leave {key} out."
+                f"{where}: {unknown_variable(key, variables, f'model {model.label}' if named else 'the space')}"
+            )
+        if model.label not in having:
+            why = "" if named else ", the first, since it names no model"
+            raise InvalidInput(
+                f"{where}: {key!r} is a variable of {plural('model', len(having))} {listed(having)}, but the point is "
+                f"of {model.label}{why}; set model to {listed(having, 'or')}, or leave {key} out."
             )
 
     def _named(self, model: ModelSpace, choices: dict[str, Choice]) -> dict[str, Choice]:

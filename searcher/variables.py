@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from bhvit.errors import InvalidInput
+from bhvit.errors import InvalidInput, nearest
 from bhvit.precision import Precision, in_short, precision_named
 from bhvit.staged import Architecture
 
@@ -170,21 +170,24 @@ def variables_of(
     return tuple(found)
 
 
-def choices_from(
-    variables: Sequence[Variable], point: Mapping[str, Any], where: str, whose: str = "the space"
-) -> dict[str, Choice]:
+def unknown_variable(key: object, names: Sequence[str], whose: str = "the space") -> InvalidInput:
+    """Error for a key of a point that covers no variable; `names` are those `whose` variables there are."""
+    known = ", ".join(names) or f"none, {whose} has a single candidate"
+    return InvalidInput(f"{key!r} is no variable of {whose}{nearest(key, names)}; its variables are {known}.")
+
+
+def choices_from(variables: Sequence[Variable], point: Mapping[str, Any], where: str) -> dict[str, Choice]:
     """Variable name -> choice for every variable, from the keys of an enqueued `point`.
 
     A key is a variable's name, a group (`hidden`, or the glob it was written with) or another glob over layers, and
     sets every variable it covers; variables that no key covers get their default (width factor 1 or the default
-    precision where that is a choice, the first choice otherwise). Messages say `whose` variables they are.
+    precision where that is a choice, the first choice otherwise).
     """
     chosen: dict[str, Choice] = {}
     for key, value in point.items():
         covered = [v for v in variables if isinstance(key, str) and v.covered_by(key)]
         if not covered:
-            names = ", ".join(v.name for v in variables) or f"none, {whose} has a single candidate"
-            raise InvalidInput(f"{where}: {key!r} is no variable of {whose}; its variables are {names}.")
+            raise InvalidInput(f"{where}: {unknown_variable(key, [v.name for v in variables])}")
         for variable in covered:
             if variable.name in chosen:
                 raise InvalidInput(f"{where}: {variable.name} is set twice, by {key!r} too; remove one.")

@@ -9,6 +9,7 @@ from typing import Any
 
 from bhvit.device_file import shipped_devices
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.wording import listed
 from searcher.budget import BudgetSection
 from searcher.derived import of_model
 from searcher.device_profiles import device_from
@@ -60,16 +61,15 @@ def space_of_model(space: Space, settings: list[str]) -> tuple[Space, list[str],
 
     A space of one model is returned as it is, with no choice.
     """
-    if not space.mixed:
-        return space, settings, {}
-    labels = [model.label for model in space.models]
     asked = [text for text in settings if text.partition("=")[0].strip() == MODEL]
+    if not space.mixed and not asked:
+        return space, settings, {}
     if not asked:
         raise InvalidInput(
-            f"this needs one model, but {space.name} chooses among {', '.join(labels)}; add --set {MODEL}={labels[0]}, "
-            "or another of them."
+            f"this needs one model, but {space.name} chooses among {listed(space.labels)}; add --set "
+            f"{MODEL}={space.labels[0]}, or another of them."
         )
-    model = chosen(space, asked)[MODEL]
+    model = chosen(space, asked)[MODEL]  # an error where there is only one to choose
     return of_model(space, str(model)), [text for text in settings if text not in asked], {MODEL: model}
 
 

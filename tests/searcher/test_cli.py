@@ -189,6 +189,13 @@ def test_train_asks_for_one_candidate(space_file, capsys) -> None:
     assert "has 4 configurations; choose with --set VARIABLE=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["cost"], ["train"], ["ablation", "--costs"], ["sensitivity"]], ids=lambda c: c[0])
+def test_a_file_of_one_model_has_none_to_choose(command: list[str], space_file, capsys) -> None:
+    assert main([*command, space_file(), "--set", f"model={DEFAULT_FAMILY}"]) == 2
+    text = "searcher: --set: model chooses among several models, but space has one; leave it out.\n"
+    assert capsys.readouterr().err == text
+
+
 def test_ablation_shows_its_costs_before_anything_is_trained(capsys) -> None:
     assert main(["ablation", "search_spaces/pets_tiny.yaml", "--costs", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["steps"]

@@ -241,7 +241,15 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
         ),
         (
             {"enqueue": [{"width": 2}]},
-            "enqueue[0]: 'width' is no variable of model one_layer; its variables are hidden",
+            "enqueue[0]: 'width' is no variable of the space; its variables are model, hidden",
+        ),
+        (
+            {"enqueue": [{"model": "one_layer", "modl": 2}]},
+            "enqueue[0]: 'modl' is no variable of model one_layer (did you mean 'model'?); its variables are model,",
+        ),
+        *(
+            ({"enqueue": [{key: "float"}]}, f"enqueue[0]: '{key}' is no variable of the space (did you mean 'model'?);")
+            for key in ("mdoel", "mdl", "mod*")
         ),
         ({"enqueue": [{}, {"model": "one_layer"}]}, "enqueue[1] is the same configuration as enqueue[0]"),
         (
@@ -260,8 +268,15 @@ def test_what_makes_no_sense_is_refused_in_one_line(changes: dict[str, Any], mes
 
 
 def test_a_point_of_the_first_model_by_default_says_so_where_it_is_wrong() -> None:
-    with pytest.raises(InvalidInput, match="is a variable of model stages, but the point is of float, the first; set"):
+    with pytest.raises(InvalidInput, match="of model stages, but the point is of float, the first, since it names no"):
         mixed_space("float", "stages", enqueue=[{"hidden.stage0": 1.5}])
+    with pytest.raises(InvalidInput, match=f"of models one_layer and {FAMILY}, .* set model to one_layer or {FAMILY}"):
+        mixed_space("float", "one_layer", FAMILY, enqueue=[{"hidden": 2}])
+
+
+def test_a_point_names_no_model_where_there_is_one() -> None:
+    with pytest.raises(InvalidInput, match=r"enqueue\[0\]: model chooses among several models, but small has one;"):
+        small_space(enqueue=[{"model": FAMILY}])
 
 
 def test_a_single_model_has_no_other_that_limits_refer_to() -> None:
@@ -270,7 +285,7 @@ def test_a_single_model_has_no_other_that_limits_refer_to() -> None:
 
 
 def test_what_needs_one_model_says_which_there_are() -> None:
-    with pytest.raises(InvalidInput, match="needs a space of one model, but mixed chooses among one_layer or float;"):
+    with pytest.raises(InvalidInput, match="needs a space of one model, but mixed chooses among one_layer and float;"):
         ablation(mixed_space("one_layer", "float"), 3, 3)
 
 

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from bhvit.families import FAMILIES
+from bhvit.wording import listed
 from searcher.cli import main
 from searcher.commands.arguments import chosen
 from searcher.feasible import profile
@@ -146,7 +147,7 @@ def test_a_trial_says_how_to_train_it_again(study: StudySnapshot, number: int) -
 
 def test_what_needs_one_model_asks_for_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(home / "mixed.yaml")
-    labels = ", ".join([*FAMILIES, "float"])
+    labels = listed([*FAMILIES, "float"])
     for command in (["ablation", file, "--costs"], ["sensitivity", file]):
         assert main(command) == 2
         said = f"this needs one model, but mixed chooses among {labels}; add --set model={FIRST}, or another of them."

@@ -181,7 +181,10 @@ REFUSALS = [
     ({"budget": {"memory": "13 MOPs"}}, "memory must be an amount such as '13.7 MiB', but it is '13 MOPs'"),
     ({"budget": {"ops": -1}}, "ops must be a positive amount"),
     ({"budget": {"accounting": "real"}}, "unknown accounting 'real'"),
-    ({"enqueue": [{"hiden": 1}]}, "enqueue[0]: 'hiden' is no variable of the space; its variables are hidden,"),
+    (
+        {"enqueue": [{"hiden": 1}]},
+        "enqueue[0]: 'hiden' is no variable of the space (did you mean 'hidden'?);",
+    ),
     ({"enqueue": [{"hidden": 7}]}, "enqueue[0]: hidden must be one of 1, 2, but it is 7"),
     ({"enqueue": [{"hidden": True}]}, "hidden must be one of 1, 2, but it is True"),
     ({"enqueue": [{}, {"hidden": 1}]}, "enqueue[1] is the same configuration as enqueue[0]"),
