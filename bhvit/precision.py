@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
@@ -87,6 +87,13 @@ def precision_named(name: str | Precision) -> Precision:
     """The row of `PRECISIONS` with this name; raises `InvalidInput` with the legal names."""
     if isinstance(name, Precision):
         return name
+    if not isinstance(name, str):
+        raise InvalidInput(f"a precision must be a name, one of {', '.join(PRECISIONS)}, but it is {_kind(name)}.")
+    if name in PLANS:
+        raise InvalidInput(
+            f"layers must have one of the precisions {', '.join(PRECISIONS)}, but {name} is a plan for whole models: "
+            f"{PLANS[name]}."
+        )
     if name not in PRECISIONS:
         raise unknown_name("precision", name, PRECISIONS)
     return PRECISIONS[name]
@@ -97,11 +104,16 @@ class PrecisionPlan:
     """A precision for every layer address: a default, and glob rules of which the last match wins.
 
     A plan is a value independent of any architecture; `resolve` gives it meaning for one. Addresses read
-    `stage0.block1.mixer`, `stage2.block4.attention`, `stage3.block0.mlp`, `downsample1`.
+    `stage0.block1.mixer`, `stage2.block4.attention`, `stage3.block0.mlp`, `downsample1`. `name` is that of the plan of
+    `PLANS` that it began as, for messages.
     """
 
     default: Precision
     rules: tuple[tuple[str, Precision], ...] = ()
+    name: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return ", ".join([self.default.name, *(f"{pattern} {precision}" for pattern, precision in self.rules)])
 
     @classmethod
     def uniform(cls, precision: str | Precision) -> PrecisionPlan:
@@ -109,9 +121,14 @@ class PrecisionPlan:
         return cls(precision_named(precision))
 
     @classmethod
-    def named(cls, name: str | Precision) -> PrecisionPlan:
-        """The plan of `PLANS`, or the uniform plan of the precision, with this name; raises `InvalidInput`."""
-        if isinstance(name, Precision) or name in PRECISIONS:
+    def named(cls, name: str | Precision | PrecisionPlan) -> PrecisionPlan:
+        """The plan of `PLANS`, or the uniform plan of the precision, with this name; a plan is taken as it is.
+
+        Raises `InvalidInput` for anything else.
+        """
+        if isinstance(name, PrecisionPlan):
+            return name
+        if not isinstance(name, str) or name in PRECISIONS:
             return cls.uniform(name)
         if name not in PLANS:
             raise unknown_name("precision", name, (*PRECISIONS, *PLANS))
@@ -130,7 +147,7 @@ class PrecisionPlan:
 
     def with_layers(self, pattern: str, precision: str | Precision) -> PrecisionPlan:
         """This plan with the addresses matching the glob `pattern` set to `precision`."""
-        return PrecisionPlan(self.default, (*self.rules, (pattern, precision_named(precision))))
+        return replace(self, rules=(*self.rules, (pattern, precision_named(precision))))
 
     def precision_of(self, address: str) -> Precision:
         """Precision of one layer address."""
@@ -142,18 +159,27 @@ class PrecisionPlan:
     def resolve(self, addresses: Iterable[str]) -> dict[str, Precision]:
         """Precision of each of `addresses`, in their order; a rule that matches none of them is an error."""
         layers = dict.fromkeys(addresses, self.default)
-        for pattern, precision in self.rules:
+        for i, (pattern, precision) in enumerate(self.rules):
             if pattern in layers:
                 layers[pattern] = precision
                 continue
             matches = [a for a in layers if fnmatchcase(a, pattern)]
             if not matches:
-                raise InvalidInput(
-                    f"a precision rule must match a layer, but {pattern!r} matches none of "
-                    f"{in_short(layers)}; correct the pattern."
-                )
+                raise self._unmatched(i, layers)
             layers.update(dict.fromkeys(matches, precision))
         return layers
+
+    def _unmatched(self, rule: int, addresses: Iterable[str]) -> InvalidInput:
+        """Error for a rule that matches no address: whoever named a plan wrote none."""
+        pattern, there = self.rules[rule][0], in_short(addresses)
+        if self.name and rule < len(PLANS[self.name].rules):
+            return InvalidInput(
+                f"the plan {self.name} ({PLANS[self.name]}) is for models with layers {pattern}, but this one has only "
+                f"{there}; use a precision instead."
+            )
+        return InvalidInput(
+            f"a precision rule must match a layer, but {pattern!r} matches none of {there}; correct the pattern."
+        )
 
 
 def in_short(addresses: Iterable[str]) -> str:
@@ -161,8 +187,16 @@ def in_short(addresses: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(re.sub(r"block\d+", "block*", address) for address in addresses))
 
 
+def _kind(value: object) -> str:
+    """What a value is that is no name, in short."""
+    return f"a {type(value).__name__}" if isinstance(value, PrecisionPlan) else repr(value)
+
+
 PLANS: Mapping[str, PrecisionPlan] = MappingProxyType(
-    {"some_fp": PrecisionPlan.uniform("binary").with_layers("downsample*", "fp16")}
+    {
+        plan.name: plan
+        for plan in (PrecisionPlan(PRECISIONS["binary"], (("downsample*", PRECISIONS["fp16"]),), name="some_fp"),)
+    }
 )
 """Plans that have a name beside the uniform ones, which are named by their precision: `some_fp` is the released flag of
 BHViT and BinaryViT for real-valued downsampling layers in a binary model."""

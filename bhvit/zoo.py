@@ -44,9 +44,9 @@ def _create(
 ) -> FamilyModel:
     """Build from timm's arguments.
 
-    `precision` is that of all layers or the name of a plan (`bhvit.precision.PLANS`), `layers` a mapping from globs
-    over addresses to precisions, `hidden` and `intermediate` the width factors; `img_size`, `num_classes` and the other
-    options of the family's configuration, `norm`, `recu` and `drop_path_rate` as in its `build_model`. Raises
+    `precision` is that of all layers, a plan, or the name of one (`bhvit.precision.PLANS`), `layers` a mapping from
+    globs over addresses to precisions, `hidden` and `intermediate` the width factors; `img_size`, `num_classes` and the
+    other options of the family's configuration, `norm`, `recu` and `drop_path_rate` as in its `build_model`. Raises
     `InvalidInput` for anything else, and for `pretrained`.
     """
     if pretrained:

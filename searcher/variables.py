@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from bhvit.errors import InvalidInput, nearest
-from bhvit.precision import Precision, in_short, precision_named
+from bhvit.precision import PLANS, Precision, in_short, precision_named
 from bhvit.staged import Architecture
 
 Choice: TypeAlias = "float | str"
@@ -151,6 +151,13 @@ class PrecisionSection:
     groups: tuple[GroupSection, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.default in PLANS:
+            plan = PLANS[self.default]
+            groups = ", ".join(f'{{layers: "{pattern}", choices: [{name}]}}' for pattern, name in plan.rules)
+            raise InvalidInput(
+                f"default must be a precision, but {plan.name} is a plan; write {{default: {plan.default}, groups: "
+                f"[{groups}]}}."
+            )
         precision_named(self.default)
 
 

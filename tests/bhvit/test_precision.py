@@ -48,6 +48,40 @@ def test_an_unknown_precision_names_the_nearest_and_all_legal_ones() -> None:
         PrecisionPlan.uniform("bianry")
 
 
+def test_whoever_names_a_plan_is_told_of_the_plan_and_not_of_its_rules() -> None:
+    layers = ["stage0.block0.mlp", "stage0.block1.mlp"]
+    named = PrecisionPlan.named("some_fp")
+    text = (
+        r"^the plan some_fp \(binary, downsample\* fp16\) is for models with layers downsample\*, but this one has "
+        r"only stage0\.block\*\.mlp; use a precision instead\.$"
+    )
+    for plan in (named, named.with_layers("*.mlp", "int8")):
+        with pytest.raises(InvalidInput, match=text):
+            plan.resolve(layers)
+    written = PrecisionPlan.uniform("binary").with_layers("downsample*", "fp16")
+    assert (written == named, hash(written) == hash(named)) == (True, True)
+    with pytest.raises(InvalidInput, match=r"^a precision rule must match a layer, but 'downsample\*' matches none of"):
+        written.resolve(layers)
+    with pytest.raises(InvalidInput, match=r"^a precision rule must match a layer, but 'stem' matches none of"):
+        named.with_layers("stem", "int8").resolve([*layers, "downsample1"])
+
+
+def test_a_plan_is_no_precision_of_layers() -> None:
+    text = "layers must have one of the precisions binary, .*, but some_fp is a plan for whole models: binary, downs"
+    with pytest.raises(InvalidInput, match=text):
+        PrecisionPlan.uniform("binary").with_layers("*", "some_fp")
+    some_fp = PrecisionPlan.named("some_fp")
+    for value, told in ((some_fp, "a PrecisionPlan"), (["binary"], r"\['binary'\]"), (None, "None")):
+        with pytest.raises(InvalidInput, match=f"a precision must be a name, one of binary, .*, but it is {told}\\.$"):
+            PrecisionPlan.uniform("binary").with_layers("*", value)
+
+
+def test_a_plan_is_named_by_itself() -> None:
+    plan = PrecisionPlan.uniform("int8").with_layers("downsample*", "fp16")
+    assert PrecisionPlan.named(plan) is plan
+    assert str(plan) == "int8, downsample* fp16"
+
+
 def test_a_plan_rebuilt_from_its_layers_resolves_to_them() -> None:
     plan = PrecisionPlan.uniform("binary").with_layers("stage[23].*.attention", "int4").with_layers("*1", "fp16")
     layers = plan.resolve(TINY.addresses)

@@ -3,7 +3,7 @@ import timm
 import torch
 
 import bhvit.zoo
-from bhvit import TINY, InvalidInput
+from bhvit import PRECISIONS, TINY, InvalidInput, PrecisionPlan
 
 
 def test_timm_creates_our_models() -> None:
@@ -48,6 +48,13 @@ def test_published_flags_are_precision_plans() -> None:
     assert {a for a, p in model.layers.items() if p.real_valued} == {"downsample1", "downsample2", "downsample3"}
     assert sum(p.numel() for p in model.parameters()) == 22_488_635  # as released
     assert [d.rprelu for d in model.downsamples] == [None] * 3
+
+
+def test_a_plan_may_be_given_whole() -> None:
+    plan = PrecisionPlan.uniform("int8").with_layers("downsample*", "fp16")
+    with torch.device("meta"):
+        model = timm.create_model("bhvit_tiny", precision=plan, layers={"downsample3": "binary"})
+    assert model.layers == {**plan.resolve(TINY.addresses), "downsample3": PRECISIONS["binary"]}
 
 
 def test_timm_knows_how_to_prepare_images_for_the_model() -> None:
@@ -103,6 +110,7 @@ def test_options_have_the_names_that_they_have_in_space_files() -> None:
         ("bhvit_tiny", {"img_size": 100}, r"img_size must be a multiple of 32 \* window_size = 96, but it is 100;"),
         ("bhvit_tiny", {"downsample": "none"}, r"unknown downsample 'none'; use one of: auto, plain, residual\."),
         ("bhvit_tiny", {"shifts": 3}, r"shifts must be a list of whole numbers, but it is 3\."),
+        ("bhvit_tiny", {"precision": ["int8"]}, r"a precision must be a name, one of .*, but it is \['int8'\]\."),
         ("bhvit_tiny", {"layers": ["a"]}, r"layers must be a mapping from globs .*, but it is \['a'\]\."),
         ("bhvit_tiny", {"drop_path_rate": "0.1"}, r"drop_path_rate must be .* below 1, but it is '0\.1'; use 0"),
         ("binaryvit_small", {"pools": 3}, r"pools must be a list of whole numbers, but it is 3\."),

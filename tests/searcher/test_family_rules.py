@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from bhvit import FAMILIES, PRECISIONS, Family, InvalidInput, PrecisionPlan
+from bhvit.precision import PLANS
 from bhvit.wording import listed
 from searcher.candidate import Candidate
 from searcher.model_section import KEY_OF
 from searcher.sensitivity import BINARY, parts_of
 from searcher.space import Space, parse_space
+from searcher.yaml_file import parse_yaml
+from tests.searcher.architectures import refused
 
 of_every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 LACKING = [(f, name) for f in FAMILIES.values() for name in PRECISIONS if name not in f.config.precisions]
@@ -124,6 +127,21 @@ def test_a_candidate_of_a_precision_that_the_family_lacks_costs_nothing_but_an_e
     candidate = Candidate(family.name, preset, PrecisionPlan.uniform(precision))
     with pytest.raises(InvalidInput, match=f"but {preset.addresses[0]} is {precision}; use"):
         candidate.cost()
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@of_every_family
+def test_the_remedy_for_a_plan_as_default_works_where_the_plan_does(family: Family, plan: PrecisionPlan) -> None:
+    text = f"^rules: precision: default must be a precision, but {plan.name} is a plan; write "
+    with pytest.raises(InvalidInput, match=text) as caught:
+        space_of(family, precision={"default": plan.name})
+    remedy = parse_yaml(str(caught.value).partition("write ")[2].rstrip("."), "remedy")
+    preset = next(iter(family.presets.values()))
+    if refused(lambda: preset.layers_of(plan)):
+        assert refused(lambda: space_of(family, precision=remedy))
+    else:
+        space = space_of(family, precision=remedy)
+        assert space.candidate(space.decode(0)).layers == preset.layers_of(plan)
 
 
 @of_every_family

@@ -170,6 +170,15 @@ REFUSALS = [
     ({"widths": {"hidden": {"choices": [-1]}}}, "width factors must be above 0"),
     ({"widths": {"hidden": {"choices": [True]}}}, "must be a number, but it is True"),
     ({"precision": {"default": "int7"}}, "unknown precision 'int7'"),
+    (
+        {"precision": {"default": "some_fp"}},
+        'precision: default must be a precision, but some_fp is a plan; write {default: binary, groups: [{layers: "down'
+        'sample*", choices: [fp16]}]}.',
+    ),
+    (
+        {"precision": {"groups": [{"layers": "*", "choices": ["int8", "some_fp"]}]}},
+        "precision.groups[0]: layers must have one of the precisions binary, ternary",
+    ),
     ({"precision": {"groups": [{"layers": "stem", "choices": ["fp16"]}]}}, "'stem' must match a layer"),
     (
         {"precision": {"groups": [{"layers": x, "choices": ["fp16"]} for x in ("stage*", f"*.{EVERYWHERE}")]}},
