@@ -7,14 +7,16 @@ mean of three seeds. No torch here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bhvit.architecture import TINY
 from bhvit.errors import InvalidInput, unknown_name
+from bhvit.families import FAMILIES
 from bhvit.precision import PrecisionPlan
 from bhvit.staged import Architecture
+from bhvit.wording import listed
 from searcher.candidate import Candidate
 from searcher.quantities import MIB
 
@@ -55,12 +57,23 @@ class Row:
         downsampling = f"-downsample-{self.downsampling}" if self.downsampling else ""
         return f"hidden{self.hidden:g}-mlp{self.intermediate:g}-{self.precision}{downsampling}"
 
+    @property
+    def plan(self) -> PrecisionPlan:
+        """Its precisions."""
+        plan = PrecisionPlan.uniform(self.precision)
+        return plan.with_layers("downsample*", self.downsampling) if self.downsampling else plan
+
     def candidate(self, family: str, base: Architecture) -> Candidate:
         """The row's candidate on a base architecture."""
-        plan = PrecisionPlan.uniform(self.precision)
-        if self.downsampling:
-            plan = plan.with_layers("downsample*", self.downsampling)
-        return Candidate(family, base.scaled(self.hidden, self.intermediate), plan)
+        return Candidate(family, base.scaled(self.hidden, self.intermediate), self.plan)
+
+    def fits(self, base: Architecture) -> bool:
+        """Whether layers of a base architecture may have the row's precisions."""
+        try:
+            base.layers_of(self.plan)
+        except InvalidInput:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,8 @@ def _table4(family: str, base: Architecture, factor: float) -> Reproduction:
         wide_mlp = replace(wide_mlp, label=f"{wide_mlp.label} (a)")
     hidden = Row("hidden", f"hidden x{f}", hidden=factor, over="base")
 
+    require_fitting("table4", (start, wide_mlp, both, hidden), base)  # before costs tell the last row's width
+
     def ops(row: Row) -> float:
         return row.candidate(family, base).cost().ops
 
@@ -196,6 +211,20 @@ def reproduction_named(name: str, family: str, base: Architecture, factor: float
     if factor <= 1:
         raise InvalidInput(f"the factor of table4 must be above 1, but it is {factor:g}; use for example 2.")
     return REPRODUCTIONS[name](family, base, factor)
+
+
+def require_fitting(table: str, rows: Sequence[Row], base: Architecture) -> None:
+    """Raise `InvalidInput` where a base architecture cannot have the precisions of a row, with families that can."""
+    lacking = {row.key: row.plan for row in rows if not row.fits(base)}
+    if not lacking:
+        return
+    able = [f.name for f in FAMILIES.values() if all(row.fits(next(iter(f.presets.values()))) for row in rows)]
+    others = [row.key for row in rows if row.key not in lacking]
+    raise InvalidInput(
+        f"{table} has rows whose precisions a {base.title} cannot have: "
+        f"{listed(f'{key} ({plan})' for key, plan in lacking.items())}; use a --model of {listed(able, 'or')}"
+        f"{', or --rows ' + ','.join(others) if others else ''}."
+    )
 
 
 def published_model(base: Architecture) -> bool:

@@ -33,7 +33,7 @@ from searcher.numbers import duration_text
 from searcher.preflight import check_compiler, check_processes, check_trainable
 from searcher.reproduction_report import Report, report_of
 from searcher.reproduction_runs import PlanPace, Run, Setting, plan_runs
-from searcher.reproductions import PUBLISHED_FACTOR, REPRODUCTIONS, reproduction_named
+from searcher.reproductions import PUBLISHED_FACTOR, REPRODUCTIONS, reproduction_named, require_fitting
 from searcher.views.console import console, plain_text
 from searcher.views.exports import as_csv, as_json, as_latex
 from searcher.views.reproduction import report_view
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     setting = setting_from(args, fetch=not (args.dry_run or args.report))
     table = reproduction_named(args.table, setting.model.family, setting.base, args.factor)
     rows = rows_from(args.rows, table.rows)
+    require_fitting(table.name, rows, setting.base)
     runs = plan_runs(setting, rows, args.runs / (args.study or setting.name))
 
     def report() -> Report:

@@ -60,9 +60,7 @@ def setting_from(args: argparse.Namespace, *, fetch: bool) -> Setting:
     if args.model is not None:
         model_name, model = Path(args.model).stem, load_space(args.model).only.section
     model = dataclasses.replace(model, classes=classes)
-    setting = Setting(model_name, model, data, recipe_name, recipe, seeds_from(args.seeds), args.threads)
-    setting.space(Row("base", "base"), 0)  # every rule is checked here
-    return setting
+    return Setting(model_name, model, data, recipe_name, recipe, seeds_from(args.seeds), args.threads)
 
 
 def image_counts(data: DataConfig) -> tuple[int, int]:

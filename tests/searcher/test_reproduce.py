@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bhvit import InvalidInput
+from bhvit import FAMILIES, Family, InvalidInput
 from searcher.candidate import Candidate
 from searcher.cli import main
 from searcher.commands.setting import data_from, epochs_from, rows_from, seeds_from
@@ -24,7 +24,7 @@ from searcher.reproductions import PUBLISHED_FAMILY, reproduction_named
 from searcher.views.console import plain_text
 from searcher.views.exports import as_csv, as_latex, escaped
 from searcher.views.reproduction import report_view
-from tests.searcher.architectures import THIN, model_of
+from tests.searcher.architectures import THIN, model_of, small_architecture
 from tests.searcher.tiny_images import image_folder
 
 PHASE = {"epochs": 2, "learning_rate": 0.002}
@@ -223,6 +223,21 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, tmp_pa
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "family", [f for f in FAMILIES.values() if "binary" not in f.config.precisions], ids=lambda f: f.name
+)
+def test_a_family_that_a_row_cannot_be_of_is_refused_before_the_plan(
+    family: Family, reproduce, tmp_path, capsys
+) -> None:
+    path = tmp_path / "real.yaml"
+    path.write_text(yaml.safe_dump({"model": model_of(small_architecture(family.name), family.name)}))
+    setting = ["--model", str(path), "--seeds", "1", "--runs", str(tmp_path / "runs")]
+    assert reproduce("table3", *setting, "--dry-run") == 2
+    assert f"table3 has rows whose precisions a {family.config.title} cannot have: w1 (b" in capsys.readouterr().err
+    assert reproduce("table3", *setting, "--report", "--rows", "fp") == 0
+    assert "FP w=1" in capsys.readouterr().out
 
 
 def test_a_format_for_programs_is_not_mixed_with_progress(reproduce, fake, tmp_path, capsys) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bhvit import InvalidInput, PrecisionPlan, cost_of
+from bhvit import FAMILIES, Family, InvalidInput, PrecisionPlan, cost_of
 from searcher.reproductions import (
     PUBLISHED_BASE,
     PUBLISHED_FACTOR,
@@ -14,8 +14,9 @@ from searcher.reproductions import (
     Row,
     printed_cost,
     reproduction_named,
+    require_fitting,
 )
-from tests.searcher.architectures import thin_architecture
+from tests.searcher.architectures import first_preset, small_architecture, thin_architecture
 
 SMALL_BASE = thin_architecture([16, 32, 64, 128], [64, 128, 256, 512], num_classes=6)
 
@@ -114,3 +115,39 @@ def test_rows_have_keys_of_their_own_and_refer_to_rows_that_exist(name: str) -> 
 def test_a_wrong_table_or_factor_is_refused(name: str, factor: float, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         published(name, factor)
+
+
+def families_with(*precisions: str) -> list[str]:
+    """Names of the families whose layers may have these."""
+    return [family.name for family in FAMILIES.values() if set(precisions) <= set(family.config.precisions)]
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_table_is_made_of_a_family_or_names_those_that_it_can_be_made_of(name: str, family: Family) -> None:
+    able = families_with("binary", "fp16", "fp32")
+    base = small_architecture(family.name, 96)
+    if family.name in able:
+        table = reproduction_named(name, family.name, base)
+        require_fitting(name, table.rows, base)
+        assert all(row.candidate(family.name, base).cost().ops > 0 for row in table.rows)
+        return
+    has, key = (
+        f"{name} has rows whose precisions a {family.config.title} cannot have: ",
+        "base" if name == "table4" else "w1",
+    )
+    with pytest.raises(InvalidInput) as caught:
+        require_fitting(name, reproduction_named(name, family.name, base).rows, base)
+    text = str(caught.value)
+    assert text.startswith(f"{has}{key} (binary)")
+    rest = "." if name == "table4" else ", or --rows fp."
+    assert text.endswith(f"; use a --model of {', '.join(able[:-1])} or {able[-1]}{rest}")
+
+
+def test_rows_that_a_family_can_have_are_no_mistake() -> None:
+    rows = published("table3").rows
+    for family in FAMILIES:
+        base = first_preset(family)
+        fitting = [row.key for row in rows if row.fits(base)]
+        assert fitting == ([row.key for row in rows] if family in families_with("binary") else ["fp"])
+        require_fitting("table3", [row for row in rows if row.key in fitting], base)
