@@ -38,6 +38,15 @@ class Pruning(ABC):
         with, numbered below it (`comparable`).
         """
 
+    def earliest(self, epochs: int) -> int | None:
+        """The first epoch of a phase 2 of `epochs` that a trial may end after; None where none ends before the last."""
+        first = self._first(epochs)
+        return None if first is None or first >= epochs else first
+
+    @abstractmethod
+    def _first(self, epochs: int) -> int | None:
+        """The first epoch that the rule looks at, which may lie beyond the end of the phase."""
+
 
 @dataclass(frozen=True)
 class NoPruning(Pruning):
@@ -45,6 +54,9 @@ class NoPruning(Pruning):
 
     def stops(self, number: int, curve: Sequence[float], epochs: int, others: Sequence[TrialResult]) -> bool:
         return False
+
+    def _first(self, epochs: int) -> int | None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,9 @@ class Median(Pruning):
         if epoch <= self.warmup_epochs or len(complete) < self.startup_trials:
             return False
         return max(curve) < statistics.median(other[epoch - 1] for other in complete)
+
+    def _first(self, epochs: int) -> int:
+        return self.warmup_epochs + 1
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,9 @@ class Rank(Pruning):
         complete = [(max(o.curve[:epoch]), max(o.curve)) for o in others if _is_complete(o, epoch)]
         return len(complete) >= self.startup_trials and _concordance(complete[-WITNESSES:]) >= self.concordance
 
+    def _first(self, epochs: int) -> int:
+        return math.ceil(epochs / self.reduction_factor**self.rungs)
+
 
 @dataclass(frozen=True)
 class SuccessiveHalving(Pruning):
@@ -131,6 +149,9 @@ class SuccessiveHalving(Pruning):
         kept = max(1, len(seen) // self.reduction_factor)
         return curve[-1] < seen[kept - 1]
 
+    def _first(self, epochs: int) -> int:
+        return self.min_epochs
+
 
 @dataclass(frozen=True)
 class Hyperband(Pruning):
@@ -152,6 +173,9 @@ class Hyperband(Pruning):
         bracket = self._bracket(number)
         halving = SuccessiveHalving(self.min_epochs * self.reduction_factor**bracket, self.reduction_factor)
         return halving.stops(number, curve, epochs, [o for o in others if self._bracket(o.number) == bracket])
+
+    def _first(self, epochs: int) -> int:
+        return self.min_epochs
 
     def _bracket(self, number: int) -> int:
         """Bracket of a trial, spread evenly over numbers in proportion to the brackets' sizes."""

@@ -13,6 +13,7 @@ from bhvit.wording import counted, listed
 from searcher.feasible import SpaceProfile
 from searcher.numbers import share_text
 from searcher.plain import budget_json
+from searcher.pruning import pruning_to_plain
 from searcher.quantities import QUANTITIES, Quantity
 from searcher.space import Space
 from searcher.views.console import table
@@ -153,13 +154,25 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
     yield from _hopeless(space, profile)
-    if profile.feasible <= space.search.trials:
-        yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
+    trials = counted(space.search.trials, "trial")
+    if profile.feasible == 1:
+        yield f"There is one feasible configuration: {trials} {'covers' if space.search.trials == 1 else 'cover'} it."
+    elif profile.feasible <= space.search.trials:
+        yield f"{trials} cover all {profile.feasible} feasible configurations."
     elif profile.feasible < FEW and not profile.sampled:
         yield (
-            f"Fewer than {FEW} feasible configurations: trials: {profile.feasible} tries them all; with the default "
-            f"pruner that takes about as long as {profile.feasible // 3} whole trainings."
+            f"Fewer than {FEW} feasible configurations: trials: {profile.feasible} tries them all{_shortened(space)}."
         )
+
+
+def _shortened(space: Space) -> str:
+    """How the space's pruner may shorten trials; empty where it cannot, or nothing is known of their length."""
+    epochs = 0 if space.recipe is None else space.recipe.qat.epochs
+    first = space.search.pruner.earliest(epochs)
+    if first is None:
+        return ""
+    name = pruning_to_plain(space.search.pruner)["name"]
+    return f"; pruner {name} may end those that fall behind after {first} of the {epochs} epochs of phase 2"
 
 
 def _hopeless(space: Space, profile: SpaceProfile) -> Iterator[str]:

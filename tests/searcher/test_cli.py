@@ -27,6 +27,8 @@ PLAIN = {
     "budget": {"relative_to": {"widths": 1, "precision": "fp32"}, "memory": 0.5, "ops": 0.5},
 }
 
+LONE = {"widths": {}, "precision": {}}  # sections of a space of one configuration
+
 
 @pytest.fixture
 def space_file(tmp_path: Path):
@@ -168,6 +170,30 @@ def test_space_profile_counts_what_the_cost_command_would(space_file, capsys) ->
     found = json.loads(capsys.readouterr().out)
     assert (found["size"], found["satisfiable"], found["sampled"]) == (4, True, False)
     assert found["budget"]["accounting"] == "reported"
+
+
+RECIPE = {"base": "demo", "qat": {"epochs": 5, "warmup_epochs": 0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Fewer than 200 feasible configurations: trials: 4 tries them all."),
+        ({"recipe": RECIPE}, "pruner median may end those that fall behind after 2 of the 5 epochs of phase 2."),
+        ({"recipe": {**RECIPE, "qat": {"epochs": 2, "warmup_epochs": 0}}}, "trials: 4 tries them all."),
+        ({"recipe": RECIPE, "search": {"trials": 2, "pruner": "none"}}, "trials: 4 tries them all."),
+        ({"search": {"trials": 4}}, "4 trials cover all 4 feasible configurations."),
+        ({"search": {"trials": 1}, **LONE}, "There is one feasible configuration: 1 trial covers it."),
+        ({"search": {"trials": 2}, **LONE}, "There is one feasible configuration: 2 trials cover it."),
+        (LONE, "space: 1 configuration of "),
+    ],
+    ids=range(8),
+)
+def test_a_small_space_is_told_how_many_trials_try_it(changes: dict, said: str, space_file, capsys) -> None:
+    changes = {"search": {"trials": 2}, "budget": {}} | changes
+    assert main(["space", space_file(**changes)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.endswith(said) or text.startswith(said)
 
 
 def test_space_that_cannot_meet_its_budget_fails_with_exit_code_2(space_file, capsys) -> None:

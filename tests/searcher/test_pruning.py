@@ -159,6 +159,30 @@ def test_rank_looks_at_shares_of_the_phase(rule: Rank, epochs: int, rungs: list[
     assert [epoch for epoch in range(1, epochs) if rule.stops(9, [0.5] * epoch, epochs, others)] == rungs
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 9, 17])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        NoPruning(),
+        Median(),
+        Median(1, 0),
+        Median(4, 3),
+        Rank(),
+        Rank(reduction_factor=3, rungs=2),
+        SuccessiveHalving(),
+        SuccessiveHalving(4),
+        Hyperband(9),
+        Hyperband(9, 2),
+    ],
+    ids=str,
+)
+def test_the_earliest_end_is_that_of_the_worst_trial(rule: Pruning, epochs: int) -> None:
+    """Rules are asked after every epoch but the last; among 60 trials there are some of every bracket."""
+    others = levels(60, epochs, 0.3)
+    ends = [e for e in range(1, epochs) for number in (60, 61, 62, 63) if rule.stops(number, [0.1] * e, epochs, others)]
+    assert rule.earliest(epochs) == min(ends, default=None)
+
+
 def test_rank_counts_the_best_accuracy_so_far() -> None:
     others = [result(number, (0.1, 0.4 + 0.01 * number, *[0.5 + 0.01 * number] * 6), 8) for number in range(9)]
     assert not Rank().stops(9, [0.5, 0.1], 8, others)

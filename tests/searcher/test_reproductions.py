@@ -132,15 +132,11 @@ def test_a_table_is_made_of_a_family_or_names_those_that_it_can_be_made_of(name:
         require_fitting(name, table.rows, base)
         assert all(row.candidate(family.name, base).cost().ops > 0 for row in table.rows)
         return
-    has, key = (
-        f"{name} has rows whose precisions a {family.config.title} cannot have: ",
-        "base" if name == "table4" else "w1",
-    )
+    key, rest = ("base", ".") if name == "table4" else ("w1", ", or --rows fp.")
     with pytest.raises(InvalidInput) as caught:
         require_fitting(name, reproduction_named(name, family.name, base).rows, base)
     text = str(caught.value)
-    assert text.startswith(f"{has}{key} (binary)")
-    rest = "." if name == "table4" else ", or --rows fp."
+    assert text.startswith(f"{name} has rows whose precisions a {family.config.title} cannot have: {key} (binary)")
     assert text.endswith(f"; use a --model of {', '.join(able[:-1])} or {able[-1]}{rest}")
 
 
