@@ -120,7 +120,8 @@ class Rank(Pruning):
         return len(complete) >= self.startup_trials and _concordance(complete[-WITNESSES:]) >= self.concordance
 
     def _first(self, epochs: int) -> int:
-        return math.ceil(epochs / self.reduction_factor**self.rungs)
+        first: int = math.ceil(epochs / self.reduction_factor**self.rungs)
+        return first
 
 
 @dataclass(frozen=True)
