@@ -11,6 +11,7 @@ from typing import Any
 from bhvit.errors import InvalidInput
 from searcher.checkpoint_files import PARENT_MARK
 from searcher.files import read_json, write_text
+from searcher.model_section import KEY_OF
 from searcher.records import Evaluation, TrialRecord, read_records
 from searcher.schema import from_mapping
 from searcher.space import Space, load_space
@@ -137,9 +138,10 @@ def _other_models(stored: Space, asked: Space) -> list[str]:
 
 
 def _differences(stored: Any, asked: Any, where: str = "") -> Iterator[str]:
-    """Where two pieces of plain data differ, as `place is x there, y here`."""
+    """Where two pieces of plain data differ, as `place is x there, y here`; places are those of a space file."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in sorted(stored.keys() | asked.keys()):
-            yield from _differences(stored.get(key), asked.get(key), f"{where}.{key}" if where else key)
+            name = KEY_OF.get(key, key)
+            yield from _differences(stored.get(key), asked.get(key), f"{where}.{name}" if where else name)
     elif stored != asked:
         yield f"{where} is {stored} there, {asked} here"

@@ -321,7 +321,7 @@ def test_space_that_no_trial_has_begun_with_is_replaced_by_the_corrected_one(in_
     folder.claim(corrected)
     assert folder.space().file == corrected.file
     (folder.trials / "0000-abc").mkdir()
-    with pytest.raises(InvalidInput, match=r"model\.num_classes is 6 there, 37 here"):
+    with pytest.raises(InvalidInput, match=r"model\.classes is 6 there, 37 here"):
         folder.claim(small_space(model={"preset": "tiny"}))
 
 

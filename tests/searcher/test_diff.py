@@ -17,7 +17,7 @@ from tests.searcher.studies import many_study, study_space
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("diff")
-    model = {"preset": "tiny", "classes": 37, "image_size": 224}
+    model = {"preset": "tiny", "classes": 37, "image_size": 224, "downsample": "plain"}
     many_study(place / "runs", 60)
     many_study(place / "runs", 10, "tiny", model=model, budget={"memory": "30 MiB", "ops": "2 GOPs"})
     many_study(place / "runs", 12, "seed1", search={"trials": 12, "seed": 1})
