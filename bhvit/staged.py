@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from bhvit.errors import InvalidInput, unknown_name
 from bhvit.layer_terms import NORM_KINDS
 from bhvit.precision import PRECISIONS, Precision, PrecisionPlan
-from bhvit.wording import listed
+from bhvit.wording import counted, listed
 
 IMAGE_CHANNELS = 3
 MAX_FACTOR = 64  # of a width
@@ -73,7 +73,7 @@ class Architecture(ABC):
         for name, entries in lists.items():
             if len(entries) != cls.stage_count:
                 raise InvalidInput(
-                    f"{name} must have {cls.stage_count} entries, one a stage, but it is {list(entries)}."
+                    f"{name} must have {counted(cls.stage_count, 'number')}, one a stage, but it is {list(entries)}."
                 )
         stages = tuple(StageConfig(*row) for row in zip(*lists.values(), strict=True))
         names = [field.name for field in fields(cls)][1:]  # type: ignore[arg-type]  # of the dataclass
@@ -309,9 +309,8 @@ def require_multiple(name: str, value: int, unit: int) -> None:
 def require_stages(architecture: Architecture) -> None:
     """Raise `InvalidInput` unless there are as many stages as the family has, of positive sizes, and classes."""
     if len(architecture.stages) != architecture.stage_count:
-        raise InvalidInput(
-            f"a {architecture.title} has {architecture.stage_count} stages, but {len(architecture.stages)} are given."
-        )
+        stages = counted(architecture.stage_count, "stage")
+        raise InvalidInput(f"a {architecture.title} has {stages}, but {len(architecture.stages)} are given.")
     for i, stage in enumerate(architecture.stages):
         for name in ("embed_dim", "intermediate_dim", "depth", "num_heads"):
             require_positive(f"stage {i} {name}", getattr(stage, name))

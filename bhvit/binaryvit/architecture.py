@@ -71,7 +71,7 @@ def _validate(a: BinaryViTConfig) -> None:
     require_whole_list("reductions", a.reductions)
     if len(a.reductions) != len(a.stages):
         raise InvalidInput(
-            f"reductions must have {len(a.stages)} entries, one a stage, but they are {list(a.reductions)}."
+            f"reductions must have {len(a.stages)} numbers, one a stage, but they are {list(a.reductions)}."
         )
     for i, (ratio, side) in enumerate(zip(a.reductions, a.resolutions, strict=True)):
         require_positive(f"stage {i} reduction", ratio)

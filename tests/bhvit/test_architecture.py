@@ -70,7 +70,7 @@ def test_scaled_widths_stay_divisible_by_groups_and_heads(factor: float, widths:
         ({"embed_dims": [16, 32, 64, 126]}, "embed_dim must be a multiple of 4 (convolution groups, channel quarters)"),
         ({"num_heads": [1, 1, 2, 5]}, "num_heads must divide embed_dim, but stage 3 has num_heads=5, embed_dim=128;"),
         ({"depths": [1, 1, 0, 1]}, "stage 2 depth must be a positive integer, but it is 0."),
-        ({"depths": [1, 1, 1]}, "depths must have 4 entries, one a stage, but it is [1, 1, 1]."),
+        ({"depths": [1, 1, 1]}, "depths must have 4 numbers, one a stage, but it is [1, 1, 1]."),
         ({"intermediate_dims": [64, 128, 256, 1.5]}, "stage 3 intermediate_dim must be a positive integer"),
         ({"num_classes": True}, "num_classes must be a positive integer, but it is True."),
         ({"shifts": (4,)}, "shifts must be distinct and among [3, 5], but they are [4]."),

@@ -80,7 +80,7 @@ def test_stochastic_depth_drops_attention_and_mlp_but_no_branch() -> None:
     ("options", "message"),
     [
         ({"image_size": 100}, "image_size must be a multiple of 32, but it is 100; use 96"),
-        ({"reductions": (8, 4, 1)}, "reductions must have 4 entries, one a stage"),
+        ({"reductions": (8, 4, 1)}, "reductions must have 4 numbers, one a stage"),
         (
             {"reductions": (8, 4, 3, 1)},
             r"reductions must divide the side .* stage 2 has 3 and a side of 4; use one of 1, 2",

@@ -139,7 +139,7 @@ def test_a_quantized_layer_is_refused(precision: str) -> None:
     [
         ({"image_size": 100}, "image_size must be a multiple of 16, but it is 100; use 96."),
         ({"num_heads": [5]}, "num_heads must divide embed_dim, but stage 0 has num_heads=5, embed_dim=24;"),
-        ({"depths": [1, 1]}, "depths must have 1 entries, one a stage, but it is [1, 1]."),
+        ({"depths": [1, 1]}, "depths must have 1 number, one a stage, but it is [1, 1]."),
     ],
     ids=["image size", "heads", "stages"],
 )

@@ -179,7 +179,7 @@ def test_a_lying_header_with_a_right_checksum_is_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reductions": [8, 4, 1]}, "reductions must have 4 entries, one a stage"),
+        ({"reductions": [8, 4, 1]}, "reductions must have 4 numbers, one a stage"),
         ({"reductions": [3, 4, 1, 1]}, "reductions must divide the side of their stage's map, but stage 0 has 3"),
         ({"reductions": [0, 4, 1, 1]}, "reductions must be whole and positive in a packed file's header"),
         ({"reductions": [1] * 100_000}, "reductions must have at most 16 entries, but it is [1, 1"),
