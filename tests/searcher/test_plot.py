@@ -140,7 +140,7 @@ def test_a_condition_that_no_trial_meets_is_said(capsys: pytest.CaptureFixture[s
         (["many", "--kind", "frnt"], "invalid choice: 'frnt'"),
         (["many", "--x", "energy"], "invalid choice: 'energy'"),
         (["many", "--kind", "map", "--x", "ops"], "--x is for --kind front, but the kind is map"),
-        (["many", "--top", "3"], "--top is for --kind curves or map or parallel, but the kind is front"),
+        (["many", "--top", "3"], "--top is for --kind curves, map or parallel, but the kind is front"),
         (["many", "--kind", "curves", "--top", "0"], "--top: must be a whole number of at least 1, but it is '0'"),
         (["many", "--kind", "curves", "--top", "2", "--trial", "3"], "leave one out"),
         (["many", "--kind", "curves", "--trial", "999"], "there is no trial 999; its trials are 0 to 499"),
