@@ -113,7 +113,7 @@ def _refuse_rows(args: argparse.Namespace) -> None:
 
 def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> TrialRows:
     view = view_of(snapshot, args)
-    board = leaderboard(view.snapshot, view.fields, view.rows[: view.top])
+    board = leaderboard(view.snapshot, view.fields, view.shown)
     columns, space = view.columns, view.snapshot.space
     if columns is None and form in FOR_PROGRAMS:
         columns = ["trial", "id", "outcome", *(v.name for v in space.variables), *_with_latency(RESULTS, space)]

@@ -99,7 +99,7 @@ def test_fields_of_a_trial_are_those_of_its_model(study: StudySnapshot) -> None:
 
 
 def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: StudySnapshot) -> None:
-    shown = screen("show", str(home / "runs" / "mixed"), tty=False, width=200)
+    shown = screen("show", str(home / "runs" / "mixed"), "--top", "1", tty=False, width=200)
     assert "The most accurate of each model" in shown
     table = shown[shown.index("The most accurate of each model") :].splitlines()[2:]
     assert sorted(line.split()[2] for line in table[: len(FAMILIES) + 1]) == sorted([*FAMILIES, "float"])
