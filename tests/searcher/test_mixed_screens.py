@@ -14,6 +14,9 @@ import pytest
 
 from bhvit.families import FAMILIES
 from searcher import feasible
+from searcher.budget import RelativeTo
+from searcher.charts.accuracy import front_figure
+from searcher.charts.chart import Chart, Role
 from searcher.feasible import SpaceProfile, profile
 from searcher.numbers import share_text
 from searcher.quantities import QUANTITIES
@@ -21,6 +24,7 @@ from searcher.ranking import metrics_of
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space, parse_space
+from searcher.variables import Kind
 from searcher.views import study_header
 from searcher.views.space import verdict
 from searcher.views.strip import UNALIGNED, strips_note
@@ -196,6 +200,27 @@ def test_notes_and_headings_are_of_the_models_that_occur(study: StudySnapshot) -
     labels = set(re.findall(r"\w+(?=[,:])", everything))
     assert labels >= {r.choices["model"] for r in study.ranked}
     assert labels.isdisjoint({m.label for m in study.space.models} - {r.choices["model"] for r in study.ranked})
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_square_is_drawn_of_every_model_whose_reference_was_trained(study: StudySnapshot, hidden: int) -> None:
+    relative_to = RelativeTo({"hidden": hidden})
+    seen = study.under(replace(study.space.file.budget, relative_to=relative_to))
+    expected = {}
+    for model in study.space.models:
+        wide = [v.name for v in model.variables if v.kind is Kind.HIDDEN]
+        if wide or hidden == 1:
+            choices = {v.name: hidden if v.name in wide else v.default for v in model.variables}
+            parent = model.candidate(choices).parent
+            own = [r for r in seen.records if r.choices["model"] == model.label]
+            started = [metrics_of(r).parent_accuracy for r in own if r.candidate.parent == parent]
+            if started:
+                memory, percent = parent.cost().total.memory_bytes, f"{100 * started[0]:.1f} %"
+                expected[f"full-precision reference {model.label} {percent}"] = ((memory,), (started[0],))
+    for panel in front_figure(seen, ("memory",)).panels:
+        assert isinstance(panel, Chart)
+        assert {s.name: (s.x, s.y) for s in panel.series if s.role is Role.PARENT} == expected
+    assert len(expected) > 1
 
 
 def test_best_of_each_model_stand_below_a_list_that_lacks_one_and_satisfy_the_condition(study: StudySnapshot) -> None:

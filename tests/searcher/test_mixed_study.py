@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": models,
         "widths": {"hidden": {"choices": [1, 2]}},
         "precision": {"groups": groups},
-        "budget": {"relative_to": {"widths": 2, "model": FIRST}, "memory": 2.0},
+        "budget": {"relative_to": {"widths": {"hidden": 2}, "model": FIRST}, "memory": 2.0},
         "search": {"trials": TRIALS, "seed": 0, "pruner": "none", "threads": 1},
         "recipe": {"fp": phase, "qat": dict(phase), "batch_size": 8},
         "data": {"name": "image_folder", "root": str(root / "images")},
