@@ -76,7 +76,7 @@ class SearchProgress:
     running: dict[int, RunningTrial] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     trouble: str = ""
-    _started: float = 0.0
+    _started: float | None = None
     _durations: list[float] = field(default_factory=list)
     _epoch_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -119,9 +119,14 @@ class SearchProgress:
             self.best = (event.accuracy, event.number)
 
     @property
+    def begun(self) -> bool:
+        """Whether this run of the search has begun, from when on it is known how many trials there will be."""
+        return self._started is not None
+
+    @property
     def elapsed(self) -> float:
-        """Seconds since this run of the search began."""
-        return self.clock() - self._started
+        """Seconds since this run of the search began; none before."""
+        return 0.0 if self._started is None else self.clock() - self._started
 
     @property
     def remaining(self) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bhvit.families import FAMILIES
 from searcher.cli import COMMANDS, main
 from tests.searcher.architectures import address_of, first_preset
 
@@ -186,6 +187,12 @@ def test_training_without_recipe_or_data_says_what_is_lacking(space_file, tmp_pa
 def test_train_asks_for_one_candidate(space_file, capsys) -> None:
     assert main(["train", space_file()]) == 2
     assert "has 4 configurations; choose with --set VARIABLE=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_candidate_is_said_with_its_family(family: str, capsys) -> None:
+    assert main(["cost", "--family", family]) == 0
+    assert capsys.readouterr().out.startswith(f"{family}  C ")
 
 
 def test_ablation_shows_its_costs_before_anything_is_trained(capsys) -> None:

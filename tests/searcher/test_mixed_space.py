@@ -278,8 +278,11 @@ def test_one_candidate_of_a_mixed_space_is_trained_and_kept_as_it_is(name: str) 
     candidate = space.candidate(choices)
     kept = parse_space(alone(space, candidate).to_plain(), "kept")
     assert (kept.size, kept.candidate(kept.decode(0)).id) == (1, candidate.id)
-    one = single(space, choices)
+    one, alike = single(space, choices), of_model(space, name)
     assert one.candidate(one.enqueued[0]) == candidate
+    assert one.question == alike.question  # of its model alone
+    assert (one.name, one.search.trials, len(one.enqueued)) == (f"mixed-{name}-{candidate.id}", 1, 1)
+    assert parse_space(one.to_plain(), "stored").fingerprint == one.fingerprint
 
 
 def test_profile_counts_every_model_by_itself() -> None:
