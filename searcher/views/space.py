@@ -56,9 +56,18 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
         scope = f"{share} by random samples" if space.mixed else f"{scope} of a random sample of {profile.examined:,}"
         scope += "; the space is too large to enumerate"
     yield f"within the budget: {scope}"
+    if profile.repeated:
+        yield f"in several models: {_repeated(profile)}"
     yield f"budget: {space.budget}"
     if space.device is not None:
         yield f"device: {device_line(space.device)}"
+
+
+def _repeated(profile: SpaceProfile) -> str:
+    """How many configurations of which models are candidates of an earlier one, too."""
+    own = {label: part for label, part in profile.models.items() if part.repeated}
+    of = " and ".join(f"{p.repeated:,}{' sampled' if p.sampled else ''} of {label}" for label, p in own.items())
+    return f"{of}; each candidate is trained once, as that of the first model that has it"
 
 
 def _models(space: Space, profile: SpaceProfile) -> RenderableType:
@@ -153,12 +162,13 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
     yield from _hopeless(space, profile)
-    if profile.feasible <= space.search.trials:
-        yield f"{space.search.trials} trials cover all {profile.feasible} feasible configurations."
-    elif profile.feasible < FEW and not profile.sampled:
+    different = profile.feasible - profile.repeated
+    if different <= space.search.trials:
+        yield f"{space.search.trials} trials cover all {different} feasible configurations."
+    elif different < FEW and not profile.sampled:
         yield (
-            f"Fewer than {FEW} feasible configurations: trials: {profile.feasible} tries them all; with the default "
-            f"pruner that takes about as long as {profile.feasible // 3} whole trainings."
+            f"Fewer than {FEW} feasible configurations: trials: {different} tries them all; with the default "
+            f"pruner that takes about as long as {different // 3} whole trainings."
         )
 
 

@@ -103,6 +103,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     text = f"{size:,} configuration{'s' if size != 1 else ''}"
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
+        text += f", {feasible - snapshot.repeated:,} of them different" if snapshot.repeated else ""
     elif feasible is not None:
         share = snapshot.feasible_share
         if share is None:  # logs of earlier versions lack it

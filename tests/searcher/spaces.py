@@ -35,16 +35,25 @@ def small_space(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
 
 
 def mixed_models() -> list[dict[str, Any]]:
-    """Alternatives of a mixed space: every family, with own widths or precisions here and there."""
+    """Alternatives of a mixed space: every family, with own widths or precisions here and there.
+
+    Those of one family differ in norm or ReCU, so that no candidate is one of two of them.
+    """
     models = [{"name": family, **plain_space(family)["model"]} for family in FAMILY_NAMES]
     first = plain_space(FAMILY_NAMES[0])["model"]
     layer = small_space(FAMILY_NAMES[0]).base.addresses[0]
     own = {"groups": [{"layers": layer, "choices": ["binary", "int4", "fp16"]}]}
+    config = FAMILIES[FAMILY_NAMES[0]].config
     return [
-        {**first, "name": "one_layer", "precision": own},
+        {**first, "name": "one_layer", "precision": own, "norm": config.norms[-1]},
         *models,
         {**first, "name": "float", "widths": {}, "precision": {"default": "fp32"}},
-        {**first, "name": "stages", "widths": {"hidden": {"choices": [1, 1.5], "per_stage": True}}},
+        {
+            **first,
+            "name": "stages",
+            "widths": {"hidden": {"choices": [1, 1.5], "per_stage": True}},
+            "recu": not config.released_with_recu,
+        },
     ]
 
 

@@ -318,7 +318,9 @@ def test_a_small_model_is_whole_beside_one_that_is_too_large_to_enumerate(monkey
     rows = feasible_set(space)
     assert rows.sampled
     assert (np.diff([space.encode(space.choices_of(digits)) for digits in rows.codes.tolist()]) > 0).all()
-    assert rows.row_of(space.digits_of(space.complete({"model": "float"}))) == large.examined
+    assert rows.row_of(space.digits_of(space.complete({"model": "float"}))) == (rows.codes[:, 0] == 0).sum()
+    assert large.examined <= (rows.codes[:, 0] == 0).sum() <= large.examined + small[1].size  # which is part of it
+    assert set(rows.codes[:, 0]) == {0, 1}
 
 
 def test_share_of_a_sampled_space_weighs_models_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
