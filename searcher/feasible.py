@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.grid import Block, Codes, Floats, ModelGrid, full_codes
+from searcher.grid import Block, Codes, Floats, ModelGrid, full_codes, own_codes
 from searcher.model_space import MODEL, ModelSpace
 from searcher.overlaps import Overlaps
 from searcher.quantities import QUANTITIES
@@ -284,16 +284,16 @@ def _around_cheapest(grid: ModelGrid, quantity: str) -> Codes:
 def neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
     """The configurations that differ from `digits` in one variable.
 
-    Under another model the choices of all variables that both have stay, the others get their defaults.
+    Under another model all choices stay that it has, too; its other variables get their defaults.
     """
     if not space.mixed:
         return _steps(space.variables, digits)
     place, choices = int(digits[0]), space.choices_of(digits.tolist())
-    own = _steps(space.models[place].variables, digits[list(space.columns[place])])
+    own = _steps(space.models[place].variables, own_codes(space, place, digits[None])[0])
     others = []
     for model in space.models:
         if model is not space.models[place]:
-            kept = {v.name: choices.get(v.name, v.default) for v in model.variables}
+            kept = {v.name: c if (c := choices.get(v.name)) in v.choices else v.default for v in model.variables}
             others.append(space.digits_of({MODEL: model.label, **kept}))
     return np.concatenate((full_codes(space, place, own), np.array(others, np.uint8)))
 

@@ -145,8 +145,7 @@ def _settings(space: Space, place: int) -> dict[Site, Setting]:
     for kind, dims in ((Kind.HIDDEN, base.embed_dims), (Kind.INTERMEDIATE, base.intermediate_dims)):
         found |= {(kind, stage): (0, {place: dim}) for stage, dim in enumerate(dims)}
     found |= {address: (0, {place: model.precision.default}) for address in base.addresses}
-    for column, variable in zip(space.columns[place], model.variables, strict=True):
-        digits = [space.variables[column].digit_of(choice) for choice in variable.choices]
+    for (column, digits), variable in zip(space.own_digits[place], model.variables, strict=True):
         for site, values in _values(model, variable):
             found[site] = column, dict(zip(digits, values, strict=True))
     return found

@@ -32,24 +32,31 @@ from tests.searcher.spaces import FAMILY_NAMES, mixed_models, mixed_space
 FAMILY = FAMILY_NAMES[0]
 SMALL = small_architecture(FAMILY, 32)
 WIDE = SMALL.scaled(2)
-GROUPS = ("*", "downsample*", "stage0.*", "stage[12].*", "*1*", "stage3.*")
+NORMS = FAMILIES[FAMILY].config.norms
 
 
-def _groups(choices: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[dict[str, Any]]]:
-    ties = st.sampled_from(("all", "stage"))
-    group = st.fixed_dictionaries({"layers": st.sampled_from(GROUPS), "choices": choices, "tie": ties})
-    return st.lists(group, max_size=2, unique_by=lambda g: str(g["layers"]))
+def _some(*choices: Any) -> st.SearchStrategy[list[Any]]:
+    """Some of them, in any order."""
+    return st.lists(st.sampled_from(choices), min_size=1, max_size=len(choices), unique=True)
+
+
+WIDTH = st.fixed_dictionaries({"choices": _some(1, 2, 4), "per_stage": st.booleans()})
+GROUP = st.fixed_dictionaries(
+    {
+        "layers": st.sampled_from(("*", "downsample*", "stage0.*", "stage[12].*", "*1*", "stage3.*")),
+        "choices": _some("binary", "fp16", "int8"),
+        "tie": st.sampled_from(("all", "stage")),
+    }
+)
 
 
 @st.composite
 def _alternative(draw: st.DrawFn) -> dict[str, Any]:
     """A model of the family: of either width, with widths of its own, together or stage by stage, and groups."""
-    width = st.fixed_dictionaries({"choices": st.just([1, 2]), "per_stage": st.booleans()})
-    widths = draw(st.fixed_dictionaries({}, optional={"hidden": width, "intermediate": width}))
-    groups = draw(_groups(st.just(["binary", "fp16"])))
-    base = draw(st.sampled_from((SMALL, WIDE)))
-    norm = draw(st.sampled_from(FAMILIES[FAMILY].config.norms))
-    default = draw(st.sampled_from(("binary", "fp16")))
+    widths = draw(st.fixed_dictionaries({}, optional={"hidden": WIDTH, "intermediate": WIDTH}))
+    groups = draw(st.lists(GROUP, max_size=2, unique_by=lambda group: str(group["layers"])))
+    base, default = draw(st.sampled_from((SMALL, SMALL, WIDE))), draw(st.sampled_from(("binary", "binary", "fp16")))
+    norm = draw(st.sampled_from((NORMS[0], NORMS[0], NORMS[-1])))
     precision = {"default": default, "groups": groups}
     return {**model_of(base, FAMILY), "norm": norm, "widths": widths, "precision": precision}
 
@@ -116,6 +123,18 @@ def test_every_candidate_of_a_sample_is_in_it_once(space: Space, sample: int) ->
     ids = {space.candidate(space.choices_of(digits)).id for digits in examined}
     assert {space.candidate(space.decode(i)).id for i in indices} == ids
     assert len(examined) == len(found) + found.repeated
+
+
+def test_what_three_models_have_is_the_first_ones() -> None:
+    one = {**model_of(SMALL, FAMILY), "precision": {"default": "binary"}}
+    groups = [{"layers": layers, "choices": ["binary", "fp16"]} for layers in ("stage0.*", "stage1.*")]
+    precisions = [{"default": "binary", "groups": own} for own in ([], groups[:1], groups)]
+    models = [{**one, "name": f"m{i}", "precision": own} for i, own in enumerate(precisions)]
+    space = parse_space({"model": models}, "three")
+    found = feasible_set(space)
+    assert [space.choices_of(row)["model"] for row in found.codes.tolist()] == ["m0", "m1", "m2", "m2"]
+    last = space.digits_of(space.complete({"model": "m2"}))
+    assert Overlaps(space).first_digits(last) == space.digits_of({"model": "m0"})
 
 
 def test_models_that_differ_in_more_than_widths_and_precisions_have_nothing_in_common() -> None:
