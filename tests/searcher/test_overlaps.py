@@ -31,8 +31,7 @@ from tests.searcher.spaces import FAMILY_NAMES, mixed_models, mixed_space
 
 FAMILY = FAMILY_NAMES[0]
 SMALL = small_architecture(FAMILY, 32)
-WIDE = SMALL.scaled(2)
-NORMS = FAMILIES[FAMILY].config.norms
+DEFAULTS = ("binary", "binary", "fp16")
 
 
 def _some(*choices: Any) -> st.SearchStrategy[list[Any]]:
@@ -51,20 +50,21 @@ GROUP = st.fixed_dictionaries(
 
 
 @st.composite
-def _alternative(draw: st.DrawFn) -> dict[str, Any]:
-    """A model of the family: of either width, with widths of its own, together or stage by stage, and groups."""
+def _alternative(draw: st.DrawFn, family: str) -> dict[str, Any]:
+    """A model of a family: of either width, with widths of its own, together or stage by stage, and groups."""
     widths = draw(st.fixed_dictionaries({}, optional={"hidden": WIDTH, "intermediate": WIDTH}))
     groups = draw(st.lists(GROUP, max_size=2, unique_by=lambda group: str(group["layers"])))
-    base, default = draw(st.sampled_from((SMALL, SMALL, WIDE))), draw(st.sampled_from(("binary", "binary", "fp16")))
-    norm = draw(st.sampled_from((NORMS[0], NORMS[0], NORMS[-1])))
+    small, norms = small_architecture(family, 32), FAMILIES[family].config.norms
+    base, default = draw(st.sampled_from((small, small, small.scaled(2)))), draw(st.sampled_from(DEFAULTS))
+    norm = draw(st.sampled_from((norms[0], norms[0], norms[-1])))
     precision = {"default": default, "groups": groups}
-    return {**model_of(base, FAMILY), "norm": norm, "widths": widths, "precision": precision}
+    return {**model_of(base, family), "norm": norm, "widths": widths, "precision": precision}
 
 
 @st.composite
 def _spaces(draw: st.DrawFn) -> Space:
-    """Two to four such models under a budget that some of their configurations are over."""
-    models = draw(st.lists(_alternative(), min_size=2, max_size=4))
+    """Two to four models of one family under a budget that some of their configurations are over."""
+    models = draw(st.lists(_alternative(draw(st.sampled_from(FAMILY_NAMES))), min_size=2, max_size=4))
     named = [{**model, "name": f"m{i}"} for i, model in enumerate(models)]
     try:
         free = parse_space({"model": named}, "free")
@@ -87,7 +87,7 @@ def _indices(space: Space, found: FeasibleSet) -> list[int]:
     return [space.encode(space.choices_of(row)) for row in found.codes.tolist()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_spaces())
 def test_every_candidate_within_the_budget_is_in_the_feasible_set_once(space: Space) -> None:
     first = _first_of_each(space)
