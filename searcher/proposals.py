@@ -68,7 +68,7 @@ class Proposals:
     def _to_enqueue(self) -> Iterator[Digits]:
         """The space's enqueued points that no trial stands for yet; one refused earlier only if it now fits.
 
-        Points of several models that are the same candidate are one.
+        Points of several models that are the same candidate are one; it is trained as the first of them was written.
         """
         known: set[Digits] = set()
         refused: set[Digits] = set()
@@ -79,7 +79,7 @@ class Proposals:
             digits = self._table.configuration(point)
             if digits not in known and (digits not in refused or self._feasible.row_of(digits) is not None):
                 known.add(digits)
-                yield digits
+                yield self._space.digits_of(point)
 
 
 def lookahead_of(space: Space) -> int:

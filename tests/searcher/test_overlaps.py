@@ -167,10 +167,11 @@ def test_a_search_trains_what_two_models_have_in_common_once_and_ends(
     summary = _search(space, in_memory / "two")
     assert (summary.ended, summary.trained, summary.feasible) == (Ended.EXHAUSTED, 3, 3)
     assert len({record.candidate.id for record in summary.records}) == 3
-    models = sorted(str(record.choices["model"]) for record in summary.records)
-    assert models == ["a", "a", "b"]
-    if enqueue:
-        assert summary.records[0].choices == {"model": "a", "downsample*": "binary"}
+    both = [record.choices for record in summary.records if "fp16" not in record.choices.values()]
+    assert both == [{"model": "b", "stage0.*": "binary"} if enqueue else {"model": "a", "downsample*": "binary"}]
+    assert not enqueue or summary.records[0].choices == both[0]
+    again = _search(space, in_memory / "two")
+    assert (again.ended, len(again.records)) == (Ended.EXHAUSTED, 3)
     study = snapshot_of(StudyFolder(in_memory / "two"))
     assert (study.state, study.goal, study.feasible, study.repeated) == (State.DONE, 3, 4, 1)
     shown = " ".join(screen("show", str(in_memory / "two"), tty=False, width=200).split())
@@ -184,7 +185,9 @@ def test_a_point_over_the_budget_is_refused_once_whichever_models_it_is_of(in_me
     summary = _search(space, in_memory / "two")
     assert (summary.ended, summary.trained) == (Ended.EXHAUSTED, 2)
     refused = [record for record in summary.records if record.outcome is Outcome.OVER_BUDGET]
-    assert [record.choices for record in refused] == [{"model": "a", "downsample*": "fp16"}]
+    assert [record.choices for record in refused] == [{"model": "b", "stage0.*": "fp16"}]
+    raised = _two("fp16", search={"trials": 9}, enqueue=enqueue, budget={"ops": ops})
+    assert (_search(raised, in_memory / "two").trained, len(raised.enqueued)) == (3, 2)
 
 
 def test_a_study_of_earlier_versions_that_trained_a_candidate_twice_goes_on(in_memory: Path) -> None:
@@ -204,7 +207,7 @@ def test_a_study_of_earlier_versions_that_trained_a_candidate_twice_goes_on(in_m
 def test_space_says_what_stands_in_two_models(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (in_memory / "two.yaml").write_text(_two().to_yaml())
     shown = screen("space", str(in_memory / "two.yaml"), tty=False, width=120)
-    said = "of b; each candidate is trained once, as that of the first model that has it"
+    said = "of b, which an earlier model has too; each candidate is trained once"
     assert f"in several models: 1 {said}" in shown
     assert "20 trials cover all 3 feasible configurations." in shown
     plain = _two().to_plain()
