@@ -23,8 +23,8 @@ class SearchStarted:
 
     `sampled` says that the space is too large to enumerate and `feasible` counts within a sample; `share` is that of
     the whole space, estimated (None in logs of earlier versions). `repeated` of the `feasible` ones are candidates of
-    an earlier model, too. `best_number` and `best_accuracy` (0..1) are the
-    best trial within the budget of those done, where there is one.
+    an earlier model, too. `best_number` and `best_accuracy` (0..1) are the best trial within the budget of those done,
+    where there is one.
     """
 
     planned: int
