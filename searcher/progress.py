@@ -72,7 +72,7 @@ class SearchProgress:
     clock: Callable[[], float] = time.monotonic
     planned: int = 0
     trained: int = 0
-    feasible: int | None = None  # configurations, where they have been counted
+    feasible: int | None = None  # candidates, where they have been counted
     running: dict[int, RunningTrial] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     trouble: str = ""
@@ -84,7 +84,7 @@ class SearchProgress:
         """Take one event of the coordinator, or a training step."""
         if isinstance(event, SearchStarted):
             self.planned, self.trained = event.planned, event.trained
-            self.feasible = None if event.sampled else event.feasible
+            self.feasible = None if event.sampled else event.feasible - event.repeated
             if event.best_accuracy is not None and event.best_number is not None:
                 self.best = event.best_accuracy, event.best_number
             self._started = self.clock()

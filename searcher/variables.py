@@ -18,6 +18,7 @@ Choice: TypeAlias = "float | str"
 MAX_CHOICES = 64
 MAX_FACTOR = 64
 TIES = ("all", "stage", "each")
+SPACE = "the space"  # in messages
 
 
 class Kind(StrEnum):
@@ -31,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Variable:
-    """One choice of the search; its `choices` keep the file's order.
+    """One choice of the search; its `choices` keep the file's order, unless models list different ones.
 
     `group` is the key it was written under (hidden, intermediate, or a glob), `stages` the stages whose width it
     scales (all of them, or one), `addresses` the layers whose precision it sets. `default` is the choice that an
@@ -171,13 +172,13 @@ def variables_of(
 
 
 def choices_from(
-    variables: Sequence[Variable], point: Mapping[str, Any], where: str, whose: str = "the space"
+    variables: Sequence[Variable], point: Mapping[str, Any], where: str, whose: str = SPACE
 ) -> dict[str, Choice]:
     """Variable name -> choice for every variable, from the keys of an enqueued `point`.
 
     A key is a variable's name, a group (`hidden`, or the glob it was written with) or another glob over layers, and
     sets every variable it covers; variables that no key covers get their default (width factor 1 or the default
-    precision where that is a choice, the first choice otherwise). Messages say `whose` variables they are.
+    precision where that is a choice, the first choice otherwise). Messages say `whose` variables and choices they are.
     """
     chosen: dict[str, Choice] = {}
     for key, value in point.items():
@@ -191,7 +192,7 @@ def choices_from(
             try:
                 chosen[variable.name] = variable.choices[variable.digit_of(value)]
             except InvalidInput as error:
-                raise InvalidInput(f"{where}: {error}") from error
+                raise InvalidInput(f"{where}: {'' if whose == SPACE else f'in {whose} '}{error}") from error
     return {v.name: chosen.get(v.name, v.default) for v in variables}
 
 

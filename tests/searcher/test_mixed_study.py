@@ -106,7 +106,7 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
     data = json.loads(screen("show", str(home / "runs" / "mixed"), "--json", tty=False))
     best = {record.choices["model"]: record.number for record in reversed(study.ranked)}
     assert data["best_of_models"] == best
-    assert data["question"]["models"]["float"] == {"family": FIRST, "variables": []}
+    assert data["question"]["models"]["float"] == {"family": FIRST, "variables": {}}
 
 
 @pytest.mark.parametrize(
