@@ -105,7 +105,8 @@ def _space(kind: str, share: float) -> tuple[Space, FeasibleSet]:
 def synthetic(kind: str, share: float, seed: int, noise: float, rugged: bool = False) -> Landscape:
     """An invented landscape; `noise` is the standard deviation of a training in points."""
     space, feasible = _space(kind, share)
-    accuracy = _accuracy(space, np.random.default_rng(seed), rugged) / 100
+    digits = np.stack(np.unravel_index(np.arange(space.size), [len(v.choices) for v in space.variables]), axis=1)
+    accuracy = invented(space, digits, np.random.default_rng(seed), rugged) / 100
 
     def measured(index: int, training: int) -> float:
         return float(accuracy[index] + np.random.default_rng([training, index]).normal(scale=noise / 100))
@@ -131,25 +132,25 @@ def table_of_trainings(free: bool = False) -> Landscape | None:
     return Landscape(space, feasible_set(space), accuracy, measured)
 
 
-def _accuracy(space: Space, draw: np.random.Generator, rugged: bool) -> Floats:
-    """Accuracy in points of every configuration, by index."""
-    digits = np.stack(np.unravel_index(np.arange(space.size), [len(v.choices) for v in space.variables]), axis=1)
+def invented(space: Space, digits: NDArray[np.integer], draw: np.random.Generator, rugged: bool = False) -> Floats:
+    """Accuracy in points of configurations of a model, `configurations x variables`."""
     places = np.stack([np.array(v.positions)[digits[:, i]] for i, v in enumerate(space.variables)], axis=1)
     hidden, intermediate, precisions = (
         places[:, [v.kind is kind for v in space.variables]]
         for kind in (Kind.HIDDEN, Kind.INTERMEDIATE, Kind.PRECISION)
     )
-    wide, inner = hidden.mean(axis=1), intermediate.mean(axis=1)
+    wide, inner = (each.sum(axis=1) / max(1, each.shape[1]) for each in (hidden, intermediate))
     gain = (1 - np.exp(-2 * precisions)) @ draw.uniform(0.3, 1.5, precisions.shape[1])
     accuracy = 80 + draw.uniform(2, 5) * (1 - np.exp(-2 * wide))
-    accuracy += (1 - np.exp(-2 * intermediate)) @ draw.uniform(1, 3, intermediate.shape[1]) / intermediate.shape[1]
+    weights = draw.uniform(1, 3, intermediate.shape[1]) / max(1, intermediate.shape[1])
+    accuracy += (1 - np.exp(-2 * intermediate)) @ weights
     accuracy += gain * (1 - draw.uniform(0.2, 0.7) * wide) - draw.uniform(0.5, 2) * np.maximum(0, wide - inner)
     pairs = np.triu(draw.normal(scale=0.4, size=(places.shape[1],) * 2), 1)
     accuracy += np.einsum("ni,ij,nj->n", places - 0.5, pairs, places - 0.5)
     return accuracy + _rugged(space, digits, draw) if rugged else accuracy
 
 
-def _rugged(space: Space, digits: NDArray[np.intp], draw: np.random.Generator) -> Floats:
+def _rugged(space: Space, digits: NDArray[np.integer], draw: np.random.Generator) -> Floats:
     """Effects without order, and interactions of three variables with a standard deviation of a point."""
     extra = np.zeros(len(digits))
     for column, variable in enumerate(space.variables):

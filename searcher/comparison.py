@@ -74,20 +74,19 @@ class Comparison:
     def asked(self) -> tuple[Asked, ...]:
         """What the studies do not agree in: question, budget, number of trials, settings of the search.
 
-        Where one of them chooses among several models, these are compared by label: their labels, and of a model only
-        what those studies do not agree in that have it.
+        Where one of them chooses among several models, these are compared by label: their labels, and of a model what
+        those studies do not agree in that have it. The only model of a study has the label of the only model of its
+        family in the others, else the name of that.
         """
-        flat = [dict(_leaves(_settings(study))) for study in self.studies]
-        if mixed := any(study.space.mixed for study in self.studies):
-            flat = [_by_label(study, values) for study, values in zip(self.studies, flat, strict=True)]
-        keys = dict.fromkeys(key for values in flat for key in values)
-        rows = []
-        for key in keys:
-            row = Asked(key, tuple(values.get(key) for values in flat))
-            of_model = mixed and key.startswith("model.")
-            compared = [values.get(key) for values in flat if key in values or not of_model]
-            if any(value != compared[0] for value in compared[1:]):
-                rows.append(row)
+        mixed = any(study.space.mixed for study in self.studies)
+        settings = [self._by_label(study) if mixed else (_settings(study), {}) for study in self.studies]
+        whole = [dict(_leaves(plain)) for plain, _ in settings]
+        of_models = [models for _, models in settings]
+        rows = _differing(whole, "", list(range(len(whole))))
+        for label in dict.fromkeys(label for models in of_models for label in models):
+            having = [i for i, models in enumerate(of_models) if label in models]
+            flat = [dict(_leaves(models.get(label, {}))) for models in of_models]
+            rows += _differing(flat, f"model.{label}.", having)
         return tuple(rows)
 
     @cached_property
@@ -181,6 +180,16 @@ class Comparison:
         accuracies = [_accuracy_by_candidate(study.records) for study in self.studies]
         return tuple(_agreement(i, j, accuracies) for i, j in combinations(range(len(self.studies)), 2))
 
+    def _by_label(self, study: StudySnapshot) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A study's settings without what its models are, and that by label."""
+        settings = _settings(study)
+        if study.space.mixed:
+            return settings, settings.pop("model")
+        family = study.space.family
+        labels = {m.label for s in self.studies if s.space.mixed for m in s.space.models if m.family == family}
+        own = {**settings.pop("model"), **{name: settings.pop(name) for name in ("widths", "precision")}}
+        return {"models": [family], **settings}, {labels.pop() if len(labels) == 1 else family: own}
+
     def _point(self, record: TrialRecord) -> tuple[float, ...]:
         return metrics_of(record).accuracy, *(QUANTITIES[name].of(record) for name in self.quantities)
 
@@ -220,12 +229,14 @@ def _settings(study: StudySnapshot) -> dict[str, Any]:
     return {**question, "budget": limits, "search": search, "enqueued": len(space.enqueued)}
 
 
-def _by_label(study: StudySnapshot, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a study's settings; of one with a single model its family in place of all that this model is."""
-    if study.space.mixed:
-        return dict(values)
-    of_model = ("model.", "widths.", "precision.")
-    return {"models": [study.space.family], **{k: v for k, v in values.items() if not k.startswith(of_model)}}
+def _differing(flat: Sequence[Mapping[str, Any]], prefix: str, compared: Sequence[int]) -> list[Asked]:
+    """The keys, after `prefix`, in whose values the `compared` of the studies do not agree."""
+    rows = []
+    for key in dict.fromkeys(key for values in flat for key in values):
+        values = tuple(of_study.get(key) for of_study in flat)
+        if any(values[i] != values[compared[0]] for i in compared):
+            rows.append(Asked(f"{prefix}{key}", values))
+    return rows
 
 
 def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:

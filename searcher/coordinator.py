@@ -169,10 +169,11 @@ class Coordinator:
             SearchStarted(
                 self.planned,
                 table.trained,
-                len(feasible),
+                len(feasible) + feasible.repeated,
                 feasible.size,
                 feasible.sampled,
                 feasible.share,
+                repeated=feasible.repeated,
                 best_number=None if best is None else best.number,
                 best_accuracy=None if best is None else metrics_of(best).accuracy,
             )

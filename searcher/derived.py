@@ -35,7 +35,12 @@ def of_model(space: Space, label: str) -> Space:
 
 
 def single(space: Space, choices: Mapping[str, Choice]) -> Space:
-    """The search that trains just the candidate with these choices, whatever it costs, to the end."""
+    """The search that trains just the candidate with these choices, whatever it costs, to the end.
+
+    Of several models it asks about that of the candidate alone.
+    """
+    if space.mixed:
+        return single(of_model(space, str(choices[MODEL])), {k: v for k, v in choices.items() if k != MODEL})
     file = dataclasses.replace(space.file, budget=_unlimited(space), search=_one_trial(space), enqueue=(dict(choices),))
     return Space(f"{space.name}-{space.candidate(choices).id}", file)
 

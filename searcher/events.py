@@ -22,8 +22,9 @@ class SearchStarted:
     """A coordinator took the study up: `trained` of `planned` trials are done, `feasible` configurations exist.
 
     `sampled` says that the space is too large to enumerate and `feasible` counts within a sample; `share` is that of
-    the whole space, estimated (None in logs of earlier versions). `best_number` and `best_accuracy` (0..1) are the
-    best trial within the budget of those done, where there is one.
+    the whole space, estimated (None in logs of earlier versions). `repeated` of the `feasible` ones are candidates of
+    an earlier model, too. `best_number` and `best_accuracy` (0..1) are the best trial within the budget of those done,
+    where there is one.
     """
 
     planned: int
@@ -34,11 +35,12 @@ class SearchStarted:
     share: float | None = None
     best_number: int | None = None
     best_accuracy: float | None = None
+    repeated: int = 0
 
     @property
     def goal(self) -> int:
-        """Trials after which the run ends: those planned, or all configurations within its budget."""
-        return self.planned if self.sampled else min(self.planned, self.feasible)
+        """Trials after which the run ends: those planned, or all candidates within its budget."""
+        return self.planned if self.sampled else min(self.planned, self.feasible - self.repeated)
 
 
 @dataclass(frozen=True)

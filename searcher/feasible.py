@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.grid import Block, Codes, Floats, ModelGrid, full_codes
+from searcher.grid import Block, Codes, Floats, ModelGrid, full_codes, own_codes
 from searcher.model_space import MODEL, ModelSpace
+from searcher.overlaps import Overlaps
 from searcher.quantities import QUANTITIES
 from searcher.space import Space
 from searcher.variables import Variable
@@ -23,12 +24,13 @@ SAMPLE = 10**6  # of each model
 
 @dataclass(frozen=True)
 class FeasibleSet:
-    """Configurations within the budget, in the order of their index.
+    """Configurations within the budget, in the order of their index, no candidate twice.
 
     `codes` is `configurations x variables`; `memory_bytes`, `ops` and, where the space names a device,
     `latency_seconds` have one entry a configuration. `examined` of the space's `size` configurations were costed: all
     of them, or (`sampled`) distinct ones drawn at random, the enqueued ones, the cheapest ones and their neighbours.
-    `share` is that of the whole space, in which models weigh as much as they have configurations; None if unknown.
+    `repeated` within the budget were left out, since an earlier model has their candidate (`Overlaps`). `share` is that
+    of the whole space, in which models weigh as much as they have configurations; None if unknown.
     """
 
     codes: Codes
@@ -38,6 +40,7 @@ class FeasibleSet:
     examined: int
     latency_seconds: Floats | None = None
     share: float | None = None
+    repeated: int = 0
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -75,8 +78,9 @@ class SpaceProfile:
     """What a space holds, before any training.
 
     `shares` maps each limited quantity to the share of configurations that would be feasible if it were the only
-    limit; the tightest of them `binds`. Shares are estimates where the space was `sampled`. `models` are the profiles
-    of the alternatives by label, where the space chooses among several.
+    limit; the tightest of them `binds`. Shares are estimates where the space was `sampled`. `repeated` of the
+    `feasible` configurations are candidates of an earlier model, too. `models` are the profiles of the alternatives by
+    label, where the space chooses among several.
     """
 
     size: int
@@ -86,6 +90,7 @@ class SpaceProfile:
     ops: Range
     shares: dict[str, float]
     latency_seconds: Range | None = None
+    repeated: int = 0
     models: Mapping[str, SpaceProfile] = field(default_factory=dict)
 
     @property
@@ -115,23 +120,42 @@ class SpaceProfile:
 def feasible_set(space: Space) -> FeasibleSet:
     """Every configuration of `space` within its budget (of a sample, beyond `ENUMERABLE` configurations)."""
     kept: list[Block] = []
-    examined, counts = [0] * len(space.models), [0] * len(space.models)
+    examined, counts, overlaps = [0] * len(space.models), [0] * len(space.models), Overlaps(space)
     for place in range(len(space.models)):
         for block in _blocks_of(space, place):
-            kept.append(block[within(space, block)])
+            feasible = block[within(space, block)]
+            kept.append(_unrepeated(space, overlaps, feasible))
             examined[place] += len(block.codes)
-            counts[place] += len(kept[-1].codes)
+            counts[place] += len(feasible.codes)
     share = _share_of([model.size for model in space.models], examined, counts)
-    costs = {
-        QUANTITIES[name].field: np.concatenate([QUANTITIES[name].of(b) for b in kept]) for name in space.quantities
-    }
     codes = np.concatenate([b.codes for b in kept])
-    return FeasibleSet(codes, **costs, size=space.size, examined=sum(examined), share=share)
+    rows: Any = slice(None)
+    if overlaps and not all(_enumerated(space, model) for model in space.models):
+        rows = np.unique(_keys(codes), return_index=True)[1]
+    costs = {
+        QUANTITIES[name].field: np.concatenate([QUANTITIES[name].of(b) for b in kept])[rows]
+        for name in space.quantities
+    }
+    repeated = sum(counts) - len(codes[rows])
+    return FeasibleSet(codes[rows], **costs, size=space.size, examined=sum(examined), share=share, repeated=repeated)
+
+
+def _unrepeated(space: Space, overlaps: Overlaps, block: Block) -> Block:
+    """A block of one model without the candidates that earlier models have.
+
+    Those of a sampled one, which may lack them, are kept as that one's.
+    """
+    if not overlaps:
+        return block
+    first = overlaps.first(block.codes)
+    sampled = np.array([not _enumerated(space, model) for model in space.models])
+    return replace(block, codes=first)[(first[:, 0] == block.codes[:, 0]) | sampled[first[:, 0]]]
 
 
 def profile(space: Space) -> SpaceProfile:
     """Sizes, shares and ranges of a space, and of each of its models where there are several."""
-    tallies = [_tally(space, place) for place in range(len(space.models))]
+    overlaps = Overlaps(space)
+    tallies = [_tally(space, place, overlaps) for place in range(len(space.models))]
     models = [tally.profile(model.size) for tally, model in zip(tallies, space.models, strict=True)]
     if not space.mixed:
         return models[0]
@@ -147,6 +171,7 @@ class _Tally:
 
     examined: int
     feasible: int
+    repeated: int
     alone: Mapping[str, int]
     costs: Mapping[str, Floats]
 
@@ -154,28 +179,31 @@ class _Tally:
         """Both together."""
         alone = {name: count + other.alone[name] for name, count in self.alone.items()}
         costs = {name: np.concatenate((values, other.costs[name])) for name, values in self.costs.items()}
-        return _Tally(self.examined + other.examined, self.feasible + other.feasible, alone, costs)
+        counts = self.examined + other.examined, self.feasible + other.feasible, self.repeated + other.repeated
+        return _Tally(*counts, alone, costs)
 
     def profile(self, size: int) -> SpaceProfile:
         """The profile of `size` configurations of which these were examined."""
         shares = {quantity: count / self.examined for quantity, count in self.alone.items()}
         ranges: dict[str, Any] = {name: _range(values) for name, values in self.costs.items()}
-        return SpaceProfile(size, self.examined, self.feasible, **ranges, shares=shares)
+        return SpaceProfile(size, self.examined, self.feasible, **ranges, shares=shares, repeated=self.repeated)
 
 
-def _tally(space: Space, place: int) -> _Tally:
+def _tally(space: Space, place: int, overlaps: Overlaps) -> _Tally:
     """What is counted of the model number `place`."""
     limits, alone = space.budget.limits, dict.fromkeys(space.budget.limits, 0)
-    feasible = examined = 0
+    feasible = examined = repeated = 0
     costs: dict[str, list[Floats]] = {QUANTITIES[name].field: [] for name in space.quantities}
     for block in _blocks_of(space, place):
         examined += len(block.codes)
         for name, values in costs.items():
             values.append(getattr(block, name))
-        feasible += int(within(space, block).sum())
+        codes = block.codes[within(space, block)]
+        feasible += len(codes)
+        repeated += overlaps.repeated(codes)
         for quantity, used in space.budget.used(block).items():
             alone[quantity] += int((used <= limits[quantity]).sum())
-    return _Tally(examined, feasible, alone, {name: np.concatenate(values) for name, values in costs.items()})
+    return _Tally(examined, feasible, repeated, alone, {name: np.concatenate(values) for name, values in costs.items()})
 
 
 def _share_among(parts: Sequence[SpaceProfile], counts: Sequence[int]) -> float:
@@ -256,16 +284,16 @@ def _around_cheapest(grid: ModelGrid, quantity: str) -> Codes:
 def neighbours(space: Space, digits: NDArray[np.uint8]) -> Codes:
     """The configurations that differ from `digits` in one variable.
 
-    Under another model the choices of all variables that both have stay, the others get their defaults.
+    Under another model all choices stay that it has, too; its other variables get their defaults.
     """
     if not space.mixed:
         return _steps(space.variables, digits)
     place, choices = int(digits[0]), space.choices_of(digits.tolist())
-    own = _steps(space.models[place].variables, digits[list(space.columns[place])])
+    own = _steps(space.models[place].variables, own_codes(space, place, digits[None])[0])
     others = []
     for model in space.models:
         if model is not space.models[place]:
-            kept = {v.name: choices.get(v.name, v.default) for v in model.variables}
+            kept = {v.name: c if (c := choices.get(v.name)) in v.choices else v.default for v in model.variables}
             others.append(space.digits_of({MODEL: model.label, **kept}))
     return np.concatenate((full_codes(space, place, own), np.array(others, np.uint8)))
 

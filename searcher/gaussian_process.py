@@ -2,10 +2,11 @@
 
 The prior believes that accuracy is a sum of an effect of every variable, of interactions of all of them, and of slopes
 along the logarithms of memory and OPs. Nearby choices (in width or in bits) have similar effects; models are as far
-apart as the ends of a scale, and a variable that a model lacks is in the middle of its own. Everything is fixed
-but the overall scale, which is integrated out, and the noise of a training, which the trials choose: on a few dozen
-trials, fitted weights and lengths search no better (`benchmarks/search_quality.py`). Rasmussen and Williams, Gaussian
-Processes for Machine Learning (2006), chapters 2 and 5; additive kernels: Duvenaud et al., NeurIPS 2011.
+apart as the ends of a scale, and a variable that a model lacks is in the middle of its own. Besides, each model has a
+level of its own: how much worse one is says nothing of widths and precisions (`benchmarks/mixed_search.py`). Everything
+is fixed but the overall scale, which is integrated out, and the noise of a training, which the trials choose: on a few
+dozen trials, fitted weights and lengths search no better (`benchmarks/search_quality.py`). Rasmussen and Williams,
+Gaussian Processes for Machine Learning (2006), chapters 2 and 5; additive kernels: Duvenaud et al., NeurIPS 2011.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.grid import Codes, Floats
-from searcher.variables import Variable
+from searcher.variables import Kind, Variable
 
 ADDITIVE, INTERACTION, SLOPES, LEVEL = 1.0, 0.5, 1.0, 4.0  # prior variances: effects, interactions, slopes, constant
+MODELS = 8.0  # prior variance of each model's own level, where a space chooses among several
 NOISES = (0.01, 0.03, 0.1, 0.3, 1.0)  # variances of a training's noise, in the same unit
 TYPICAL_NOISE, NOISE_SPREAD = 0.1, 1.5  # median, and standard deviation of the logarithm, of the prior over them
 TRIALS_OF_SCALE = 2  # the prior on the scale is worth that many trials
@@ -57,6 +59,7 @@ class GaussianProcess:
     def __init__(self, variables: Sequence[Variable], trained: Points, values: Floats, pending: Points) -> None:
         self._variables, self._parts = variables, _parts(variables)
         self._tables = [_correlations(v) for v in variables]
+        self._models = len(variables[0].choices) if variables and variables[0].kind is Kind.MODEL else 0
         eigenvalues, vectors = self._spectrum(trained)
         noise, self._scale = _noise_and_scale(eigenvalues, vectors.T @ values)
         self._weights = (vectors @ ((vectors.T @ values) / (eigenvalues + noise))).astype(np.float32)
@@ -75,7 +78,8 @@ class GaussianProcess:
             covariance = self._covariance(points[part], self._seen, self._seen_tables)
             mean[part] = covariance[:, : len(self._weights)] @ self._weights
             explained = covariance @ self._root
-            own = ADDITIVE + INTERACTION + LEVEL + SLOPES / 2 * (points.log_costs[part] ** 2).sum(axis=1)
+            slopes = SLOPES / 2 * (points.log_costs[part] ** 2).sum(axis=1)
+            own = ADDITIVE + INTERACTION + LEVEL + (MODELS if self._models else 0.0) + slopes
             variance[part] = own - np.einsum("ij,ij->i", explained, explained)
         return mean, np.sqrt(self._scale * np.maximum(variance, 1e-6))
 
@@ -100,6 +104,9 @@ class GaussianProcess:
         covariance: NDArray[np.float32] = (
             ADDITIVE / max(1, len(self._variables)) * total + INTERACTION * product + SLOPES / 2 * slopes + LEVEL
         )
+        if self._models:
+            levels = MODELS * np.eye(self._models, dtype=np.float32)[:, columns.codes[:, 0]]
+            covariance += levels[rows.codes[:, 0]]
         return covariance
 
     def _part_tables(self, columns: Points) -> PartTables:

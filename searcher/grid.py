@@ -114,7 +114,7 @@ class Grid:
         costs = [np.empty(len(codes)) for _ in self.space.quantities]
         for place, grid in enumerate(self.models):
             rows = codes[:, 0] == place
-            for block in grid.at(codes[rows][:, self.space.columns[place]]):
+            for block in grid.at(own_codes(self.space, place, codes[rows])):
                 for cost, name in zip(costs, self.space.quantities, strict=True):
                     cost[rows] = QUANTITIES[name].of(block)
         return Block(codes, *costs)
@@ -127,8 +127,18 @@ def full_codes(space: Space, place: int, codes: Codes) -> Codes:
     inactive = np.array([variable.inactive for variable in space.variables], np.uint8)
     full = np.tile(inactive, (len(codes), 1))
     full[:, 0] = place
-    full[:, space.columns[place]] = codes
+    for (column, known), digits in zip(space.own_digits[place], codes.T, strict=True):
+        full[:, column] = digits if known[-1] < len(known) else np.array(known, np.uint8)[digits]  # it has all up to it
     return full
+
+
+def own_codes(space: Space, place: int, codes: Codes) -> Codes:
+    """Codes over the variables of the model number `place`, from those over all; the inverse of `full_codes`."""
+    own = np.empty((len(codes), len(space.own_digits[place])), np.uint8)
+    for i, (column, known) in enumerate(space.own_digits[place]):
+        digits = codes[:, column]
+        own[:, i] = digits if known[-1] < len(known) else np.searchsorted(known, digits)
+    return own
 
 
 class ModelGrid:

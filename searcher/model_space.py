@@ -16,6 +16,7 @@ from searcher.candidate import Candidate
 from searcher.model_section import ModelSection
 from searcher.space_file import SpaceFile
 from searcher.variables import (
+    MAX_CHOICES,
     Choice,
     Kind,
     PrecisionSection,
@@ -115,7 +116,7 @@ class ModelSpace:
 
 
 def model_spaces(file: SpaceFile) -> tuple[ModelSpace, ...]:
-    """What can be chosen of each model of a file, in its order; their variables are in the order of `union`."""
+    """What can be chosen of each model of a file, in its order; variables and choices are in the order of `union`."""
     if isinstance(file.model, ModelSection):
         return (_model_space("", file.model, file.widths, file.precision),)
     found = []
@@ -126,11 +127,8 @@ def model_spaces(file: SpaceFile) -> tuple[ModelSpace, ...]:
         except InvalidInput as error:
             raise InvalidInput(f"model {alternative.name}: {error}") from error
     _check_distinct(found)
-    order = {variable.name: place for place, variable in enumerate(union(found))}
-    return tuple(
-        dataclasses.replace(model, variables=tuple(sorted(model.variables, key=lambda v: order[v.name])))
-        for model in found
-    )
+    joined = union(found)
+    return tuple(dataclasses.replace(model, variables=_in_order(model.variables, joined)) for model in found)
 
 
 def _check_distinct(models: Sequence[ModelSpace]) -> None:
@@ -150,7 +148,7 @@ def _check_distinct(models: Sequence[ModelSpace]) -> None:
 def union(models: Sequence[ModelSpace]) -> tuple[Variable, ...]:
     """The variable `model`, then those of all models by name: widths, then precisions, each where it first stands.
 
-    Raises `InvalidInput` where variables of one name have different choices.
+    A variable of several models has the choices of all: in the order in which all list the same ones, else ascending.
     """
     labels = tuple(model.label for model in models)
     having: dict[str, list[tuple[ModelSpace, Variable]]] = {}
@@ -163,31 +161,34 @@ def union(models: Sequence[ModelSpace]) -> tuple[Variable, ...]:
 
 
 def _joined(owners: Sequence[tuple[ModelSpace, Variable]], models: int) -> Variable:
-    """One variable for those of one name: the stages and layers of all."""
-    first_model, first = owners[0]
-    for model, variable in owners:
-        if variable.choices != first.choices:
-            raise InvalidInput(
-                f"{first.name} must have the same choices in all models, but {first_model.label} has "
-                f"{', '.join(map(str, first.choices))} and {model.label} has {', '.join(map(str, variable.choices))}; "
-                f"give both the same, or {_apart(first)}."
-            )
-    return dataclasses.replace(
+    """One variable for those of one name: the choices, stages and layers of all."""
+    _, first = owners[0]
+    choices = tuple(dict.fromkeys(choice for _, variable in owners for choice in variable.choices))
+    if len(choices) > MAX_CHOICES:
+        raise InvalidInput(
+            f"{first.name} must have at most {MAX_CHOICES} choices in all models together, but it has {len(choices)}; "
+            "leave some out."
+        )
+    joined = dataclasses.replace(
         first,
+        choices=choices,
         stages=tuple(sorted({stage for _, variable in owners for stage in variable.stages})),
         addresses=tuple(dict.fromkeys(address for _, variable in owners for address in variable.addresses)),
         models=() if len(owners) == models else tuple(model.label for model, _ in owners),
     )
+    if all(variable.choices == choices for _, variable in owners):
+        return joined
+    return dataclasses.replace(joined, choices=tuple(c for _, c in sorted(zip(joined.positions, choices, strict=True))))
 
 
-def _apart(variable: Variable) -> str:
-    """How two models get variables of their own instead of one that they share."""
-    together = variable.name == variable.group
-    if variable.kind is not Kind.PRECISION:
-        return f"set per_stage: {'true' if together else 'false'} in one of them"
-    if together or variable.name not in variable.addresses:
-        return "write the layers of one as another glob"
-    return "give the layers of one another tie"
+def _in_order(variables: Sequence[Variable], joined: Sequence[Variable]) -> tuple[Variable, ...]:
+    """A model's variables and their choices in the order of those of all models."""
+    choices_of = {variable.name: variable.choices for variable in joined}
+    names = list(choices_of)
+    return tuple(
+        dataclasses.replace(v, choices=tuple(sorted(v.choices, key=choices_of[v.name].index)))
+        for v in sorted(variables, key=lambda v: names.index(v.name))
+    )
 
 
 def _model_space(label: str, section: ModelSection, widths: WidthsSection, precision: PrecisionSection) -> ModelSpace:

@@ -72,11 +72,11 @@ class SearchProgress:
     clock: Callable[[], float] = time.monotonic
     planned: int = 0
     trained: int = 0
-    feasible: int | None = None  # configurations, where they have been counted
+    feasible: int | None = None  # candidates, where they have been counted
     running: dict[int, RunningTrial] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     trouble: str = ""
-    _started: float = 0.0
+    _started: float | None = None
     _durations: list[float] = field(default_factory=list)
     _epoch_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class SearchProgress:
         """Take one event of the coordinator, or a training step."""
         if isinstance(event, SearchStarted):
             self.planned, self.trained = event.planned, event.trained
-            self.feasible = None if event.sampled else event.feasible
+            self.feasible = None if event.sampled else event.feasible - event.repeated
             if event.best_accuracy is not None and event.best_number is not None:
                 self.best = event.best_accuracy, event.best_number
             self._started = self.clock()
@@ -119,9 +119,14 @@ class SearchProgress:
             self.best = (event.accuracy, event.number)
 
     @property
+    def begun(self) -> bool:
+        """Whether this run of the search has begun, from when on it is known how many trials there will be."""
+        return self._started is not None
+
+    @property
     def elapsed(self) -> float:
-        """Seconds since this run of the search began."""
-        return self.clock() - self._started
+        """Seconds since this run of the search began; none before."""
+        return 0.0 if self._started is None else self.clock() - self._started
 
     @property
     def remaining(self) -> float | None:

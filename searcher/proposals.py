@@ -66,14 +66,20 @@ class Proposals:
         )
 
     def _to_enqueue(self) -> Iterator[Digits]:
-        """The space's enqueued points that no trial stands for yet; one refused earlier only if it now fits."""
-        records = list(self._table)
-        known = [r.choices for r in records if r.outcome is not Outcome.OVER_BUDGET]
-        refused = [r.choices for r in records if r.outcome is Outcome.OVER_BUDGET]
+        """The space's enqueued points that no trial stands for yet; one refused earlier only if it now fits.
+
+        Points of several models that are the same candidate are one; it is trained as the first of them was written.
+        """
+        known: set[Digits] = set()
+        refused: set[Digits] = set()
+        for record in self._table:
+            digits = self._table.configuration(record.choices)
+            (refused if record.outcome is Outcome.OVER_BUDGET else known).add(digits)
         for point in self._space.enqueued:
-            digits = self._space.digits_of(point)
-            if point not in known and (point not in refused or self._feasible.row_of(digits) is not None):
-                yield digits
+            digits = self._table.configuration(point)
+            if digits not in known and (digits not in refused or self._feasible.row_of(digits) is not None):
+                known.add(digits)
+                yield self._space.digits_of(point)
 
 
 def lookahead_of(space: Space) -> int:

@@ -80,7 +80,7 @@ class Proposer:
             evidence = _most_telling(tried)
             most = WORK // max(1, len(evidence)) // (1 + 3 * self._shares.shape[1])
             if len(rows) > most:
-                rows = np.concatenate((self._around_best(evidence, untried), draw.choice(rows, most)))
+                rows = np.concatenate((self._around_best(evidence, untried), self._drawn(rows, most, draw)))
             row = rows[self._scores(rows, evidence, waiting).argmax()]
         return tuple(int(digit) for digit in self.feasible.codes[row])
 
@@ -127,6 +127,17 @@ class Proposer:
             return np.empty(0, np.intp)
         rows = self.feasible.rows_of(neighbours(self.space, np.array(best.digits, np.uint8)))
         return rows[(rows >= 0) & untried[rows]]
+
+    def _drawn(self, rows: Rows, most: int, draw: np.random.Generator) -> Rows:
+        """About `most` of `rows`, as many of each model: all of a model that has fewer."""
+        if not self.space.mixed:
+            return draw.choice(rows, most)
+        models = self.feasible.codes[rows, 0]  # in ascending order
+        drawn, parts = [], np.split(rows, np.flatnonzero(np.diff(models)) + 1)
+        for left, part in zip(range(len(parts), 0, -1), sorted(parts, key=len), strict=True):
+            drawn.append(part if len(part) <= most // left else draw.choice(part, most // left))
+            most -= len(drawn[-1])
+        return np.concatenate(drawn)
 
     def _scores(self, rows: Rows, evidence: Sequence[TrialResult], waiting: Rows) -> Floats:
         """Expected improvement at each of `rows`, in standard deviations of the evidence's accuracies."""

@@ -129,6 +129,11 @@ class StudySnapshot:
         return None if self._within is None else self._within.feasible
 
     @property
+    def repeated(self) -> int:
+        """Those of the `feasible` ones that are candidates of an earlier model, too."""
+        return 0 if self._within is None else self._within.repeated
+
+    @property
     def feasible_share(self) -> float | None:
         """Share of the space within the budget, estimated where it is too large to enumerate; None if unknown."""
         return None if self._within is None else self._within.share

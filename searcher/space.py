@@ -229,7 +229,7 @@ class Space:
             raise InvalidInput(f"{where}: {error}") from error
         for key in rest:
             self._check_covers(key, model, where, named=MODEL in point)
-        return {MODEL: model.label, **choices_from(model.variables, rest, where)}
+        return {MODEL: model.label, **choices_from(model.variables, rest, where, f"model {model.label}")}
 
     def decode(self, index: int) -> dict[str, Choice]:
         """Choices of configuration `index`."""
@@ -249,9 +249,12 @@ class Space:
 
     def choices_of(self, digits: Sequence[int]) -> dict[str, Choice]:
         """Choices of the active variables, from the digit of every variable."""
-        place = int(digits[0]) if self.mixed else 0
+        if not self.mixed:
+            return self.only.choices_of(digits)
+        place = int(digits[0])
         model = self.models[place]
-        return self._named(model, model.choices_of([digits[column] for column in self.columns[place]]))
+        own = [known.index(digits[column]) for column, known in self.own_digits[place]]
+        return self._named(model, model.choices_of(own))
 
     def digits_of(self, choices: Mapping[str, Any]) -> tuple[int, ...]:
         """Index of each variable's choice, or `Variable.inactive`: the only code of a configuration.
@@ -265,8 +268,8 @@ class Space:
         digits = [variable.inactive for variable in self.variables]
         place = self.models.index(model)
         digits[0] = place
-        for column, digit in zip(self.columns[place], own, strict=True):
-            digits[column] = digit
+        for (column, known), digit in zip(self.own_digits[place], own, strict=True):
+            digits[column] = known[digit]
         return tuple(digits)
 
     @property
@@ -275,10 +278,16 @@ class Space:
         return tuple(model.label for model in self.models)
 
     @cached_property
-    def columns(self) -> tuple[tuple[int, ...], ...]:
-        """For each model the places of its variables among `variables`, ascending."""
+    def own_digits(self) -> tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]:
+        """For each variable of each model its place among `variables`, and the digit there of each of its choices.
+
+        Both ascend: a model may lack variables, and choices of those that it has.
+        """
         place = {variable.name: i for i, variable in enumerate(self.variables)}
-        return tuple(tuple(place[variable.name] for variable in model.variables) for model in self.models)
+        return tuple(
+            tuple((i := place[v.name], tuple(map(self.variables[i].choices.index, v.choices))) for v in model.variables)
+            for model in self.models
+        )
 
     @cached_property
     def question(self) -> dict[str, Any]:
@@ -333,10 +342,10 @@ class Space:
         """Raise `InvalidInput` for a key of a point that speaks of no variable of `model`, which it `named` or not."""
         having = [m.label for m in self.models if any(v.covered_by(str(key)) for v in m.variables)]
         if not having:
-            variables = [MODEL, *(v.name for v in model.variables)] if named else [v.name for v in self.variables]
-            raise InvalidInput(
-                f"{where}: {unknown_variable(key, variables, f'model {model.label}' if named else 'the space')}"
-            )
+            unknown = unknown_variable(key, [v.name for v in self.variables])
+            if named:
+                unknown = unknown_variable(key, [MODEL, *(v.name for v in model.variables)], f"model {model.label}")
+            raise InvalidInput(f"{where}: {unknown}")
         if model.label not in having:
             why = "" if named else ", the first, since it names no model"
             raise InvalidInput(

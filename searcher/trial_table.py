@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bhvit.errors import InvalidInput
 from searcher.evidence import Digits, TrialResult
+from searcher.overlaps import Overlaps
 from searcher.pricing import priced
 from searcher.records import Outcome, TrialRecord, write_record
 from searcher.space import Space
@@ -18,12 +20,14 @@ SEARCH_PHASE = "qat"  # only phase 2 is the candidate's own: earlier epochs belo
 class TrialTable:
     """The records of a study by number. A record is on disk before `store` returns.
 
-    `trained` counts the finished trials within the space's budget that were trained, whatever came of it.
+    `trained` counts the finished trials within the space's budget that were trained, whatever came of it. A trial is
+    known by the configuration of the first model that has its candidate.
     """
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
         self.trained = 0
+        self._overlaps = Overlaps(space)
         self._records: dict[int, TrialRecord] = {}
         self._digits: dict[int, Digits] = {}
         self._open: set[int] = set()
@@ -60,6 +64,10 @@ class TrialTable:
             return count
         return next(n for n in range(count) if n not in self._records)
 
+    def configuration(self, choices: Mapping[str, Any]) -> Digits:
+        """The configuration that stands for the candidate with these choices (`Overlaps`)."""
+        return self._overlaps.first_digits(self.space.digits_of(choices))
+
     def results(self, horizon: int) -> Sequence[TrialResult]:
         """What the finished trials numbered below `horizon` teach."""
         return self._results[: bisect_left(self._results, horizon, key=_number)]
@@ -73,7 +81,7 @@ class TrialTable:
         number = record.number
         self._records[number] = record
         if number not in self._digits:
-            self._digits[number] = self.space.digits_of(record.choices)
+            self._digits[number] = self.configuration(record.choices)
         if not record.outcome.finished:
             self._open.add(number)
             return

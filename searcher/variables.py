@@ -18,6 +18,7 @@ Choice: TypeAlias = "float | str"
 MAX_CHOICES = 64
 MAX_FACTOR = 64
 TIES = ("all", "stage", "each")
+SPACE = "the space"  # in messages
 
 
 class Kind(StrEnum):
@@ -31,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Variable:
-    """One choice of the search; its `choices` keep the file's order.
+    """One choice of the search; its `choices` keep the file's order, unless models list different ones.
 
     `group` is the key it was written under (hidden, intermediate, or a glob), `stages` the stages whose width it
     scales (all of them, or one), `addresses` the layers whose precision it sets. `default` is the choice that an
@@ -177,31 +178,33 @@ def variables_of(
     return tuple(found)
 
 
-def unknown_variable(key: object, names: Sequence[str], whose: str = "the space") -> InvalidInput:
+def unknown_variable(key: object, names: Sequence[str], whose: str = SPACE) -> InvalidInput:
     """Error for a key of a point that covers no variable; `names` are those `whose` variables there are."""
     known = ", ".join(names) or f"none, {whose} has a single candidate"
     return InvalidInput(f"{key!r} is no variable of {whose}{nearest(key, names)}; its variables are {known}.")
 
 
-def choices_from(variables: Sequence[Variable], point: Mapping[str, Any], where: str) -> dict[str, Choice]:
+def choices_from(
+    variables: Sequence[Variable], point: Mapping[str, Any], where: str, whose: str = SPACE
+) -> dict[str, Choice]:
     """Variable name -> choice for every variable, from the keys of an enqueued `point`.
 
     A key is a variable's name, a group (`hidden`, or the glob it was written with) or another glob over layers, and
     sets every variable it covers; variables that no key covers get their default (width factor 1 or the default
-    precision where that is a choice, the first choice otherwise).
+    precision where that is a choice, the first choice otherwise). Messages say `whose` variables and choices they are.
     """
     chosen: dict[str, Choice] = {}
     for key, value in point.items():
         covered = [v for v in variables if isinstance(key, str) and v.covered_by(key)]
         if not covered:
-            raise InvalidInput(f"{where}: {unknown_variable(key, [v.name for v in variables])}")
+            raise InvalidInput(f"{where}: {unknown_variable(key, [v.name for v in variables], whose)}")
         for variable in covered:
             if variable.name in chosen:
                 raise InvalidInput(f"{where}: {variable.name} is set twice, by {key!r} too; remove one.")
             try:
                 chosen[variable.name] = variable.choices[variable.digit_of(value)]
             except InvalidInput as error:
-                raise InvalidInput(f"{where}: {error}") from error
+                raise InvalidInput(f"{where}: {'' if whose == SPACE else f'in {whose} '}{error}") from error
     return {v.name: chosen.get(v.name, v.default) for v in variables}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from searcher.charts.chart import ACCURACY, Axis, Chart, Figure, Form, Role, Rule, Series, Unit, cost_axis
 from searcher.charts.trials import (
@@ -15,6 +15,7 @@ from searcher.charts.trials import (
     trial_points,
 )
 from searcher.front import pareto_front
+from searcher.model_space import ModelSpace
 from searcher.quantities import QUANTITIES, labels_of
 from searcher.ranking import metrics_of
 from searcher.records import FAILURES, TrialRecord
@@ -25,7 +26,7 @@ NONE_TRAINED = "no trial has been trained"
 
 
 def front_figure(snapshot: StudySnapshot, quantities: Sequence[str]) -> Figure:
-    """Accuracy against quantities of cost, a panel each with the best for every cost, the limit and the FP reference.
+    """Accuracy against quantities of cost, a panel each with the best for every cost, the limit and FP references.
 
     The points of the Pareto front are those of the study, in all panels the same.
     """
@@ -63,12 +64,7 @@ def _front_chart(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quanti
         name = f"Pareto front against {snapshot.front_costs}"
         series.append(points(name, Role.FRONT, snapshot.front, cost, accuracy_of))
         series.append(best_point(snapshot, cost, accuracy_of))
-    reference = _reference(snapshot, trained)
-    if reference is not None:
-        costs, accuracy = reference
-        label = snapshot.space.reference_model.label  # empty for the only one
-        name = " ".join(filter(None, ["full-precision reference", label, f"{100 * accuracy:.1f} %"]))
-        series.append(Series(name, Role.PARENT, (costs[quantity],), (accuracy,)))
+    series += _references(snapshot, trained, quantity)
     rules = () if limit is None else (Rule(f"limit of {QUANTITIES[quantity].label}", Role.LIMIT, "x", limit),)
     drawn = tuple(s for s in series if s.x)
     xs = [x for s in drawn for x in s.x] + [rule.value for rule in rules]
@@ -88,20 +84,25 @@ def _best_so_far(snapshot: StudySnapshot) -> Series:
     return Series("best so far", Role.BEST_SO_FAR, xs, ys, Form.STEPS)
 
 
-def _reference(snapshot: StudySnapshot, trained: Sequence[TrialRecord]) -> tuple[dict[str, float], float] | None:
-    """Costs and accuracy of the full-precision network of the reference's widths, where a trial had it as parent."""
+def _references(snapshot: StudySnapshot, trained: Sequence[TrialRecord], quantity: str) -> Iterator[Series]:
+    """Of each model the full-precision network of the reference's widths, where a trial had it as parent."""
     space, relative_to = snapshot.space, snapshot.space.file.budget.relative_to
     factors = {"hidden": 1, "intermediate": 1} if relative_to is None else relative_to.factors
-    model = space.reference_model
-    widths = {v.name: factors[v.kind] for v in model.variables if v.kind is not Kind.PRECISION}
-    if any(factor != 1 for factor in factors.values()) and not widths:
-        return None
-    for record in trained:
-        its = space.model_of(record.choices) is model
-        if its and all(record.choices.get(name) == factor for name, factor in widths.items()):
-            cost = space.cost_of(record.candidate.parent).total
-            return {name: QUANTITIES[name].of(cost) for name in space.quantities}, metrics_of(record).parent_accuracy
-    return None
+    for model in space.models:
+        record = next((r for r in trained if space.model_of(r.choices) is model and _has(r, model, factors)), None)
+        if record is not None:
+            cost = QUANTITIES[quantity].of(space.cost_of(record.candidate.parent).total)
+            accuracy = metrics_of(record).parent_accuracy
+            name = " ".join(filter(None, ["full-precision reference", model.label, f"{100 * accuracy:.1f} %"]))
+            yield Series(name, Role.PARENT, (cost,), (accuracy,))
+
+
+def _has(record: TrialRecord, model: ModelSpace, factors: Mapping[str, float]) -> bool:
+    """Whether a trial of `model` has these factors of its widths; those that are not chosen are 1."""
+    kinds = [v.kind for v in model.variables]
+    chosen = (v for v in model.variables if v.kind is not Kind.PRECISION)
+    fixed = all(factor == 1 for kind, factor in factors.items() if kind not in kinds)
+    return fixed and all(record.choices[v.name] == factors[v.kind] for v in chosen)
 
 
 def _number(record: TrialRecord) -> float:

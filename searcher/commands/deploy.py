@@ -91,14 +91,14 @@ def run(args: argparse.Namespace) -> int:
     options = DeployOptions(args.out, _formats(args.formats), args.calibration, args.images, args.seed, args.overwrite)
     if options.seed < 0:
         raise InvalidInput(f"--seed must be at least 0, but it is {options.seed}.")
-    source = _of_trial(args) if args.checkpoint is None else _of_checkpoint(args)
-    _check_deployable(source[1], source[0], args)
+    space, candidate, label, weights = _of_trial(args) if args.checkpoint is None else _of_checkpoint(args)
+    _check_deployable(candidate, space, args)
     make_folder(options.folder)
-    deployment = _deployed(*source, options, args)
+    deployment = _deployed(space, candidate, weights, options, args)
     if args.json:
         print_json("deploy", deployment_json(deployment))
     else:
-        console().print(deployment_view(deployment, program()))
+        console().print(deployment_view(deployment, program(), label))
     return 0
 
 
@@ -137,19 +137,19 @@ def _formats(texts: list[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _of_trial(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:
-    """The study's space, the trial's candidate and weights."""
+def _of_trial(args: argparse.Namespace) -> tuple[Space, Candidate, str, Path]:
+    """The study's space, the trial's candidate, the label of its model (empty for the only one) and weights."""
     if args.study is None or args.trial is None:
         raise InvalidInput("deploy takes STUDY and TRIAL, or --checkpoint FILE; see `searcher deploy --help`.")
     if args.space is not None or args.settings:
         raise InvalidInput("--space and --set say what a --checkpoint is, but a trial is known; leave them out.")
     folder = study_of(args)
-    record = trained_trial(folder, "deploy", args.trial)
-    return folder.space(), record.candidate, _whole(folder.trial(record) / BEST)
+    record, space = trained_trial(folder, "deploy", args.trial), folder.space()
+    return space, record.candidate, space.model_of(record.choices).label, _whole(folder.trial(record) / BEST)
 
 
-def _of_checkpoint(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:
-    """The space, candidate and weights of a checkpoint that lies in a study, or is said to be of a space file."""
+def _of_checkpoint(args: argparse.Namespace) -> tuple[Space, Candidate, str, Path]:
+    """The same of a checkpoint that lies in a study, or is said to be of a space file."""
     if args.study is not None:
         raise InvalidInput("deploy takes STUDY and TRIAL or --checkpoint FILE, but both are given; leave one out.")
     weights = _whole(args.checkpoint)
@@ -161,7 +161,8 @@ def _of_checkpoint(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:
                 f"--space must say which candidate the checkpoint is, but {args.space} has {space.size} "
                 f"configurations; choose with --set VARIABLE=VALUE, its variables are {names}."
             )
-        return space, space.candidate(chosen(space, args.settings)), weights
+        choices = chosen(space, args.settings)
+        return space, space.candidate(choices), space.model_of(choices).label, weights
     if args.settings:
         raise InvalidInput("--set chooses a candidate of --space FILE, but there is none; add it, or leave --set out.")
     place = weights.resolve().parent
@@ -171,7 +172,8 @@ def _of_checkpoint(args: argparse.Namespace) -> tuple[Space, Candidate, Path]:
             f"a checkpoint outside of a study's trials needs its candidate, but {args.checkpoint} is no trial's; add "
             "--space FILE (and --set VARIABLE=VALUE)."
         )
-    return study.space(), read_record(place).candidate, weights
+    record, space = read_record(place), study.space()
+    return space, record.candidate, space.model_of(record.choices).label, weights
 
 
 def _whole(weights: Path) -> Path:

@@ -33,7 +33,7 @@ from searcher.quantities import costs_text
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space
 from searcher.trial_fields import TrialFields
-from searcher.views.candidate import precision_text, widths_text
+from searcher.views.candidate import candidate_text
 from searcher.views.console import console
 from searcher.views.leaderboard import columns_view, leaderboard
 from searcher.views.trial_exports import FORMATS, TrialRows
@@ -114,7 +114,7 @@ def _refuse_rows(args: argparse.Namespace) -> None:
 
 def _rows(snapshot: StudySnapshot, args: argparse.Namespace, form: str) -> TrialRows:
     view = view_of(snapshot, args)
-    board = leaderboard(view.snapshot, view.fields, view.rows[: view.top])
+    board = leaderboard(view.snapshot, view.fields, view.shown)
     columns, space = view.columns, view.snapshot.space
     if columns is None and form in FOR_PROGRAMS:
         columns = ["trial", "id", "outcome", *(v.name for v in space.variables), *_with_latency(RESULTS, space)]
@@ -139,7 +139,7 @@ def _space_file(snapshot: StudySnapshot, number: int) -> str:
     )
     comments = (
         f"Trial {number} of {name} ({record.outcome}{accuracy}), candidate {record.candidate.id}.",
-        f"{widths_text(record.candidate)}; {precision_text(record.candidate.layers)}.",
+        f"{candidate_text(record.candidate, space.model_of(record.choices).label)}.",
         f"{cost}. Train it: searcher train THIS_FILE",
     )
     return "".join(f"# {line}\n" for line in comments) + alone(space, record.candidate).to_yaml()

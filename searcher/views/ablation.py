@@ -17,6 +17,8 @@ from searcher.views.candidate import precision_text, widths_text
 from searcher.views.console import table
 from searcher.views.layout import ColumnsThatFit
 
+ACCURACIES = "accuracies"  # beside the quantities: Top-1, its gain, that of the parent
+
 
 def ablation_rows(space: Space, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """One row a step: its choices, candidate, cost, and accuracy (0..1) where its training has finished."""
@@ -47,12 +49,12 @@ def ablation_view(space: Space, records: Sequence[TrialRecord]) -> RenderableTyp
         f"All layers {space.only.precision.default}; {space.budget.accounting} accounting; one seed; Top-1 on the "
         "validation split; FP: the full-precision parent of the same widths."
     )
-    return Group(ColumnsThatFit(lambda names: _table(rows, names), space.quantities, "latency"), "", note)
+    return Group(ColumnsThatFit(lambda names: _table(rows, names), (*space.quantities, ACCURACIES)), "", note)
 
 
-def _table(rows: Sequence[dict[str, Any]], quantities: Sequence[str]) -> Table:
-    """The costs in these quantities; accuracies stand in the table that has the memory."""
-    costs, trained = [QUANTITIES[name] for name in quantities], "memory" in quantities
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """The costs in those of the `columns` that are quantities, and the `ACCURACIES` where they are among them."""
+    costs, trained = [QUANTITIES[name] for name in columns if name != ACCURACIES], ACCURACIES in columns
     figures = [name for cost in costs for name in (cost.label, "x base")]
     names = ("hidden", "MLP", *figures, *(("Top-1 %", "gain", "FP %") if trained else ()))
     result = table("model", *((name, "right") for name in names))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.text import Text
+
 from bhvit.precision import Precision
 from searcher.candidate import Candidate
 from searcher.precision_groups import grouped
@@ -16,6 +18,16 @@ def widths_text(candidate: Candidate) -> str:
     """The widths in full, such as `C 64,128,256,512  I 512,1024,1024,2048`."""
     a = candidate.architecture
     return f"C {','.join(map(str, a.embed_dims))}  I {','.join(map(str, a.intermediate_dims))}"
+
+
+def network_text(candidate: Candidate, label: str = "") -> str:
+    """Its model, of several that with this `label`, and its widths: `bhvit  C 64,128,256,512  I 512,1024,1024,2048`."""
+    return f"{model_text(label, candidate.family)}  {widths_text(candidate)}"
+
+
+def candidate_text(candidate: Candidate, label: str = "") -> Text:
+    """The whole candidate in one line: its network (`network_text`), then the plan in words."""
+    return Text.assemble((network_text(candidate, label), "bold"), f"  {precision_text(candidate.layers)}")
 
 
 def model_text(label: str, family: str) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from bhvit.cost import Cost, CostReport, LayerCost
 from bhvit.device_profile import DeviceProfile
@@ -16,7 +15,7 @@ from searcher.budget import device_words
 from searcher.candidate import Candidate
 from searcher.numbers import count_text, latency_text, size_text
 from searcher.quantities import QUANTITIES, Quantity
-from searcher.views.candidate import model_text, precision_text, widths_text
+from searcher.views.candidate import candidate_text
 from searcher.views.console import table
 from searcher.views.layout import WidestThatFits
 
@@ -26,11 +25,10 @@ def cost_view(
 ) -> RenderableType:
     """Layer table, totals by bit width, and the footer that binary-network people expect.
 
-    `label` is which of several models it is, to be said.
+    `label` is which of several models it is.
     """
-    model = f"{model_text(label, candidate.family)}  " if label else ""
     return Group(
-        Text.assemble((f"{model}{widths_text(candidate)}", "bold"), f"  {precision_text(candidate.layers)}"),
+        candidate_text(candidate, label),
         "",
         layer_table(report),
         "",

@@ -14,17 +14,16 @@ from rich.text import Text
 from bhvit.export.agreement import Agreement
 from searcher.deployed_files import Deployed, Deployment
 from searcher.numbers import size_text
-from searcher.views.candidate import precision_text, widths_text
+from searcher.views.candidate import candidate_text
 from searcher.views.console import table
 from searcher.views.layout import Command, WidestThatFits, suggestions
 
 
-def deployment_view(deployment: Deployment, program: str) -> RenderableType:
-    """The files as a table, notes, and the next commands."""
-    candidate = deployment.candidate
+def deployment_view(deployment: Deployment, program: str, label: str = "") -> RenderableType:
+    """The files as a table, notes, and the next commands; `label` is which of several models it is."""
     noise = deployment.float32.images - deployment.real
     return Group(
-        Text.assemble((widths_text(candidate), "bold"), f"  {precision_text(candidate.layers)}"),
+        candidate_text(deployment.candidate, label),
         Text(f"in {deployment.files[0].path.parent}:", no_wrap=True, overflow="ignore"),
         "",
         WidestThatFits([lambda: _table(deployment), lambda: _table(deployment, about=False)]),

@@ -182,7 +182,7 @@ def _map(diff: TrialDiff) -> Iterator[RenderableType]:
 def _layers(diff: TrialDiff) -> RenderableType:
     if not diff.layers:
         return "none"
-    return ColumnsThatFit(lambda names: _layer_table(diff, names), diff.quantities, "latency")
+    return ColumnsThatFit(lambda names: _layer_table(diff, names), diff.quantities)
 
 
 def _layer_table(diff: TrialDiff, names: Sequence[str]) -> Table:

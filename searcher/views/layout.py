@@ -36,22 +36,29 @@ class Beside:
 
 @dataclass(frozen=True)
 class ColumnsThatFit:
-    """The table of the columns `names`; where that is too wide for the terminal, `apart` has a table of its own."""
+    """The table of the columns `names`; where that is too wide for the terminal, several below each other.
+
+    Each has as many of the columns as fit, in their order, and at least one; in a pipe they are never parted.
+    """
 
     table: Callable[[Sequence[str]], Table]
     names: Sequence[str]
-    apart: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """One or two tables."""
-        whole = self.table(self.names)
-        fits = Measurement.get(console, options.update(width=UNLIMITED), whole).maximum <= options.max_width
-        if fits or not console.is_terminal or self.apart not in self.names:
-            yield whole
-            return
-        yield self.table([name for name in self.names if name != self.apart])
-        yield ""
-        yield self.table([self.apart])
+        """One or more tables."""
+        rest = list(self.names)
+        while rest:
+            fitting = len(rest)
+            while fitting > 1 and console.is_terminal and not self._fits(console, options, rest[:fitting]):
+                fitting -= 1
+            yield self.table(rest[:fitting])
+            rest = rest[fitting:]
+            if rest:
+                yield ""
+
+    def _fits(self, console: Console, options: ConsoleOptions, names: Sequence[str]) -> bool:
+        unlimited = options.update(width=UNLIMITED)
+        return Measurement.get(console, unlimited, self.table(names)).maximum <= options.max_width
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bhvit.errors import InvalidInput, unknown_name
 from searcher.measures import WORD, Measure
-from searcher.model_space import MODEL
+from searcher.model_space import MODEL, ModelSpace
 from searcher.quantities import QUANTITIES
 from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot
@@ -20,7 +20,7 @@ from searcher.variables import Kind
 from searcher.views import marks
 from searcher.views.candidate import precision_text
 from searcher.views.console import table
-from searcher.views.strip import strip_text, strips_heading, strips_notes
+from searcher.views.strip import strip_text, strips_heading, strips_note
 
 GAP = 2  # columns between two columns of a table
 ROOMY = 160  # columns of a terminal from which precisions are said in words too
@@ -75,7 +75,7 @@ class Leaderboard:
     """Rows of `records`, in their order, with the columns that are asked for or those (`among` some) that fit.
 
     `best` and `front` are the numbers of the trials to mark. Below the table stand `more`, a line on rows that are not
-    in it, and (`noted`) what a reader of the columns must know.
+    in it, and (`noted`) what a reader of the columns must know, also of the rows `below`, in tables without notes.
     """
 
     records: Sequence[TrialRecord]
@@ -85,6 +85,7 @@ class Leaderboard:
     front: Collection[int] = field(default_factory=frozenset)
     more: str = ""
     noted: bool = True
+    below: Sequence[TrialRecord] = ()
     among: Collection[str] = _ORDER
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -116,7 +117,7 @@ class Leaderboard:
             cells = [_one_word(text, found.measure) if plain else text for text in texts]
             heading = found.heading.replace(" ", "") if plain else found.heading
             return Column(name, heading, numeric, tuple(map(Text, cells)))
-        headings = {"mark": "", "place": "#", "bits": strips_heading(self.fields.space)}
+        headings = {"mark": "", "place": "#", "bits": strips_heading(self._models(self.records))}
         heading = name if plain else headings.get(name, name)
         cells_of = {"mark": self._marks, "place": self._places, "bits": self._strips, "precision": self._words}[name]
         return Column(name, heading, name == "place", tuple(cells_of(plain)))
@@ -138,7 +139,7 @@ class Leaderboard:
         """What a reader of these columns must know."""
         if "mark" in shown:
             said = [f"{marks.BEST.character} best within the budget", f"{marks.FRONT.character} on the Pareto front"]
-            there = {r.outcome for r in self.records} - {Outcome.COMPLETE}
+            there = {r.outcome for r in (*self.records, *self.below)} - {Outcome.COMPLETE}
             said += [
                 f"{marks.OUTCOMES[outcome].character} {WORDS.get(outcome, outcome)}"
                 for outcome in Outcome
@@ -154,7 +155,13 @@ class Leaderboard:
         if parts := [text for name, text in told.items() if name in shown]:
             yield f"{'; '.join(parts)}."
         if "bits" in shown:
-            yield from strips_notes(self.fields.space)
+            yield strips_note(self._models([*self.records, *self.below]))
+
+    def _models(self, records: Sequence[TrialRecord]) -> list[ModelSpace]:
+        """Those that `records` are of, in the order of the space; all where there is no record."""
+        space = self.fields.space
+        labels = {space.model_of(record.choices).label for record in records}
+        return [model for model in space.models if model.label in labels] or list(space.models)
 
     def _marks(self, plain: bool) -> Iterator[Text]:
         for record in self.records:
@@ -165,7 +172,7 @@ class Leaderboard:
         return (Text(str(place)) for place in range(1, len(self.records) + 1))
 
     def _strips(self, plain: bool) -> Iterator[Text]:
-        heading = strips_heading(self.fields.space)
+        heading = strips_heading(self._models(self.records))
         return (strip_text(record.candidate.layers, plain, heading) for record in self.records)
 
     def _words(self, plain: bool) -> Iterator[Text]:
@@ -179,11 +186,13 @@ def leaderboard(
     columns: Sequence[str] | None = None,
     more: str = "",
     noted: bool = True,
+    below: Sequence[TrialRecord] = (),
     among: Collection[str] = _ORDER,
 ) -> Leaderboard:
     """The table of `records` of a study, with its best trial and its Pareto front marked."""
     best = snapshot.ranked[0].number if snapshot.ranked else None
-    return Leaderboard(records, fields, columns, best, frozenset(r.number for r in snapshot.front), more, noted, among)
+    front = frozenset(r.number for r in snapshot.front)
+    return Leaderboard(records, fields, columns, best, front, more, noted, below, among)
 
 
 def column_names(text: str, fields: TrialFields) -> list[str]:

@@ -59,7 +59,10 @@ class LiveSearch:
         self.console.print(f"{time.strftime('%H:%M:%S')} {line}, {_time_text(self.progress)}")
 
     def _render(self) -> RenderableType:
+        """The bars and times; nothing before the search has begun."""
         p = self.progress
+        if not p.begun:
+            return Group()
         rows = Table.grid(padding=(0, 1))
         rows.add_column(no_wrap=True)
         rows.add_column(width=20)

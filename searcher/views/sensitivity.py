@@ -16,7 +16,7 @@ from searcher.numbers import percent_text
 from searcher.sensitivity import BINARY, Change, Sensitivity
 from searcher.space import Space
 from searcher.variables import Choice, Kind
-from searcher.views.candidate import widths_text
+from searcher.views.candidate import network_text
 from searcher.views.console import table
 
 BAR = 16  # characters of the longest bar
@@ -36,7 +36,7 @@ def sensitivity_view(
     head = Text.assemble(
         (space.name, "bold"),
         f": what quantizing a layer alone costs, without training\n"
-        f"full-precision parent {sensitivity.parent_key}, {widths_text(candidate.parent)}\n"
+        f"full-precision parent {sensitivity.parent_key}, {network_text(candidate.parent)}\n"
         f"Top-1 {percent_text(sensitivity.accuracy)}, loss {sensitivity.loss:.3f} on {sensitivity.images:,} validation "
         "images",
     )

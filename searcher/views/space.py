@@ -16,9 +16,10 @@ from searcher.plain import budget_json
 from searcher.pruning import pruning_to_plain
 from searcher.quantities import QUANTITIES, Quantity
 from searcher.space import Space
+from searcher.variables import Kind, Variable
 from searcher.views.console import table
 from searcher.views.layout import WidestThatFits
-from searcher.views.study_header import device_line
+from searcher.views.study_header import choices_json, device_line
 
 FEW = 200  # feasible configurations below which searching all of them is better
 _Columns: TypeAlias = "Sequence[tuple[str, Sequence[str]]]"
@@ -37,7 +38,7 @@ def space_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
     """The same as plain data."""
     return {
         "space": space.name,
-        "variables": {v.name: list(v.choices) for v in space.variables},
+        "variables": choices_json(space.variables),
         "budget": budget_json(space.budget),
         **_counts(profile),
         **({"models": _models_json(space, profile)} if space.mixed else {}),
@@ -57,9 +58,18 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
         scope = f"{share} by random samples" if space.mixed else f"{scope} of a random sample of {profile.examined:,}"
         scope += "; the space is too large to enumerate"
     yield f"within the budget: {scope}"
+    if profile.repeated:
+        yield f"in several models: {_repeated(profile)}"
     yield f"budget: {space.budget}"
     if space.device is not None:
         yield f"device: {device_line(space.device)}"
+
+
+def _repeated(profile: SpaceProfile) -> str:
+    """How many configurations of which models are candidates of an earlier one, too."""
+    own = {label: part for label, part in profile.models.items() if part.repeated}
+    of = " and ".join(f"{p.repeated:,}{' sampled' if p.sampled else ''} of {label}" for label, p in own.items())
+    return f"{of}, which an earlier model has too; each candidate is trained once"
 
 
 def _models(space: Space, profile: SpaceProfile) -> RenderableType:
@@ -103,10 +113,9 @@ def _models_json(space: Space, profile: SpaceProfile) -> dict[str, Any]:
     found = {}
     for model in space.models:
         own = profile.models[model.label]
-        variables = [variable.name for variable in model.variables]
         found[model.label] = {
             "family": model.family,
-            "variables": variables,
+            "variables": choices_json(model.variables),
             **_counts(own),
             "feasible_share": own.share,
         }
@@ -120,13 +129,26 @@ def _counts(profile: SpaceProfile) -> dict[str, Any]:
 
 
 def _variables(space: Space) -> Table:
+    """The variables with their choices; of several models also whose they are, a row for each of other choices."""
     result = table("variable", "choices", *(("of",) if space.mixed else ()))
     for variable in space.variables:
-        of = (", ".join(variable.models) or "all",) if space.mixed else ()
-        result.add_row(variable.name, ", ".join(map(str, variable.choices)), *of)
+        if not space.mixed or variable.kind is Kind.MODEL:
+            result.add_row(variable.name, _choices(variable), *(("all",) if space.mixed else ()))
+            continue
+        owners: dict[str, list[str]] = {}
+        for model in space.models:
+            for own in model.variables:
+                if own.name == variable.name:
+                    owners.setdefault(_choices(own), []).append(model.label)
+        for choices, labels in owners.items():
+            result.add_row(variable.name, choices, "all" if len(labels) == len(space.models) else ", ".join(labels))
     if not space.variables:
         result.add_row("none", "a single candidate")
     return result
+
+
+def _choices(variable: Variable) -> str:
+    return ", ".join(map(str, variable.choices))
 
 
 def _ranges(space: Space, profile: SpaceProfile) -> Table:
@@ -154,15 +176,14 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
         excluded = share_text(1 - profile.shares[profile.binds])
         yield f"The {QUANTITIES[profile.binds].label} limit binds: alone it excludes {excluded}."
     yield from _hopeless(space, profile)
+    different = profile.feasible - profile.repeated
     trials = counted(space.search.trials, "trial")
-    if profile.feasible == 1:
+    if different == 1:
         yield f"There is one feasible configuration: {trials} {'covers' if space.search.trials == 1 else 'cover'} it."
-    elif profile.feasible <= space.search.trials:
-        yield f"{trials} cover all {profile.feasible} feasible configurations."
-    elif profile.feasible < FEW and not profile.sampled:
-        yield (
-            f"Fewer than {FEW} feasible configurations: trials: {profile.feasible} tries them all{_shortened(space)}."
-        )
+    elif different <= space.search.trials:
+        yield f"{trials} cover all {different} feasible configurations."
+    elif different < FEW and not profile.sampled:
+        yield (f"Fewer than {FEW} feasible configurations: trials: {different} tries them all{_shortened(space)}.")
 
 
 def _shortened(space: Space) -> str:

@@ -5,13 +5,13 @@ On a terminal two columns a cell, ` 1 1│16│ 1 4│ 8│...`, coloured as eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, zip_longest
 
 from rich.text import Text
 
 from bhvit.precision import Precision
-from searcher.space import Space
+from searcher.model_space import ModelSpace
 from searcher.views.marks import precision_cell
 
 MIXED = "*"  # the blocks of a stage differ
@@ -36,18 +36,6 @@ def strip_heading(addresses: Iterable[str]) -> str:
     return "│".join(_letter(part).ljust(CELL * len(kinds)) for part, kinds in parts.items())
 
 
-def strip_note(addresses: Iterable[str]) -> str:
-    """How to read strips of a network with these layers."""
-    kinds = _kinds(addresses)
-    stages = [_letter(part) for part, names in kinds.items() if len(names) > 1]
-    singles = [_letter(part) for part, names in kinds.items() if len(names) == 1]
-    columns = zip_longest(*(names for names in kinds.values() if len(names) > 1))
-    order = ", then ".join(" or ".join(dict.fromkeys(filter(None, names))) for names in columns)
-    said = [f"{_range(stages)} stage{'s' * (len(stages) > 1)} ({order})"] if stages else []
-    said += [f"{_range(singles)} downsampling"] if singles else []
-    return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
-
-
 def _kinds(addresses: Iterable[str]) -> dict[str, list[str]]:
     """Stage or single layer -> the kinds of its layers, in their order."""
     kinds: dict[str, dict[str, None]] = {}
@@ -56,19 +44,32 @@ def _kinds(addresses: Iterable[str]) -> dict[str, list[str]]:
     return {part: list(names) for part, names in kinds.items()}
 
 
-def strips_heading(space: Space) -> str:
-    """What stands over strips of a space's trials: nothing but a word where its models have other layers each."""
-    headings = {strip_heading(model.base.addresses) for model in space.models}
+def strips_heading(models: Iterable[ModelSpace]) -> str:
+    """What stands over strips of these models: nothing but a word where they have other layers each."""
+    headings = {strip_heading(model.base.addresses) for model in models}
     return headings.pop() if len(headings) == 1 else UNALIGNED
 
 
-def strips_notes(space: Space) -> Iterator[str]:
-    """How to read the strips of a space's trials: for each kind of layers that its models have."""
+def strips_note(models: Iterable[ModelSpace]) -> str:
+    """How to read strips of these models: what is equal once, and of which models the cells of a stage are what."""
+    kinds: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}
-    for model in space.models:
-        labels.setdefault(strip_note(model.base.addresses), []).append(model.label)
-    for note, models in labels.items():
-        yield note if len(labels) == 1 else f"{', '.join(models)}: {note}"
+    for model in models:
+        own = _kinds(model.base.addresses)
+        kinds |= own
+        labels.setdefault(_order(own), []).append(model.label)
+    stages = [_letter(part) for part, names in kinds.items() if len(names) > 1]
+    singles = [_letter(part) for part, names in kinds.items() if len(names) == 1]
+    orders = [order if len(labels) == 1 else f"{', '.join(of)}: {order}" for order, of in labels.items()]
+    said = [f"{_range(stages)} stage{'s' * (len(stages) > 1)} ({'; '.join(orders)})"] if stages else []
+    said += [f"{_range(singles)} downsampling"] if singles else []
+    return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
+
+
+def _order(kinds: Mapping[str, Sequence[str]]) -> str:
+    """The kinds of layers of a stage, cell by cell."""
+    columns = zip_longest(*(names for names in kinds.values() if len(names) > 1))
+    return ", then ".join(" or ".join(dict.fromkeys(filter(None, names))) for names in columns)
 
 
 def _parts(layers: Mapping[str, Precision | None]) -> dict[str, list[set[Precision | None]]]:

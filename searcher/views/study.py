@@ -68,6 +68,37 @@ class StudyView:
             rows = [r for r in rows if r.number in front]
         return ordered(rows, self.fields, self.sort)
 
+    @cached_property
+    def shown(self) -> list[TrialRecord]:
+        """The first of them, which are listed."""
+        return self.rows[: self.top]
+
+    @cached_property
+    def front_rows(self) -> list[TrialRecord]:
+        """The Pareto front, or trials spread evenly over it; none where the list has it or chosen columns."""
+        front, listed = self.snapshot.front, {r.number for r in self.shown}
+        several = len(self.snapshot.space.search.objectives) > 1
+        if several or self.front_only or not self._usual or {r.number for r in front} <= listed:
+            return []
+        count = min(FRONT_ROWS, len(front))
+        return [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
+
+    @cached_property
+    def best_rows(self) -> list[TrialRecord]:
+        """Of each of several models the most accurate trial within `where`, best first; none where the list has all."""
+        space, listed = self.snapshot.space, {r.number for r in self.shown}
+        if not space.mixed or not self._usual:
+            return []
+        asked = {r.number for r in selected(self.snapshot, self.fields, self.where, False)}
+        rows = [r for r in self.snapshot.ranked if r.number in asked]
+        best = {r.number for r in best_of_models(space, rows).values() if r is not None}
+        return [] if best <= listed else [r for r in rows if r.number in best]
+
+    @property
+    def _usual(self) -> bool:
+        """Whether there is a list, with the usual columns, that more can be said below."""
+        return bool(self.shown) and self.columns is None
+
 
 def ended_view(folder: StudyFolder, space: Space, records: Sequence[TrialRecord]) -> RenderableType:
     """The study as a run leaves it, from the records at hand."""
@@ -120,7 +151,7 @@ def study_json(view: StudyView) -> dict[str, Any]:
         "objectives": list(space.search.objectives),
         "front": [r.number for r in snapshot.front],
         "ranking": [r.number for r in snapshot.ranked],
-        "listed": [r.number for r in view.rows[: view.top]],
+        "listed": [r.number for r in view.shown],
         **insights_json(snapshot),
         **_best_of_models_json(snapshot),
         **({} if view.repeats is None else {"repeats": _repeats_json(view.repeats)}),
@@ -164,50 +195,42 @@ def next_commands(
 
 def _leaderboard(view: StudyView) -> Iterator[RenderableType]:
     """The rows that are asked for, the notes to read them, and the front where it is not among them."""
-    snapshot, fields = view.snapshot, view.fields
-    rows = view.rows
-    if not rows:
+    snapshot, fields, shown = view.snapshot, view.fields, view.shown
+    if not shown:
         yield _nothing(view)
         return
-    shown = rows[: view.top]
-    front = snapshot.front
     several = len(snapshot.space.search.objectives) > 1
     if several and view.sort is None:
-        yield Text(f"{_front_words(snapshot, front)}; it is listed first.", style="bold")
-    left = len(rows) - len(shown)
-    yield leaderboard(
-        snapshot, fields, shown, view.columns, f"... and {left:,} more: --top {len(rows)}" if left else ""
-    )
+        yield Text(f"{_front_words(snapshot, snapshot.front)}; it is listed first.", style="bold")
+    left = len(view.rows) - len(shown)
+    more = f"... and {left:,} more: --top {len(view.rows)}" if left else ""
+    below = (*view.front_rows, *view.best_rows)
+    yield leaderboard(snapshot, fields, shown, view.columns, more, below=below)
     if view.repeats is not None:
         yield from _repeats(view.repeats)
-    if (
-        not several
-        and not view.front_only
-        and view.columns is None
-        and not {r.number for r in front} <= {r.number for r in shown}
-    ):
+    if view.front_rows:
         yield ""
-        yield from _front(view, front)
+        yield from _front(view)
 
 
 def _best_of_models(view: StudyView) -> Iterator[RenderableType]:
     """The most accurate trial of each model, best first, and the models of which none is within the budget yet."""
     snapshot = view.snapshot
-    if not snapshot.space.mixed or view.columns is not None or not snapshot.ranked:
-        return
-    found = best_of_models(snapshot.space, snapshot.ranked)
-    rows = [record for record in snapshot.ranked if record is found[str(record.choices[MODEL])]]
-    yield Text("The most accurate of each model", style="bold")
-    yield leaderboard(snapshot, view.fields, rows, None, noted=False, among=(MODEL, *_BRIEFLY, "parent_accuracy"))
-    if lacking := [label for label, record in found.items() if record is None]:
-        yield Text(f"No trained trial within the budget: {', '.join(lacking)}.", style="dim")
+    if view.best_rows:
+        having = "" if view.where is None else f" with {view.where}"
+        yield Text(f"The most accurate of each model{having}", style="bold")
+        among = (MODEL, *_BRIEFLY, "parent_accuracy")
+        yield leaderboard(snapshot, view.fields, view.best_rows, noted=False, among=among)
+    if snapshot.space.mixed and snapshot.ranked and view.where is None and view.columns is None:
+        best = best_of_models(snapshot.space, snapshot.ranked)
+        if lacking := [label for label, record in best.items() if record is None]:
+            yield Text(f"No trained trial within the budget: {', '.join(lacking)}.", style="dim")
 
 
-def _front(view: StudyView, front: Sequence[TrialRecord]) -> Iterator[RenderableType]:
+def _front(view: StudyView) -> Iterator[RenderableType]:
     """The front, or rows spread evenly over it."""
-    count = min(FRONT_ROWS, len(front))
-    rows = [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
-    more = f"... and {len(front) - count:,} more between them: --front" if count < len(front) else ""
+    front, rows = view.snapshot.front, view.front_rows
+    more = f"... and {len(front) - len(rows):,} more between them: --front" if len(rows) < len(front) else ""
     yield Text(_front_words(view.snapshot, front), style="bold")
     yield leaderboard(view.snapshot, view.fields, rows, None, more, noted=False, among=(MODEL, *_BRIEFLY))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -82,12 +82,17 @@ def question_json(space: Space) -> dict[str, Any]:
 
 
 def models_json(space: Space) -> dict[str, Any]:
-    """The family and the variables with their choices; of several models also whose these are."""
-    variables = {v.name: list(v.choices) for v in space.variables}
+    """The family and the variables with their choices; of several models also those of each."""
+    variables = choices_json(space.variables)
     if not space.mixed:
         return {"family": space.family, "variables": variables}
-    models = {m.label: {"family": m.family, "variables": [v.name for v in m.variables]} for m in space.models}
+    models = {m.label: {"family": m.family, "variables": choices_json(m.variables)} for m in space.models}
     return {"family": None, "models": models, "variables": variables}
+
+
+def choices_json(variables: Sequence[Variable]) -> dict[str, Any]:
+    """The choices of variables by their names, as plain data."""
+    return {variable.name: list(variable.choices) for variable in variables}
 
 
 def _precision_words(variables: list[Variable], default: str, covered: bool) -> list[str]:
@@ -103,6 +108,7 @@ def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     text = f"{size:,} configuration{'s' if size != 1 else ''}"
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
+        text += f", {feasible - snapshot.repeated:,} of them different" if snapshot.repeated else ""
     elif feasible is not None:
         share = snapshot.feasible_share
         if share is None:  # logs of earlier versions lack it

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from searcher.trial_report import trial_report
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
-from searcher.views.strip import strips_notes
+from searcher.views.strip import strips_note
 from searcher.views.trial import trial_view
 from searcher.views.watch_head import UNLIMITED, alert_lines, head_lines, title
 from searcher.views.watch_rows import WorkerTable, plain_trials, plain_workers, trial_lines
@@ -184,8 +184,7 @@ def _help(study: WatchedStudy, width: int) -> Iterator[Text]:
     yield LOST.text("a worker was lost; its trial goes on from its last epoch")
     yield ALERT.text("something that should not be so")
     yield CHOSEN.text("chosen")
-    for note in strips_notes(study.space):
-        yield from map(Text, textwrap.wrap(note, max(2, width)))
+    yield from map(Text, textwrap.wrap(strips_note(study.space.models), max(2, width)))
 
 
 def _window(numbers: Sequence[int], chosen: int | None, count: int) -> Sequence[int]:

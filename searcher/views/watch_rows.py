@@ -68,7 +68,7 @@ class WorkerTable:
         self, study: WatchedStudy, workers: Sequence[WorkerStatus], chosen: int | None, now: float, width: int
     ) -> list[Text]:
         """A heading and a line a worker."""
-        strip = Column(strips_heading(study.space), rank=8)
+        strip = Column(strips_heading(study.space.models), rank=8)
         model = (MODEL_COLUMN,) if study.space.mixed else ()
         columns = (*WORKER_COLUMNS, *model, WIDTHS, strip, Column("precision", least=30, cut=30, rank=9))
         rows = [_worker_row(study, worker, chosen, now, strip.heading) for worker in workers]
@@ -87,7 +87,7 @@ def plain_workers(workers: Sequence[WorkerStatus], now: float) -> Text:
 
 def trial_lines(study: WatchedStudy, numbers: Sequence[int], chosen: int | None, now: float, width: int) -> list[Text]:
     """A heading and a line a trial."""
-    strip = Column(strips_heading(study.space))
+    strip = Column(strips_heading(study.space.models))
     latency, mixed = study.space.device is not None, study.space.mixed
     together = (latency or mixed) and width < ROOMY  # both width factors in one column
     figures = [c for c in TRIAL_COLUMNS if latency or c is not LATENCY]

@@ -1,4 +1,4 @@
-"""Small spaces for the tests of the search, one of each model family, without any of a family's own names."""
+"""Small spaces for the tests of the search, without any of a family's own names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from tests.searcher.architectures import model_of, small_architecture
 
 PLAIN = frozenset(("binary", "int4", "int8", "fp16", "fp32"))
 FAMILY_NAMES = [f.name for f in FAMILIES.values() if f.config.stage_count > 1 and set(f.config.precisions) >= PLAIN]
-"""Families that `plain_space` can be of; the contract of all of them is `test_family_contract`."""
+"""Families that `plain_space` can be of: of several stages, whose layers may have all these precisions.
+
+`mixed_models` are of every family, and `test_family_contract` is the contract of all.
+"""
 
 
 def plain_space(family: str = DEFAULT_FAMILY, **sections: Any) -> dict[str, Any]:
@@ -35,17 +38,34 @@ def small_space(family: str = DEFAULT_FAMILY, **sections: Any) -> Space:
 
 
 def mixed_models() -> list[dict[str, Any]]:
-    """Alternatives of a mixed space: every family, with own widths or precisions here and there."""
-    models = [{"name": family, **plain_space(family)["model"]} for family in FAMILY_NAMES]
+    """Alternatives of a mixed space: every family, with own widths or precisions here and there.
+
+    Those of one family differ in norm or ReCU, so that no candidate is one of two of them.
+    """
+    models = [{"name": family, **_model_of_family(family)} for family in FAMILIES]
     first = plain_space(FAMILY_NAMES[0])["model"]
     layer = small_space(FAMILY_NAMES[0]).base.addresses[0]
     own = {"groups": [{"layers": layer, "choices": ["binary", "int4", "fp16"]}]}
+    config = FAMILIES[FAMILY_NAMES[0]].config
     return [
-        {**first, "name": "one_layer", "precision": own},
+        {**first, "name": "one_layer", "precision": own, "norm": config.norms[-1]},
         *models,
         {**first, "name": "float", "widths": {}, "precision": {"default": "fp32"}},
-        {**first, "name": "stages", "widths": {"hidden": {"choices": [1, 1.5], "per_stage": True}}},
+        {
+            **first,
+            "name": "stages",
+            "widths": {"hidden": {"choices": [1, 1.5], "per_stage": True}},
+            "recu": not config.released_with_recu,
+        },
     ]
+
+
+def _model_of_family(family: str) -> dict[str, Any]:
+    """A preset of a family; where it lacks the precisions of `plain_mixed`, with a choice among those that it has."""
+    model, precisions = plain_space(family)["model"], FAMILIES[family].config.precisions
+    if family in FAMILY_NAMES:
+        return model
+    return {**model, "precision": {"groups": [{"layers": "*", "choices": list(precisions)}]}}
 
 
 def plain_mixed(*names: str, **sections: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bhvit.families import DEFAULT_FAMILY
+from bhvit.families import DEFAULT_FAMILY, FAMILIES
 from searcher.cli import COMMANDS, main
 from tests.searcher.architectures import address_of, first_preset
 
@@ -220,6 +220,12 @@ def test_a_file_of_one_model_has_none_to_choose(command: list[str], space_file, 
     assert main([*command, space_file(), "--set", f"model={DEFAULT_FAMILY}"]) == 2
     text = "searcher: --set: model chooses among several models, but space has one; leave it out.\n"
     assert capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_candidate_is_said_with_its_family(family: str, capsys) -> None:
+    assert main(["cost", "--family", family]) == 0
+    assert capsys.readouterr().out.startswith(f"{family}  C ")
 
 
 def test_ablation_shows_its_costs_before_anything_is_trained(capsys) -> None:

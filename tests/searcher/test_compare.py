@@ -5,15 +5,19 @@ import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from searcher.cli import main
 from searcher.comparison import Comparison
+from searcher.derived import of_model
 from searcher.records import write_record
 from searcher.snapshot import StudySnapshot, snapshot_of
+from searcher.space import Space, parse_space
 from searcher.study_folder import StudyFolder
 from tests.searcher.screens import assert_golden, screen
+from tests.searcher.spaces import FAMILY_NAMES, mixed_space
 from tests.searcher.studies import empty_study, many_study, one_trial_study, running_study, two_objectives_study
 
 TIGHT = {"memory": "300 KiB", "ops": "8 MOPs"}
@@ -151,6 +155,51 @@ def test_shared_candidates_agree_as_far_as_their_accuracies_do(tmp_path: Path) -
     assert pair.candidates == len(differences)
     assert pair.difference.mean == pytest.approx(statistics.fmean(differences))
     assert pair.difference.deviation == pytest.approx(statistics.stdev(differences))
+
+
+def _asked(**spaces: Space) -> dict[str, tuple[Any, ...]]:
+    studies = tuple(StudySnapshot(StudyFolder(Path(name)), space, ()) for name, space in spaces.items())
+    return {row.key: row.values for row in Comparison(studies).asked}
+
+
+LABELS = ("stages", FAMILY_NAMES[-1], "float")
+WIDER = {"hidden": {"choices": [1, 2, 3]}}
+
+
+def test_models_of_one_label_are_compared_and_those_that_one_study_has_are_named() -> None:
+    groups = [{"layers": f"stage{i}*", "choices": ["binary", "fp16"]} for i in (0, 1)]
+    several = mixed_space(*LABELS, precision={"groups": groups[:1]})
+    other = mixed_space(*LABELS[:2], widths=WIDER, precision={"groups": groups})
+    asked = _asked(one=several, two=other)
+    of = f"model.{LABELS[1]}"
+    assert asked.pop("models") == (list(LABELS), list(LABELS[:2]))
+    assert asked.pop(f"{of}.widths.hidden.choices") == ([1, 2], [1, 2, 3])
+    assert asked.pop(f"{of}.precision.groups[1].choices") == (None, ["binary", "fp16"])
+    assert all(key.startswith((f"{of}.precision.groups[1].", "model.stages.precision.groups[1].")) for key in asked)
+
+
+@pytest.mark.parametrize("label", LABELS[1:])
+def test_the_only_model_of_a_study_is_compared_with_that_of_its_family(label: str) -> None:
+    several = mixed_space(*LABELS[1:])
+    alone = of_model(several, label)
+    assert alone.family == several.model_of({"model": label}).family
+    assert _asked(one=several, two=alone) == {"models": (list(LABELS[1:]), [alone.family])}
+    wider = Space(
+        "wider", replace(alone.file, widths=parse_space({**several.to_plain(), "widths": WIDER}, "w").file.widths)
+    )
+    asked = _asked(one=several, two=alone, three=wider)
+    assert asked.pop("models") == (list(LABELS[1:]), [alone.family], [alone.family])
+    assert all(key.startswith(f"model.{label}.widths.") for key in asked)
+    old = [1, 2] if several.model_of({"model": label}).widths.any else None
+    assert asked[f"model.{label}.widths.hidden.choices"] == (old, old, [1, 2, 3])
+
+
+def test_a_model_among_several_of_its_family_is_found_by_its_label_alone() -> None:
+    several = mixed_space("stages", FAMILY_NAMES[0])
+    alone = of_model(several, "stages")  # its widths are a stage each
+    assert _asked(one=several, two=alone)[f"model.{FAMILY_NAMES[0]}.widths.hidden.per_stage"] == (False, True)
+    without = mixed_space("stages", "float")
+    assert not any(key.startswith("model.") for key in _asked(one=without, two=alone))
 
 
 def test_costs_in_different_accountings_are_not_compared() -> None:

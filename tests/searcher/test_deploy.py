@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import yaml
 
+from bhvit.families import DEFAULT_FAMILY
 from bhvit.runtime import load
 from bhvit.runtime.families import PACKED_FAMILIES
 from searcher import deployment
@@ -99,6 +100,7 @@ def test_the_same_model_again_changes_nothing_and_says_what_to_do_next(root, dep
     assert deploy(root, deployed) == 0
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in deployed.iterdir()} == before
     out = capsys.readouterr().out
+    assert out.startswith(f"{DEFAULT_FAMILY}  C ")
     assert "\x1b" not in out
     assert (out.count("unchanged, checked"), out.count("unchanged, deviates on purpose")) == (3, 1)
     assert f"python -m bhvit.runtime {deployed}/model.bhvit image.jpg" in out

@@ -18,6 +18,7 @@ from bhvit.families import Family
 from bhvit.layer_terms import Count
 from bhvit.precision import Precision
 from searcher.cli import main
+from searcher.derived import ABLATION_STEPS
 from searcher.device_profiles import device_to_plain
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.study_folder import StudyFolder
@@ -94,12 +95,22 @@ def shown(command: str, width: int) -> str:
         ("cost", "cost runs/fast/space.yaml --set hidden=2"),
         ("show_device", "show runs/plain --device server.yaml --sort latency --top 3"),
         ("ablation", "ablation runs/fast/space.yaml --costs"),
+        ("ablation_plain", "ablation runs/plain/space.yaml --costs"),
     ],
 )
 def test_whole_screens(here: Path, name: str, command: str, width: int) -> None:
     text = shown(command, width)
     assert_golden(f"latency_{name}_{width or 'pipe'}", text)
     assert not width or max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize("study", ["fast", "plain"])
+def test_no_step_of_the_ablation_is_broken_over_lines(here: Path, study: str, width: int) -> None:
+    tables = re.findall(r"^model .*\n─+\n((?:.+\n)+)", shown(f"ablation runs/{study}/space.yaml --costs", width), re.M)
+    assert tables
+    for rows in tables:
+        assert re.findall(r"^(.{14})  ", rows, re.M) == [step.ljust(14) for step in ABLATION_STEPS]
 
 
 @pytest.mark.parametrize("form", ["md", "latex"])

@@ -42,22 +42,26 @@ def test_a_trial_whose_worker_has_not_spoken_is_starting_in_every_view(
         assert "now        starting; begun 3 s ago\n" in screen("trial", "running", "12")
 
 
+def _frame(live: LiveSearch) -> str:
+    """What the live view shows now."""
+    with live.console.capture() as captured:
+        live.console.print(live._render(), end="")
+    return captured.get().strip()
+
+
 def test_a_resumed_trial_is_in_no_phase_before_its_worker_speaks() -> None:
     space = studies.study_space()
     drawn = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
     live = LiveSearch(drawn, SearchProgress(10, 5), space)
+    assert _frame(live) == ""
     live.on_event(SearchStarted(5, 2, 10, 20, False))
+    assert "2 of 5 trials" in _frame(live)
+    assert "0 s elapsed" in _frame(live)
     for number in (3, 4):
         choices = {v.name: v.default for v in space.variables}
         live.on_event(TrialStarted(number, 2, "0123456789", choices, 1e5, 1e6, 2, 5))
-
-    def screen() -> str:
-        with drawn.capture() as captured:
-            drawn.print(live._render())
-        return captured.get()
-
-    assert "starting" in screen()
-    assert "FP" not in screen()
-    assert "QAT" not in screen()
+    assert "starting" in _frame(live)
+    assert "FP" not in _frame(live)
+    assert "QAT" not in _frame(live)
     live.on_event(EpochFinished(3, EpochRecord("fp", 5, 10, 1.0, 1.0, 0.4, 4.0), "worker 1"))
-    assert "trial 3 FP" in screen()
+    assert "trial 3 FP" in _frame(live)

@@ -12,7 +12,7 @@ import pytest
 from searcher.commonalities import commonalities
 from searcher.evidence import Digits, TrialResult
 from searcher.feasible import FeasibleSet, feasible_set
-from searcher.gaussian_process import ADDITIVE, INTERACTION, LEVEL, GaussianProcess, Points
+from searcher.gaussian_process import ADDITIVE, INTERACTION, LEVEL, MODELS, GaussianProcess, Points
 from searcher.importances import importances
 from searcher.proposer import Proposer
 from searcher.ranking import metrics_of, ranked
@@ -22,7 +22,7 @@ from searcher.variables import Kind, Variable
 from tests.searcher.records import record_of
 from tests.searcher.spaces import FAMILY_NAMES, mixed_space
 
-MODELS = Variable("model", Kind.MODEL, "model", ("a", "b", "c"), "a")
+MODEL = Variable("model", Kind.MODEL, "model", ("a", "b", "c"), "a")
 WIDTH = Variable("hidden", Kind.HIDDEN, "hidden", (1, 2, 4), 1, models=("a", "b"))
 OTHER = FAMILY_NAMES[-1]
 
@@ -42,13 +42,14 @@ def test_models_are_equally_far_apart_and_being_inactive_is_in_the_middle() -> N
     place = [0.0, 0.5, 1.0, 0.0, 1.0, 0.5]
     points = Points(codes, np.zeros((6, 2)))
     for seen in range(6):
-        process = GaussianProcess([MODELS, WIDTH], points[np.array([seen])], np.array([1.0]), points[:0])
+        process = GaussianProcess([MODEL, WIDTH], points[np.array([seen])], np.array([1.0]), points[:0])
         mean, _ = process.predict(points)
         expected = []
         for other in range(6):
             of_model = 1.0 if codes[seen, 0] == codes[other, 0] else _matern(1)
             of_width = _matern(abs(place[seen] - place[other]))
-            expected.append(ADDITIVE * (of_model + of_width) / 2 + INTERACTION * of_model * of_width + LEVEL)
+            level = LEVEL + MODELS * (codes[seen, 0] == codes[other, 0])
+            expected.append(ADDITIVE * (of_model + of_width) / 2 + INTERACTION * of_model * of_width + level)
         assert mean / mean[seen] == pytest.approx(np.array(expected) / expected[seen], abs=1e-5)
 
 
@@ -91,6 +92,53 @@ def test_the_best_of_the_best_model_is_found_sooner_than_by_chance() -> None:
     best = max((space.digits_of(space.decode(i)) for i in range(space.size)), key=accuracy)
     needed = [_search(space, accuracy, seed)[0].index(best) + 1 for seed in range(8)]
     assert np.mean(needed) < space.size / 4
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05, 0.2])
+def test_a_model_that_is_much_worse_does_not_disturb_the_search_of_another(gap: float) -> None:
+    """The one of no choices is as dear as it is bad: nothing to conclude about what is dear in the other."""
+    space = mixed_space("stages", "float")
+    feasible = feasible_set(space)
+    gains = np.random.default_rng(3).uniform(0.002, 0.012, len(space.variables))
+
+    def accuracy(digits: Digits) -> float:
+        if digits[0] == 1:
+            return 0.6 - gap
+        places = (v.places[d] for v, d in zip(space.variables[1:], digits[1:], strict=True))
+        return 0.6 + float(np.dot(gains[1:], list(places)))
+
+    start = [space.digits_of(space.complete({"model": model.label})) for model in space.models]
+    best, lost = max(accuracy(tuple(row)) for row in feasible.codes.tolist()), []
+    for seed in range(6):
+        draw, proposer, results = np.random.default_rng(seed), Proposer(space, feasible, seed), list[TrialResult]()
+        for number in range(12):
+            digits = start[number] if number < 2 else proposer.propose(number, results, [])
+            assert digits is not None
+            measured = accuracy(digits) + draw.normal(scale=0.003)
+            results.append(_result(feasible, number, digits, measured, Outcome.COMPLETE))
+        lost.append(best - max(accuracy(r.digits) for r in results))
+    assert np.mean(lost) < 0.003
+
+
+def test_where_a_draw_is_scored_a_model_of_few_configurations_is_scored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = mixed_space("stages", OTHER, "one_layer")
+    feasible, scored = feasible_set(space), list[np.ndarray]()
+
+    def scores(_: Proposer, rows: np.ndarray, *__: object) -> np.ndarray:
+        scored.append(rows)
+        return np.zeros(len(rows))
+
+    monkeypatch.setattr("searcher.proposer.WORK", 15)  # with one trial learnt from: 15 of 42 configurations
+    monkeypatch.setattr(Proposer, "_scores", scores)
+    first = _result(feasible, 0, tuple(feasible.codes[0].tolist()), 0.0, Outcome.CRASHED)
+    for number in range(1, 9):
+        assert Proposer(space, feasible, 0).propose(number, [first], []) is not None
+        of_model = [np.flatnonzero(feasible.codes[:, 0] == place).tolist() for place in range(3)]
+        drawn = [[row for row in scored[-1].tolist() if row in rows] for rows in of_model]
+        assert [len(rows) for rows in of_model] == [32, 4, 6]
+        assert sorted(drawn[1]) == of_model[1]
+        assert (len(drawn[0]), len(drawn[2])) == (6, 5)
+        assert set(drawn[0]) < set(of_model[0][1:])
 
 
 def test_widths_that_ran_out_of_memory_say_nothing_of_another_model() -> None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bhvit.families import FAMILIES
 from searcher import feasible
+from searcher.budget import RelativeTo
+from searcher.charts.accuracy import front_figure
+from searcher.charts.chart import Chart, Role
 from searcher.feasible import SpaceProfile, profile
 from searcher.numbers import share_text
 from searcher.quantities import QUANTITIES
 from searcher.ranking import metrics_of
-from searcher.records import Outcome
+from searcher.records import Outcome, TrialRecord
 from searcher.snapshot import StudySnapshot, snapshot_of
 from searcher.space import Space, parse_space
+from searcher.variables import Kind
 from searcher.views import study_header
 from searcher.views.space import verdict
-from searcher.views.strip import strip_note
+from searcher.views.strip import UNALIGNED, strips_note
 from tests.searcher.screens import screen
 from tests.searcher.spaces import FAMILY_NAMES, every_model
 from tests.searcher.studies import StudyWriter
@@ -162,9 +168,81 @@ def test_nothing_of_a_model_is_within_the_budget_or_nothing_was_found() -> None:
     assert "None of 1 sampled configurations of float is within the budget; the model may have one" in missed
 
 
-def test_one_stage_is_said_to_be_one() -> None:
-    assert strip_note(["stage0.block0.a", "stage0.block0.b"]).startswith("Bits of weights: S0 stage (a, then b),")
-    assert "S0-S1 stages (a, then b)," in strip_note([f"stage{i}.block0.{part}" for i in (0, 1) for part in "ab"])
+def _network(label: str, *addresses: str) -> Any:
+    """What a note on strips needs of a model."""
+    return SimpleNamespace(label=label, base=SimpleNamespace(addresses=addresses))
+
+
+def test_strips_of_several_models_have_one_note_that_says_once_what_is_equal() -> None:
+    stage, stages = ["stage0.block0.a", "stage0.block0.b"], [f"stage{i}.block0.{part}" for i in (0, 1) for part in "cd"]
+    one, two = _network("one", *stage), _network("two", *stages, "downsample1")
+    twin = _network("twin", *stage)
+    assert strips_note([one]) == "Bits of weights: S0 stage (a, then b), * blocks differ."
+    assert strips_note([one, twin]) == strips_note([one])
+    both = "S0-S1 stages (one, twin: a, then b; two: c, then d), D1 downsampling, * blocks differ."
+    assert strips_note([one, two, twin]) == f"Bits of weights: {both}"
+
+
+def _note(text: str) -> str:
+    """The only note on strips of a screen."""
+    _, note = _said(text).split("Bits of weights: ")
+    return note.split("blocks differ.")[0]
+
+
+def test_notes_and_headings_are_of_the_models_that_occur(study: StudySnapshot) -> None:
+    path = str(study.folder.path)
+    for label in {r.choices["model"] for r in study.ranked}:
+        words = ("--where", f"model=={label}", "--columns", "trial,bits")
+        for shown in (screen("show", path, *words, width=80), screen("export", path, "--latex", *words, tty=False)):
+            assert ":" not in _note(shown)
+            assert UNALIGNED not in shown
+    everything = _note(screen("show", path, "--top", "99", width=80))
+    labels = set(re.findall(r"\w+(?=[,:])", everything))
+    assert labels >= {r.choices["model"] for r in study.ranked}
+    assert labels.isdisjoint({m.label for m in study.space.models} - {r.choices["model"] for r in study.ranked})
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_square_is_drawn_of_every_model_whose_reference_was_trained(study: StudySnapshot, hidden: int) -> None:
+    relative_to = RelativeTo({"hidden": hidden})
+    seen = study.under(replace(study.space.file.budget, relative_to=relative_to))
+    expected = {}
+    for model in study.space.models:
+        wide = [v.name for v in model.variables if v.kind is Kind.HIDDEN]
+        if wide or hidden == 1:
+            choices = {v.name: hidden if v.name in wide else v.default for v in model.variables}
+            parent = model.candidate(choices).parent
+            own = [r for r in seen.records if r.choices["model"] == model.label]
+            started = [metrics_of(r).parent_accuracy for r in own if r.candidate.parent == parent]
+            if started:
+                memory, percent = parent.cost().total.memory_bytes, f"{100 * started[0]:.1f} %"
+                expected[f"full-precision reference {model.label} {percent}"] = ((memory,), (started[0],))
+    for panel in front_figure(seen, ("memory",)).panels:
+        assert isinstance(panel, Chart)
+        assert {s.name: (s.x, s.y) for s in panel.series if s.role is Role.PARENT} == expected
+    assert len(expected) > 1
+
+
+def test_best_of_each_model_stand_below_a_list_that_lacks_one_and_satisfy_the_condition(study: StudySnapshot) -> None:
+    def best(*words: str) -> tuple[str, list[int]]:
+        lines = screen("show", str(study.folder.path), *words, width=200, tty=False).splitlines()
+        heading = next((i for i, line in enumerate(lines) if line.startswith("The most accurate")), None)
+        if heading is None:
+            return "", []
+        end = lines.index("", heading) if "" in lines[heading:] else None
+        rows = [line for line in lines[heading + 2 : end] if not line.startswith("No trained")]
+        return lines[heading], [int(row.split()[1]) for row in rows]
+
+    def first_of_each(condition: Callable[[TrialRecord], bool]) -> list[int]:
+        firsts = {r.choices["model"]: r.number for r in reversed(study.ranked) if condition(r)}
+        return [r.number for r in study.ranked if firsts.get(r.choices["model"]) == r.number]
+
+    assert best("--top", "99") == ("", [])
+    assert best("--top", "1") == ("The most accurate of each model", first_of_each(lambda r: True))
+    limit = metrics_of(study.ranked[1]).accuracy
+    heading, numbers = best("--top", "1", "--where", f"accuracy<{limit}")
+    assert heading == f"The most accurate of each model with accuracy<{limit}"
+    assert numbers == first_of_each(lambda r: metrics_of(r).accuracy < limit)
 
 
 def test_share_of_sampled_models_is_the_weighted_one_everywhere(

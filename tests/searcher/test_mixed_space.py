@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +17,16 @@ from hypothesis import strategies as st
 from bhvit.errors import InvalidInput
 from bhvit.families import FAMILIES
 from searcher import feasible
+from searcher.coordinator import Ended, run_search
 from searcher.derived import ablation, alone, of_model, single
+from searcher.executors.threads import ThreadExecutor
 from searcher.feasible import feasible_set, neighbours, profile
 from searcher.grid import Grid
-from searcher.space import load_space, parse_space
+from searcher.space import Space, load_space, parse_space
 from searcher.variables import Kind
 from tests.searcher.architectures import model_of, small_architecture
+from tests.searcher.fake_training import fake_train
+from tests.searcher.screens import screen
 from tests.searcher.spaces import FAMILY_NAMES, mixed_models, mixed_space, plain_mixed, plain_space, small_space
 
 NAMES = [model["name"] for model in mixed_models()]
@@ -116,29 +123,105 @@ def test_a_point_without_a_model_is_of_the_first() -> None:
     assert space.enqueued[1] == {"model": "float"}
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "remedy"),
-    [
-        ({"widths": {"hidden": {"choices": [1, 3]}}}, {}, "set per_stage: true in one of them."),
-        (
-            {"widths": {"hidden": {"choices": [1, 3], "per_stage": True}}},
-            {"widths": {"hidden": {"choices": [1, 2], "per_stage": True}}},
-            "set per_stage: false in one of them.",
-        ),
-        ({"precision": {"groups": [{"layers": "*", "choices": ["int8"]}]}}, {}, "write the layers of one as another g"),
-        (
-            {"precision": {"groups": [{"layers": "*", "choices": ["binary"], "tie": "each"}]}},
-            {"precision": {"groups": [{"layers": "*", "choices": ["int8"], "tie": "each"}]}},
-            "give the layers of one another tie.",
-        ),
-    ],
-)
-def test_variables_of_one_name_with_other_choices_are_refused_with_a_remedy_that_works(
-    first: dict[str, Any], second: dict[str, Any], remedy: str
-) -> None:
-    with pytest.raises(InvalidInput, match="must have the same choices in all models") as caught:
-        parse_space({**plain_mixed("float"), "model": [{**MODEL, **first}, {**OTHER, **second}]}, "mixed")
-    assert f"give both the same, or {remedy}" in str(caught.value)
+def _of_other_choices(**sections: Any) -> Space:
+    """Two models whose variables have the same names, each with choices of its own in an order of its own."""
+    widths = [{"hidden": {"choices": choices}} for choices in ([1, 2], [4, 1, 0.5])]
+    groups = [[{"layers": "*", "choices": choices}] for choices in (["int8", "binary"], ["fp16", "int8"])]
+    models = [
+        {**model, "widths": w, "precision": {"groups": g}}
+        for model, w, g in zip((MODEL | {"name": "model"}, OTHER), widths, groups, strict=True)
+    ]
+    return parse_space({"model": models, **sections}, "own")
+
+
+def test_a_variable_has_the_choices_of_all_models_and_each_model_its_own() -> None:
+    space = _of_other_choices()
+    assert [(v.name, v.choices) for v in space.variables] == [
+        ("model", ("model", "other")),
+        ("hidden", (0.5, 1, 2, 4)),
+        ("*", ("binary", "int8", "fp16")),
+    ]
+    assert [[v.choices for v in model.variables] for model in space.models] == [
+        [(1, 2), ("binary", "int8")],
+        [(0.5, 1, 4), ("int8", "fp16")],
+    ]
+    assert [space.decode(i) for i in range(space.size)] == [
+        {"model": label, "hidden": hidden, "*": precision}
+        for label, widths, precisions in (
+            ("model", (1, 2), ("binary", "int8")),
+            ("other", (0.5, 1, 4), ("int8", "fp16")),
+        )
+        for hidden in widths
+        for precision in precisions
+    ]
+    codes = [space.digits_of(space.decode(i)) for i in range(space.size)]
+    assert codes == [(0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1), *((1, h, p) for h in (0, 1, 3) for p in (1, 2))]
+    assert space.complete({"model": "other"}) == {"model": "other", "hidden": 1, "*": "fp16"}  # the first it lists
+
+
+def test_own_choices_cost_what_their_candidates_do() -> None:
+    space = _of_other_choices()
+    codes = np.array([space.digits_of(space.decode(i)) for i in range(space.size)], np.uint8)
+    totals = [space.candidate(space.decode(i)).cost().total for i in range(space.size)]
+    blocks = list(Grid(space).blocks())
+    assert np.concatenate([block.codes for block in blocks]).tolist() == codes.tolist()
+    assert np.concatenate([block.memory_bytes for block in blocks]).tolist() == [t.memory_bytes for t in totals]
+    order = np.random.default_rng(1).permutation(space.size)
+    (block,) = Grid(space).at(codes[order])
+    assert block.ops.tolist() == [totals[i].ops for i in order]
+    found = feasible_set(space)
+    assert [found.row_of(digits) for digits in map(tuple, codes.tolist())] == list(range(space.size))
+
+
+def test_a_choice_that_only_another_model_lists_is_refused() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"enqueue\[0\]: in model other hidden must be one of 0.5, 1, 4, but it is 2"
+    ):
+        _of_other_choices(enqueue=[{"model": "other", "hidden": 2}])
+    with pytest.raises(InvalidInput, match=r"\* must be one of binary, int8, but it is 'fp16'"):
+        _of_other_choices().digits_of({"model": "model", "hidden": 1, "*": "fp16"})
+
+
+def test_a_neighbour_under_another_model_has_the_choices_that_this_lists() -> None:
+    space = _of_other_choices()
+    for hidden, precision, kept in ((1, "int8", (1, "int8")), (2, "binary", (1, "fp16"))):
+        digits = space.digits_of({"model": "model", "hidden": hidden, "*": precision})
+        found = [space.choices_of(row) for row in neighbours(space, np.array(digits, np.uint8)).tolist()]
+        assert [tuple(choices.values())[1:] for choices in found if choices["model"] == "other"] == [kept]
+        assert len(found) == 3
+
+
+def test_a_search_among_own_choices_tries_each_once_and_every_view_shows_it(in_memory: Path) -> None:
+    space = _of_other_choices(search={"trials": 20, "pruner": "none"})
+    summary = run_search(space, in_memory / "own", ThreadExecutor(fake_train))
+    assert (summary.ended, summary.trained) == (Ended.EXHAUSTED, space.size)
+    assert len({record.candidate.id for record in summary.records}) == space.size
+    found = optuna.load_study(study_name="own", storage=f"sqlite:///{in_memory / 'own' / 'study.db'}")
+    assert [trial.params for trial in found.trials] == [record.choices for record in summary.records]
+    shown = screen("space", str(in_memory / "own" / "space.yaml"), tty=False, width=100)
+    for row in ("hidden 1, 2 model", "hidden 0.5, 1, 4 other", "\\* binary, int8 model", "\\* int8, fp16 other"):
+        assert re.search(row.replace(" ", " +").replace(", +", ", "), shown)
+    study = str(in_memory / "own")
+    assert "hidden 0.5, 1, 4" in screen("show", study, tty=False, width=160)
+    for kind in ("importance", "map", "parallel"):
+        assert screen("plot", study, "--kind", kind, tty=False, width=100)
+
+
+def test_lists_that_all_models_share_keep_the_files_order() -> None:
+    widths = {"hidden": {"choices": [2, 0.5, 1]}}
+    assert mixed_space("one_layer", FAMILY, widths=widths).variables[1].choices == (2, 0.5, 1)
+    turned = {**OTHER, "widths": {"hidden": {"choices": [1, 2, 0.5]}}}
+    space = parse_space({"model": [MODEL, turned], "widths": widths}, "turned")
+    assert [model.variables[0].choices for model in space.models] == [(0.5, 1, 2), (0.5, 1, 2)]
+
+
+def test_a_variable_may_have_64_choices_in_all_models_together() -> None:
+    lists = [[1 + i / 8 for i in range(40)], [1 + i / 8 for i in range(30, 64)], [1 + i / 8 for i in range(30, 65)]]
+    first, *others = [{"hidden": {"choices": choices}} for choices in lists]
+    models = [[{**MODEL, "name": "x", "widths": first}, {**OTHER, "widths": widths}] for widths in others]
+    assert len(parse_space({"model": models[0]}, "many").variables[1].choices) == 64
+    with pytest.raises(InvalidInput, match="hidden must have at most 64 choices in all models together, but it has 65"):
+        parse_space({"model": models[1]}, "many")
 
 
 @pytest.mark.parametrize("family", [f.name for f in FAMILIES.values() if "binary" not in f.config.precisions])
@@ -173,7 +256,6 @@ def test_names_default_to_family_and_preset_or_to_the_family() -> None:
 
 MODEL = plain_space(FAMILY)["model"]
 OTHER = {**MODEL, "name": "other", "norm": "layer"}
-GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
 
 
 @pytest.mark.parametrize(
@@ -230,10 +312,6 @@ GROUPS = {"groups": [{"layers": "*", "choices": ["int8", "fp16"]}]}
             "all alternatives must have the same classes, because they share",
         ),
         ({"model": [MODEL, {**OTHER, "image_size": 448}]}, "all alternatives must have the same image_size, because"),
-        (
-            {"model": [{**MODEL, "name": "x"}, {**OTHER, "precision": GROUPS}]},
-            "* must have the same choices in all models, but x has binary, int8 and other has int8, fp16; give both",
-        ),
         ({"enqueue": [{"model": "z"}]}, "enqueue[0]: model must be one of one_layer, float, but it is 'z'."),
         (
             {"enqueue": [{"model": "float", "hidden": 2}]},
@@ -307,8 +385,11 @@ def test_one_candidate_of_a_mixed_space_is_trained_and_kept_as_it_is(name: str) 
     candidate = space.candidate(choices)
     kept = parse_space(alone(space, candidate).to_plain(), "kept")
     assert (kept.size, kept.candidate(kept.decode(0)).id) == (1, candidate.id)
-    one = single(space, choices)
+    one, alike = single(space, choices), of_model(space, name)
     assert one.candidate(one.enqueued[0]) == candidate
+    assert one.question == alike.question  # of its model alone
+    assert (one.name, one.search.trials, len(one.enqueued)) == (f"mixed-{name}-{candidate.id}", 1, 1)
+    assert parse_space(one.to_plain(), "stored").fingerprint == one.fingerprint
 
 
 def test_profile_counts_every_model_by_itself() -> None:
@@ -347,7 +428,9 @@ def test_a_small_model_is_whole_beside_one_that_is_too_large_to_enumerate(monkey
     rows = feasible_set(space)
     assert rows.sampled
     assert (np.diff([space.encode(space.choices_of(digits)) for digits in rows.codes.tolist()]) > 0).all()
-    assert rows.row_of(space.digits_of(space.complete({"model": "float"}))) == large.examined
+    assert rows.row_of(space.digits_of(space.complete({"model": "float"}))) == (rows.codes[:, 0] == 0).sum()
+    assert large.examined <= (rows.codes[:, 0] == 0).sum() <= large.examined + small[1].size  # which is part of it
+    assert set(rows.codes[:, 0]) == {0, 1}
 
 
 def test_share_of_a_sampled_space_weighs_models_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:

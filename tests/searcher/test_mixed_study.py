@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": models,
         "widths": {"hidden": {"choices": [1, 2]}},
         "precision": {"groups": groups},
-        "budget": {"relative_to": {"widths": 2, "model": FIRST}, "memory": 2.0},
+        "budget": {"relative_to": {"widths": {"hidden": 2}, "model": FIRST}, "memory": 2.0},
         "search": {"trials": TRIALS, "seed": 0, "pruner": "none", "threads": 1},
         "recipe": {"fp": phase, "qat": dict(phase), "batch_size": 8},
         "data": {"name": "image_folder", "root": str(root / "images")},
@@ -100,14 +100,14 @@ def test_fields_of_a_trial_are_those_of_its_model(study: StudySnapshot) -> None:
 
 
 def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: StudySnapshot) -> None:
-    shown = screen("show", str(home / "runs" / "mixed"), tty=False, width=200)
+    shown = screen("show", str(home / "runs" / "mixed"), "--top", "1", tty=False, width=200)
     assert "The most accurate of each model" in shown
     table = shown[shown.index("The most accurate of each model") :].splitlines()[2:]
     assert sorted(line.split()[2] for line in table[: len(FAMILIES) + 1]) == sorted([*FAMILIES, "float"])
     data = json.loads(screen("show", str(home / "runs" / "mixed"), "--json", tty=False))
     best = {record.choices["model"]: record.number for record in reversed(study.ranked)}
     assert data["best_of_models"] == best
-    assert data["question"]["models"]["float"] == {"family": FIRST, "variables": []}
+    assert data["question"]["models"]["float"] == {"family": FIRST, "variables": {}}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
         (["doctor", "STUDY"], "healthy"),
         (["export", "STUDY"], "model"),
         (["export", "STUDY", "--md"], "| # | trial | model | hidden |"),
+        (["export", "STUDY", "--trial", str(len(FAMILIES))], f"# float ({FIRST})  C "),
         (["export", "STUDY", "--latex"], "\\# & trial & model & hidden &"),
         (["space", "FILE"], "within the budget"),
         (["cost", "FILE"], f"{FIRST}  C "),
@@ -136,6 +137,24 @@ def test_show_says_which_model_and_which_is_best_of_each(home: Path, study: Stud
 def test_every_view_knows_mixed_studies(home: Path, command: list[str], said: str) -> None:
     places = {"STUDY": str(home / "runs" / "mixed"), "RUNS": str(home / "runs"), "FILE": str(home / "mixed.yaml")}
     assert said in screen(*(places.get(word, word) for word in command), tty=False, width=160)
+
+
+def test_one_candidate_of_several_models_is_trained_as_a_study_of_its_model(home: Path) -> None:
+    command = [
+        "train",
+        str(home / "mixed.yaml"),
+        "--runs",
+        str(home / "runs"),
+        "--set",
+        "model=float",
+        "--study",
+        "one",
+    ]
+    said = screen(*command, tty=False)
+    assert said.startswith(f"float ({FIRST})  C ")
+    assert f"\n  searched: {FIRST} " in said
+    assert "space:    1 configuration, " in said
+    assert not any(words in said for words in ("  or: ", "of each model", "No trained trial"))
 
 
 @pytest.mark.parametrize("number", range(len(FAMILIES) + 1))

@@ -52,6 +52,13 @@ def step(number: int, phase: str, epoch: int, n: int, steps: int) -> Stepped:
     return Stepped(number, "worker 1", phase, epoch, n, steps)
 
 
+def test_no_time_has_passed_before_a_search_has_begun() -> None:
+    progress = SearchProgress(fp_epochs=4, qat_epochs=2, clock=Clock())
+    assert (progress.begun, progress.elapsed) == (False, 0)
+    progress.on_event(SearchStarted(planned=3, trained=0, feasible=9, size=20, sampled=False))
+    assert (progress.begun, progress.elapsed) == (True, 0)
+
+
 def searching() -> tuple[SearchProgress, Clock]:
     clock = Clock()
     progress = SearchProgress(fp_epochs=4, qat_epochs=2, clock=clock)
