@@ -68,7 +68,7 @@ def _head(space: Space, profile: SpaceProfile) -> Iterator[str]:
 def _repeated(profile: SpaceProfile) -> str:
     """How many configurations of which models are candidates of an earlier one, too."""
     own = {label: part for label, part in profile.models.items() if part.repeated}
-    of = " and ".join(f"{p.repeated:,}{' sampled' if p.sampled else ''} of {label}" for label, p in own.items())
+    of = listed(f"{p.repeated:,}{' sampled' if p.sampled else ''} of {label}" for label, p in own.items())
     return f"{of}, which an earlier model has too; each candidate is trained once"
 
 

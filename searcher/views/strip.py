@@ -11,6 +11,7 @@ from itertools import pairwise, zip_longest
 from rich.text import Text
 
 from bhvit.precision import Precision
+from bhvit.wording import plural
 from searcher.model_space import ModelSpace
 from searcher.views.marks import precision_cell
 
@@ -61,7 +62,7 @@ def strips_note(models: Iterable[ModelSpace]) -> str:
     stages = [_letter(part) for part, names in kinds.items() if len(names) > 1]
     singles = [_letter(part) for part, names in kinds.items() if len(names) == 1]
     orders = [order if len(labels) == 1 else f"{', '.join(of)}: {order}" for order, of in labels.items()]
-    said = [f"{_range(stages)} stage{'s' * (len(stages) > 1)} ({'; '.join(orders)})"] if stages else []
+    said = [f"{_range(stages)} {plural('stage', len(stages))} ({'; '.join(orders)})"] if stages else []
     said += [f"{_range(singles)} downsampling"] if singles else []
     return f"Bits of weights: {', '.join([*said, f'{MIXED} blocks differ'])}."
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from bhvit.wording import plural
 from searcher.trial_report import trial_report
 from searcher.views.marks import ALERT, BEST, CHOSEN, FRONT, LOST, OUTCOMES
 from searcher.views.strip import strips_note
@@ -119,7 +120,7 @@ class WatchView:
         if not trials.listable:
             return Text("no trial has ended yet", style="dim")
         counted = f"{len(numbers):,} of {trials.listable:,}" if where else f"{len(numbers):,}"
-        heading = Text.assemble((f"{counted} trial{'' if trials.listable == 1 else 's'}", "bold"))
+        heading = Text.assemble((f"{counted} {plural('trial', trials.listable)}", "bold"))
         heading.append(f"{f' with {where}' if where else ''}, {self._order()}")
         if not numbers:
             heading.append("; none satisfies the filter")
