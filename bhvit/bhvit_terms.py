@@ -75,7 +75,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         + 3 * windows * c
         + rows * c * (NORM_OPS + 3 * (NORM_OPS + RPRELU_OPS) + NORM_OPS + 3 + RPRELU_OPS)
         + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (2 * tokens * c + 3 * rows * c + scores),
+        activation_bytes=REAL_BYTES * (2 * tokens * c + 3 * rows * c + scores) + quantized_bytes(rows * c, p),
         score_macs=windows * keys * keys * c,
         context_macs=windows * keys * keys * c,
     )

@@ -59,9 +59,10 @@ class LayerTerms(NamedTuple):
 
     `weights`: elements of convolution and linear weights; `macs`: multiply-accumulates of those weights;
     `score_macs`, `context_macs`: of the two attention products (activation x activation); `auxiliary`: parameters that
-    are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs, real
-    values in fp32; `scales`: weight scales that a quantized layer stores because no batch norm follows to absorb
-    them; `probability_planes`: bit planes of attention probabilities where activations have one bit.
+    are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs
+    (`docs/conventions.md` lists the tensors); `scales`: weight scales that a quantized layer stores because no batch
+    norm follows to absorb them; `probability_planes`: bit planes of attention probabilities where activations have
+    one bit.
     """
 
     weights: Count
@@ -99,5 +100,5 @@ def probability_parameters(precision: Precision, heads: int, of_signs: int) -> i
 
 
 def quantized_bytes(elements: Count, precision: Precision) -> Count:
-    """Bytes of so many activations as the layer's product takes them."""
-    return elements * precision.activation_bits // 8
+    """Bytes of so many activations as the layer's products take them: packed bits, halves or floats."""
+    return -(-elements * precision.activation_bits // 8)

@@ -23,6 +23,7 @@ from bhvit.layer_terms import (
     Shape,
     TermsOf,
     place_of,
+    quantized_bytes,
     steps,
 )
 from bhvit.precision import Precision
@@ -87,7 +88,7 @@ def _mlp(s: PyramidShape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         + steps(p, 2),
         elementwise=tokens * c * (NORM_OPS + NORM_OPS + 1 + RPRELU_OPS + layer_scale + 1 + 2 * branches)
         + tokens * i * (NORM_OPS + 1 + RPRELU_OPS + 1),
-        activation_bytes=REAL_BYTES * tokens * (2 * c + i),
+        activation_bytes=REAL_BYTES * tokens * (2 * c + i) + quantized_bytes(tokens * i, p),
     )
 
 
@@ -126,5 +127,5 @@ def _downsample(s: PyramidShape, stage: int, p: Precision, form: str, scaled: bo
         scales=c_out * scaled,
         auxiliary=(NORM + residual) * c_in + (NORM + RPRELU * residual + tokens) * c_out + steps(p, 1),
         elementwise=tokens_in * c_in * NORM_OPS + tokens * c_out * (NORM_OPS + (1 + RPRELU_OPS) * residual + 1),
-        activation_bytes=REAL_BYTES * (tokens_in * c_in + tokens * c_out),
+        activation_bytes=REAL_BYTES * (tokens_in * c_in + tokens * c_out) + quantized_bytes(tokens_in * c_in, p),
     )

@@ -16,6 +16,7 @@ from bhvit.layer_terms import (
     LayerTerms,
     TermsOf,
     probability_parameters,
+    quantized_bytes,
     steps,
 )
 from bhvit.precision import Precision
@@ -56,7 +57,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         elementwise=rows * c * LINEAR_OPS
         + tokens * c * (NORM_OPS + reduces + NORM_OPS + 3 + RPRELU_OPS + s.has_layer_scale + 1)
         + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (3 * tokens * c + 2 * keys * c + scores),
+        activation_bytes=REAL_BYTES * (3 * tokens * c + 2 * keys * c + scores) + quantized_bytes(tokens * c, p),
         score_macs=tokens * keys * c,
         context_macs=tokens * keys * c,
         probability_planes=1,

@@ -15,17 +15,21 @@ from bhvit.layer_terms import (
     LayerTerms,
     Shape,
     TermsOf,
+    quantized_bytes,
 )
 from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS
 
 
 def deit_terms(shape: Shape, norm: str = "layer") -> TermsOf:
-    """The counts of a DeiT's layers (`docs/conventions.md`); those of all blocks are the same."""
-    parts = {STEM: _stem(shape), HEAD: _head(shape), "attention": _attention(shape), "mlp": _mlp(shape)}
+    """The counts of a DeiT's layers (`docs/conventions.md`); blocks of one precision share one entry."""
+    known: dict[tuple[str, str], LayerTerms] = {}
 
     def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
-        return parts[address.rpartition(".")[2]]
+        key = part, _ = address.rpartition(".")[2], precision.name
+        if key not in known:
+            known[key] = _PARTS[part](shape, precision)
+        return known[key]
 
     return terms_of
 
@@ -35,7 +39,7 @@ def _tokens(s: Shape) -> int:
     return s.resolutions[0] ** 2 + 1
 
 
-def _stem(s: Shape) -> LayerTerms:
+def _stem(s: Shape, p: Precision) -> LayerTerms:
     c, tokens = s.embed_dims[0], _tokens(s)
     weights = IMAGE_CHANNELS * PATCH * PATCH * c
     return LayerTerms(
@@ -47,7 +51,7 @@ def _stem(s: Shape) -> LayerTerms:
     )
 
 
-def _head(s: Shape) -> LayerTerms:
+def _head(s: Shape, p: Precision) -> LayerTerms:
     """The norm and the classifier of the class token alone."""
     c = s.embed_dims[0]
     return LayerTerms(
@@ -59,7 +63,7 @@ def _head(s: Shape) -> LayerTerms:
     )
 
 
-def _attention(s: Shape) -> LayerTerms:
+def _attention(s: Shape, p: Precision) -> LayerTerms:
     """Attention of all tokens with the norm before it and the residual after it; its four linear layers have biases."""
     c, tokens = s.embed_dims[0], _tokens(s)
     scores = s.num_heads[0] * tokens * tokens
@@ -68,13 +72,13 @@ def _attention(s: Shape) -> LayerTerms:
         macs=4 * tokens * c * c,
         auxiliary=(NORM + 4) * c,
         elementwise=tokens * c * (NORM_OPS + 4 + 1) + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (5 * tokens * c + scores),
+        activation_bytes=REAL_BYTES * (5 * tokens * c + scores) + quantized_bytes(tokens * c, p),
         score_macs=tokens * tokens * c,
         context_macs=tokens * tokens * c,
     )
 
 
-def _mlp(s: Shape) -> LayerTerms:
+def _mlp(s: Shape, p: Precision) -> LayerTerms:
     """Two linear layers with biases and a GELU between them, the norm before and the residual after."""
     c, i, tokens = s.embed_dims[0], s.intermediate_dims[0], _tokens(s)
     return LayerTerms(
@@ -82,5 +86,8 @@ def _mlp(s: Shape) -> LayerTerms:
         macs=2 * tokens * c * i,
         auxiliary=(NORM + 1) * c + i,
         elementwise=tokens * c * (NORM_OPS + 1 + 1) + tokens * i * (1 + GELU_OPS),
-        activation_bytes=REAL_BYTES * tokens * (2 * c + i),
+        activation_bytes=REAL_BYTES * tokens * (2 * c + i) + quantized_bytes(tokens * i, p),
     )
+
+
+_PARTS = {STEM: _stem, HEAD: _head, "attention": _attention, "mlp": _mlp}

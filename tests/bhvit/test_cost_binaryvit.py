@@ -36,3 +36,17 @@ def test_complete_operations_price_one_plane_of_probabilities() -> None:
     plan = PrecisionPlan.uniform("binary")
     complete, reported = (cost_of(SMALL, plan, accounting).total for accounting in ("complete", "reported"))
     assert complete.ops - complete.elementwise_ops == reported.ops
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("binary", 1), ("int8", 8), ("fp32", 32)])
+def test_live_activations_counted_by_hand(precision: str, bits: int) -> None:
+    """At 64 px, maps of 16, 8, 4 and 2 tokens a side; 4 bytes a real value."""
+    layers = cost_of(SMALL.with_options(image_size=64), PrecisionPlan.uniform(precision)).layers
+    live = {row.address: row.terms.activation_bytes for row in layers}
+    # Input, queries, output; keys and values of the 2 x 2 patches of 8 x 8 tokens; scores of one head.
+    averaged = 4 * (3 * 256 * 64 + 2 * 4 * 64 + 256 * 4) + 256 * 64 * bits / 8
+    assert live["stage0.block0.attention"] == averaged
+    # Input, queries, keys, values, output; scores of four heads.
+    assert live["stage2.block0.attention"] == 4 * (5 * 16 * 256 + 4 * 16 * 16) + 16 * 256 * bits / 8
+    assert live["stage2.block0.mlp"] == 4 * 16 * (256 + 256 + 1024) + 16 * 1024 * bits / 8
+    assert live["downsample2"] == 4 * (64 * 128 + 16 * 256) + 64 * 128 * bits / 8

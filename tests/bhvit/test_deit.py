@@ -86,6 +86,18 @@ def test_one_block_counted_by_hand() -> None:
     assert mlp.memory_bytes == 4 * mlp.parameters
 
 
+@pytest.mark.parametrize(("precision", "operand"), [("fp16", 2), ("fp32", 4)])
+def test_live_activations_counted_by_hand(precision: str, operand: int) -> None:
+    """10 tokens, the class token among them; 4 bytes a real value."""
+    report = cost_of(ARCHITECTURE, PrecisionPlan.uniform(precision))
+    live = {row.address: row.terms.activation_bytes for row in report.layers}
+    attention = 4 * (5 * 10 * 24 + 3 * 10 * 10) + operand * 10 * 24  # input, q, k, v, output; scores of three heads
+    assert live["stage0.block1.attention"] == attention
+    assert live["stage0.block1.mlp"] == 4 * 10 * (24 + 24 + 40) + operand * 10 * 40
+    assert live["head"] == 4 * 10 * 24
+    assert report.total.peak_activation_bytes == live["stem"] == 4 * (3 * 48 * 48 + 10 * 24)
+
+
 def test_heads_stay_as_many_at_every_width() -> None:
     wide = TINY.scaled(1.1, 0.5)
     assert (wide.embed_dims, wide.intermediate_dims, wide.num_heads) == ((210,), (384,), (3,))  # 211.2 -> 3 * 70

@@ -131,6 +131,26 @@ def test_one_block_counted_by_hand() -> None:
     assert rows["stage1.block1.conv0"].macs == 8 * 8 * 9 * 12 * 6
 
 
+@pytest.mark.parametrize(("precision", "bits"), [("binary", 1), ("int8", 8), ("fp32", 32)])
+def test_live_activations_counted_by_hand(precision: str, bits: int) -> None:
+    """Maps of 16, 8, 4 and 2 a side; 4 bytes a real value."""
+    report = cost_of(UNEVEN, PrecisionPlan.uniform(precision))
+    live = {row.address: row.terms.activation_bytes for row in report.layers}
+    assert live["stage0.block0.conv0"] == 4 * 256 * (8 + 16) + 256 * 8 * bits / 8
+    assert live["downsample1"] == 4 * (256 * 8 + 64 * 12) + 64 * 8 * bits / 8  # the operand is averaged
+    assert live["stage1.block0.conv0"] == 4 * (256 * 8 + 64 * 12 + 64 * 6) + 256 * 8 * bits / 8  # shortcut beside it
+    assert live["stage1.block0.conv1"] == 4 * 64 * (6 + 12) + 64 * 6 * bits / 8
+    assert live["stage1.block1.conv0"] == 4 * 64 * (12 + 6) + 64 * 12 * bits / 8
+    assert live["head"] == 4 * 4 * 20
+    assert report.total.peak_activation_bytes == live["stem"] == 4 * (3 * 64 * 64 + 32 * 32 * 8)
+
+
+def test_bits_of_operands_fill_whole_bytes() -> None:
+    smallest = UNEVEN.with_options(image_size=32)  # one token after stage 3
+    rows = {row.address: row.terms for row in cost_of(smallest, PrecisionPlan.uniform("binary")).layers}
+    assert rows["stage3.block0.conv1"].activation_bytes == 4 * (33 + 20) + 5
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_every_parameter_gets_a_finite_gradient(precision: str, norm: str) -> None:
