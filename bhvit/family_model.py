@@ -88,7 +88,11 @@ class FamilyModel(nn.Module):
         return torch.stack(terms).mean() if terms else torch.zeros((), device=next(self.parameters()).device)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay would harm (timm's name): position embeddings and quantizer scales."""
+        """Names of parameters that weight decay would harm (timm's name).
+
+        Position embeddings, parameters of quantizers, and factors of LayerScales, which are called `alpha` as scales of
+        BHViT's probability quantizers are; all but the first are scalars or vectors, which timm does not decay anyway.
+        """
         kinds = ("position", "alpha", "zero_point", "step")
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in kinds}
 
