@@ -24,7 +24,7 @@ class ReActNet(StagedModel[BasicBlock]):
         return Shortcut(dims[i - 1], dims[i], precision, self.make_norm, self.recu)
 
     def _block(self, i: int, j: int, drop_path_rate: float) -> BasicBlock:
-        stage, halves = self.architecture.stages[i], _halves(i, j)
+        stage, halves = self.architecture.stages[i], self.architecture.halves(i, j)
         first, second = (self.layers[f"stage{i}.block{j}.{part}"] for part in self.architecture.block_parts(i))
         return BasicBlock(
             self.architecture.embed_dims[i - halves],
@@ -49,13 +49,8 @@ class ReActNet(StagedModel[BasicBlock]):
         h = self.stem(images)
         for i, blocks in enumerate(self.blocks):
             for j, block in enumerate(blocks):
-                h = block(h, self.downsamples[i - 1](h) if _halves(i, j) else h)
+                h = block(h, self.downsamples[i - 1](h) if self.architecture.halves(i, j) else h)
         return h
-
-
-def _halves(stage: int, block: int) -> bool:
-    """Whether a block halves the side of its map: the first of every stage but the first."""
-    return stage > 0 and block == 0
 
 
 def build_model(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from bhvit.layer_terms import (
-    DOWNSAMPLE,
     HEAD,
     NORM,
     NORM_OPS,
@@ -13,16 +14,22 @@ from bhvit.layer_terms import (
     STEM,
     Count,
     LayerTerms,
-    Shape,
     TermsOf,
     place_of,
     quantized_bytes,
     steps,
 )
+from bhvit.layer_terms import Shape as AnyShape
 from bhvit.precision import Precision
+from bhvit.reactnet.architecture import KERNEL, POOL_KERNEL, STEM_KERNEL
 from bhvit.staged import IMAGE_CHANNELS
 
-STEM_AREA, POOL_AREA, AREA = 7 * 7, 3 * 3, 3 * 3  # of the kernels
+
+class Shape(AnyShape, Protocol):
+    """What the counts depend on."""
+
+    def halves(self, stage: int, block: int) -> bool:
+        """Whether a block halves the side of its map."""
 
 
 def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
@@ -40,9 +47,9 @@ def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
         if address == HEAD:
             return _head(shape)
         stage, block, part = place_of(address)
-        if part == DOWNSAMPLE:
+        if block is None:
             return _downsample(shape, stage, precision, scaled)
-        halves = stage > 0 and block == 0
+        halves = shape.halves(stage, block)
         key = (stage, halves, part, precision.name)
         if key not in known:
             known[key] = _CONVS[part](shape, stage, halves, precision, scaled)
@@ -54,12 +61,12 @@ def reactnet_terms(shape: Shape, norm: str = "batch") -> TermsOf:
 def _stem(s: Shape) -> LayerTerms:
     c, tokens = s.embed_dims[0], s.resolutions[0] ** 2
     before_pooling = (s.image_size // 2) ** 2
-    weights = IMAGE_CHANNELS * STEM_AREA * c
+    weights = IMAGE_CHANNELS * STEM_KERNEL**2 * c
     return LayerTerms(
         weights=weights,
         macs=before_pooling * weights,
         auxiliary=NORM * c,
-        elementwise=before_pooling * c * NORM_OPS + tokens * c * POOL_AREA,
+        elementwise=before_pooling * c * NORM_OPS + tokens * c * POOL_KERNEL**2,
         activation_bytes=REAL_BYTES * (IMAGE_CHANNELS * s.image_size**2 + before_pooling * c),
     )
 
@@ -108,7 +115,7 @@ def _conv(
     c_in: Count, c_out: Count, tokens_in: int, tokens: int, shortcut: Count, p: Precision, scaled: bool
 ) -> LayerTerms:
     """3x3 convolution with the shift before it; norm, shortcut of so many elements of its own, and RPReLU after it."""
-    weights = AREA * c_in * c_out
+    weights = KERNEL**2 * c_in * c_out
     return LayerTerms(
         weights=weights,
         macs=tokens * weights,
