@@ -13,13 +13,13 @@ from bhvit.layer_terms import (
     RPRELU_OPS,
     SCALE_OPS,
     SOFTMAX_OPS,
+    Layer,
     LayerTerms,
     TermsOf,
     probability_parameters,
     quantized_bytes,
     steps,
 )
-from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape, pyramid_terms
 
 LINEAR = NORM + RPRELU + 1  # parameters of a residual linear layer a channel, its weight aside: and a shift
@@ -38,8 +38,9 @@ def binaryvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
     return pyramid_terms(shape, norm, {"attention": _attention})
 
 
-def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+def _attention(s: Shape, layer: Layer) -> LayerTerms:
     """Global attention with the norm before it and the residual after it; keys are averages of R x R tokens."""
+    stage, p = layer.stage, layer.precision
     c, heads, ratio = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage]
     tokens = s.resolutions[stage] ** 2
     keys, reduces = tokens // ratio**2, ratio > 1
@@ -49,7 +50,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     return LayerTerms(
         weights=layers * c * c,
         macs=rows * c * c,
-        scales=layers * c * scaled,
+        scales=layers * c * layer.scaled,
         # Besides: norm before, shifts of q, k and v before their quantizers, norm and RPReLU of the context.
         auxiliary=(NORM + layers * LINEAR + 3 + NORM + RPRELU + LAYER_SCALE * s.has_layer_scale) * c
         + probability_parameters(p, heads, of_signs=1)  # the level

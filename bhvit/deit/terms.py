@@ -12,26 +12,20 @@ from bhvit.layer_terms import (
     SCALE_OPS,
     SOFTMAX_OPS,
     STEM,
+    Layer,
     LayerTerms,
     Shape,
     TermsOf,
+    head_terms,
     quantized_bytes,
+    terms_by_part,
 )
-from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS
 
 
 def deit_terms(shape: Shape, norm: str = "layer") -> TermsOf:
-    """The counts of a DeiT's layers (`docs/conventions.md`); blocks of one precision share one entry."""
-    known: dict[tuple[str, str], LayerTerms] = {}
-
-    def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
-        key = part, _ = address.rpartition(".")[2], precision.name
-        if key not in known:
-            known[key] = _PARTS[part](shape, precision)
-        return known[key]
-
-    return terms_of
+    """The counts of a DeiT's layers (`docs/conventions.md`)."""
+    return terms_by_part(shape, norm, {STEM: _stem, "attention": _attention, "mlp": _mlp, HEAD: _head})
 
 
 def _tokens(s: Shape) -> int:
@@ -39,7 +33,7 @@ def _tokens(s: Shape) -> int:
     return s.resolutions[0] ** 2 + 1
 
 
-def _stem(s: Shape, p: Precision) -> LayerTerms:
+def _stem(s: Shape, layer: Layer) -> LayerTerms:
     c, tokens = s.embed_dims[0], _tokens(s)
     weights = IMAGE_CHANNELS * PATCH * PATCH * c
     return LayerTerms(
@@ -51,19 +45,12 @@ def _stem(s: Shape, p: Precision) -> LayerTerms:
     )
 
 
-def _head(s: Shape, p: Precision) -> LayerTerms:
+def _head(s: Shape, layer: Layer) -> LayerTerms:
     """The norm and the classifier of the class token alone."""
-    c = s.embed_dims[0]
-    return LayerTerms(
-        weights=c * s.num_classes,
-        macs=c * s.num_classes,
-        auxiliary=NORM * c + s.num_classes,
-        elementwise=c * NORM_OPS,
-        activation_bytes=REAL_BYTES * _tokens(s) * c,
-    )
+    return head_terms(s, _tokens(s), averages=False)
 
 
-def _attention(s: Shape, p: Precision) -> LayerTerms:
+def _attention(s: Shape, layer: Layer) -> LayerTerms:
     """Attention of all tokens with the norm before it and the residual after it; its four linear layers have biases."""
     c, tokens = s.embed_dims[0], _tokens(s)
     scores = s.num_heads[0] * tokens * tokens
@@ -72,13 +59,13 @@ def _attention(s: Shape, p: Precision) -> LayerTerms:
         macs=4 * tokens * c * c,
         auxiliary=(NORM + 4) * c,
         elementwise=tokens * c * (NORM_OPS + 4 + 1) + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (5 * tokens * c + scores) + quantized_bytes(tokens * c, p),
+        activation_bytes=REAL_BYTES * (5 * tokens * c + scores) + quantized_bytes(tokens * c, layer.precision),
         score_macs=tokens * tokens * c,
         context_macs=tokens * tokens * c,
     )
 
 
-def _mlp(s: Shape, p: Precision) -> LayerTerms:
+def _mlp(s: Shape, layer: Layer) -> LayerTerms:
     """Two linear layers with biases and a GELU between them, the norm before and the residual after."""
     c, i, tokens = s.embed_dims[0], s.intermediate_dims[0], _tokens(s)
     return LayerTerms(
@@ -86,8 +73,5 @@ def _mlp(s: Shape, p: Precision) -> LayerTerms:
         macs=2 * tokens * c * i,
         auxiliary=(NORM + 1) * c + i,
         elementwise=tokens * c * (NORM_OPS + 1 + 1) + tokens * i * (1 + GELU_OPS),
-        activation_bytes=REAL_BYTES * tokens * (2 * c + i) + quantized_bytes(tokens * i, p),
+        activation_bytes=REAL_BYTES * tokens * (2 * c + i) + quantized_bytes(tokens * i, layer.precision),
     )
-
-
-_PARTS = {STEM: _stem, HEAD: _head, "attention": _attention, "mlp": _mlp}
