@@ -5,7 +5,7 @@ import torch
 
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan
 from bhvit.binaryvit.architecture import SMALL, BinaryViTConfig
-from bhvit.binaryvit.model import build_model
+from bhvit.binaryvit.model import BinaryViT
 from bhvit.blocks import GlobalAttention
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict
 
@@ -15,7 +15,7 @@ ARCHITECTURE = BinaryViTConfig.from_lists(*LISTS, image_size=64, num_classes=5)
 
 def model(precision="binary", architecture=ARCHITECTURE, seed=0, **options):
     torch.manual_seed(seed)
-    return build_model(architecture, PrecisionPlan.named(precision), **options)
+    return BinaryViT(architecture, PrecisionPlan.named(precision), **options)
 
 
 def pictures(side=64, batch=4):

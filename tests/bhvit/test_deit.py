@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan, cost_of
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict, round_to_stored_precision
 from bhvit.deit.architecture import SMALL, TINY, DeiTConfig
-from bhvit.deit.model import build_model
+from bhvit.deit.model import DeiT
 from bhvit.export.onnx import export_fp32, export_qdq
 from bhvit.export.packed import pack
 
@@ -18,7 +18,7 @@ FP32 = PrecisionPlan.uniform("fp32")
 
 def model(plan=FP32, architecture=ARCHITECTURE, **options):
     torch.manual_seed(0)
-    return build_model(architecture, plan, **options)
+    return DeiT(architecture, plan, **options)
 
 
 def timms(architecture=ARCHITECTURE, name="deit_tiny_patch16_224"):

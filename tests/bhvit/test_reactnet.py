@@ -14,7 +14,7 @@ from bhvit.checkpoint import reference_state_dict
 from bhvit.export.onnx import export_fp32, export_qdq
 from bhvit.export.packed import pack
 from bhvit.reactnet.architecture import RESNET18, ReActNetConfig
-from bhvit.reactnet.model import build_model
+from bhvit.reactnet.model import ReActNet
 
 WIDTHS = (8, 12, 16, 20)
 ARCHITECTURE = ReActNetConfig.from_lists(WIDTHS, WIDTHS, (1, 2, 1, 1), [1] * 4, image_size=64, num_classes=5)
@@ -25,7 +25,7 @@ PUBLISHED = PrecisionPlan.named("some_fp")
 def model(plan=PUBLISHED, architecture=ARCHITECTURE, **options):
     """With no parameter left at 0 or 1, and the statistics of a batch."""
     torch.manual_seed(0)
-    m = build_model(architecture, plan, **options)
+    m = ReActNet(architecture, plan, **options)
     for name, parameter in m.named_parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter, 1 if name.endswith("norm.weight") else 0, 0.3)
