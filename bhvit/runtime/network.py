@@ -32,12 +32,12 @@ class Kind(IntEnum):
     @property
     def real_valued(self) -> bool:
         """Whether activations are not quantized."""
-        return self >= Kind.fp16
+        return PRECISIONS[self.name].real_valued
 
     @property
     def takes_signs(self) -> bool:
         """Whether activations are signs, and weights planes of signs."""
-        return self <= Kind.ternary
+        return PRECISIONS[self.name].takes_signs
 
     @property
     def of_activations(self) -> Kind:
