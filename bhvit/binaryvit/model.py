@@ -17,8 +17,9 @@ from bhvit.released_names import Names
 class BinaryViT(Pyramid):
     """BinaryViT (Le & Li, CVPR Workshops 2023, arXiv 2306.16678).
 
-    Arguments, initial values and errors as of `bhvit.model.BHViT`; the released code has no `recu`, leaves weights at
-    PyTorch's defaults, and starts probability levels at 0.005, as here.
+    Arguments, initial values and errors are those of `bhvit.model.BHViT`, but for the level of one-bit probabilities,
+    which starts at 0.005, as released, and is set by no batch. The released code has no ReCU, and leaves weights at
+    PyTorch's defaults.
     """
 
     centred_kernels, drops_mixer = False, True
