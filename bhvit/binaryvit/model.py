@@ -30,7 +30,7 @@ class BinaryViT(Pyramid):
         return GlobalAttention(
             channels=s.embed_dim,
             num_heads=s.num_heads,
-            ratio=a.reductions[stage],
+            reduction_ratio=a.reductions[stage],
             precision=precision,
             norm=self.make_norm,
             recu=self.recu,

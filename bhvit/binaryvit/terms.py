@@ -41,9 +41,9 @@ def binaryvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
 def _attention(s: Shape, layer: Layer) -> LayerTerms:
     """Global attention with the norm before it and the residual after it; keys are averages of R x R tokens."""
     stage, p = layer.stage, layer.precision
-    c, heads, ratio = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage]
+    c, heads, reduction_ratio = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage]
     tokens = s.resolutions[stage] ** 2
-    keys, reduces = tokens // ratio**2, ratio > 1
+    keys, reduces = tokens // reduction_ratio**2, reduction_ratio > 1
     layers = 4 + reduces  # query, key, value, output and the reduction
     rows = 2 * tokens + (2 + reduces) * keys  # tokens that go through them
     scores = heads * tokens * keys
