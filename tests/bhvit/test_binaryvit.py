@@ -61,6 +61,13 @@ def test_reduction_averages_tokens_before_keys_and_values_are_made() -> None:
     torch.testing.assert_close(*keys)  # where tokens stand within a patch is lost
 
 
+def test_the_level_of_probabilities_starts_as_released_and_no_batch_sets_it() -> None:
+    m = model().train()
+    m(pictures())
+    levels = [block.mixer.probability.step.item() for stage in m.stages for block in stage]
+    assert levels == pytest.approx([0.005] * 4)
+
+
 def test_stochastic_depth_drops_attention_and_mlp_but_no_branch() -> None:
     m = model(drop_path_rate=0.5)
     last = m.stages[3][0]
