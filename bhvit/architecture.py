@@ -56,9 +56,8 @@ class ArchitectureConfig(PyramidArchitecture):
 
     @classmethod
     def options_at(cls, image_size: int) -> dict[str, Any]:
-        """The largest window side up to 7 that the image size allows (224 -> 7, 160 -> 5, 96 -> 3)."""
-        side = image_size // cls.last_stride
-        return {"window_size": next(window for window in WINDOWS if side % window == 0)}
+        """The largest of `WINDOWS` that the image size allows (224 -> 7, 160 -> 5, 96 -> 3, 64 -> 1)."""
+        return {"window_size": _fitting(image_size)[0]}
 
     @property
     def branches(self) -> Mapping[int, int]:
@@ -74,6 +73,12 @@ class ArchitectureConfig(PyramidArchitecture):
         return math.lcm(MIXER_GROUPS, self.stages[stage].num_heads)
 
 
+def _fitting(image_size: int) -> list[int]:
+    """The `WINDOWS` into which the last map falls, best first."""
+    side = image_size // ArchitectureConfig.last_stride
+    return [window for window in WINDOWS if side % window == 0]
+
+
 def _validate(a: ArchitectureConfig) -> None:
     require_stages(a)
     for i, s in enumerate(a.stages):
@@ -86,7 +91,8 @@ def _validate(a: ArchitectureConfig) -> None:
             require_heads(a, i)
     require_positive("window_size", a.window_size)
     if a.window_size % 2 == 0:
-        raise InvalidInput(f"window_size must be odd, but it is {a.window_size}; use 3, 5 or 7.")
+        fitting = ", ".join(str(window) for window in sorted(_fitting(a.image_size)))
+        raise InvalidInput(f"window_size must be odd, but it is {a.window_size}; use one of {fitting}.")
     unit = a.last_stride * a.window_size
     if a.image_size % unit:
         nearest = unit * max(1, round(a.image_size / unit))

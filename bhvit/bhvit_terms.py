@@ -14,13 +14,13 @@ from bhvit.layer_terms import (
     RPRELU_OPS,
     SCALE_OPS,
     SOFTMAX_OPS,
+    Layer,
     LayerTerms,
     TermsOf,
     probability_parameters,
     quantized_bytes,
     steps,
 )
-from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape, pyramid_terms
 
 
@@ -36,8 +36,9 @@ def bhvit_terms(shape: Shape, norm: str = "batch") -> TermsOf:
     return pyramid_terms(shape, norm, {"mixer": _mixer, "attention": _attention})
 
 
-def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+def _mixer(s: Shape, layer: Layer) -> LayerTerms:
     """MSGDC with the norm before it and the residual after it: three grouped 3x3 convolutions, always scaled."""
+    stage, p = layer.stage, layer.precision
     c, tokens = s.embed_dims[stage], s.resolutions[stage] ** 2
     branches = len(DILATIONS)
     weights = branches * MIXER_TAPS * c * (c // MIXER_GROUPS)
@@ -53,8 +54,9 @@ def _mixer(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     )
 
 
-def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
+def _attention(s: Shape, layer: Layer) -> LayerTerms:
     """MSMHA with the norm before it and the residual after it: n windows of g^2 tokens and n summary tokens."""
+    stage, p = layer.stage, layer.precision
     c, heads, side = s.embed_dims[stage], s.num_heads[stage], s.resolutions[stage]
     tokens, windows = side**2, (side // s.window_size) ** 2
     keys = s.window_size**2 + windows
@@ -67,7 +69,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
     return LayerTerms(
         weights=4 * c * c,
         macs=(3 * rows + tokens) * c * c,
-        scales=4 * c * scaled,
+        scales=4 * c * layer.scaled,
         auxiliary=(NORM + projections + context + output + mixing) * c
         + probability_parameters(p, heads, of_signs=2 * heads)  # scale and zero a head
         + steps(p, 7),
@@ -75,7 +77,7 @@ def _attention(s: Shape, stage: int, p: Precision, scaled: bool) -> LayerTerms:
         + 3 * windows * c
         + rows * c * (NORM_OPS + 3 * (NORM_OPS + RPRELU_OPS) + NORM_OPS + 3 + RPRELU_OPS)
         + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (2 * tokens * c + 3 * rows * c + scores),
+        activation_bytes=REAL_BYTES * (2 * tokens * c + 3 * rows * c + scores) + quantized_bytes(rows * c, p),
         score_macs=windows * keys * keys * c,
         context_macs=windows * keys * keys * c,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +37,7 @@ class Family:
     """What the product needs to know of a model family.
 
     `config` is its frozen architecture type, `layer_terms` the closed-form counts that `bhvit.cost` prices (see
-    `bhvit.layer_terms`), `builder` the `module:function` that makes the `bhvit.family_model.FamilyModel` from
+    `bhvit.layer_terms`), `builder` the `module:class` of its `bhvit.family_model.FamilyModel`, made from
     (architecture, plan, norm, recu, drop_path_rate), and `work` what the packed runtime does in its layers (see
     `bhvit.layer_work`), where it runs the family.
     """
@@ -83,10 +83,9 @@ class Family:
         return self.work
 
     def build_model(self, *args: Any, **kwargs: Any) -> Any:
-        """The instantiated `torch.nn.Module`; arguments as of the family's builder. Imports torch."""
-        module, function = self.builder.split(":")
-        build: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return build(*args, **kwargs)
+        """The instantiated `torch.nn.Module`; arguments as of the family's class. Imports torch."""
+        module, name = self.builder.split(":")
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -98,7 +97,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 config=ArchitectureConfig,
                 presets=PRESETS,
                 layer_terms=bhvit_terms,
-                builder="bhvit.model:build_model",
+                builder="bhvit.model:BHViT",
                 work=bhvit_work,
             ),
             Family(
@@ -106,7 +105,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 config=BinaryViTConfig,
                 presets=BINARYVIT_PRESETS,
                 layer_terms=binaryvit_terms,
-                builder="bhvit.binaryvit.model:build_model",
+                builder="bhvit.binaryvit.model:BinaryViT",
                 work=binaryvit_work,
             ),
             Family(
@@ -114,14 +113,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 config=DeiTConfig,
                 presets=DEIT_PRESETS,
                 layer_terms=deit_terms,
-                builder="bhvit.deit.model:build_model",
+                builder="bhvit.deit.model:DeiT",
             ),
             Family(
                 name="reactnet",
                 config=ReActNetConfig,
                 presets=REACTNET_PRESETS,
                 layer_terms=reactnet_terms,
-                builder="bhvit.reactnet.model:build_model",
+                builder="bhvit.reactnet.model:ReActNet",
             ),
         )
     }

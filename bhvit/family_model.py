@@ -21,17 +21,24 @@ WeightLayer = QuantLinear | QuantConv2d | nn.Linear | nn.Conv2d
 
 
 class FamilyModel(nn.Module):
-    """A network of any family: images (B, 3, S, S) to logits (B, classes).
+    """A network of any family, freshly initialised: images (B, 3, S, S) to logits (B, classes).
 
+    `norm` is one of the family's (none: the first); `recu` clamps the gradient of binary weights as ReCU does (none:
+    where the released training does). A family's class also takes `drop_path_rate`, to which the rate of stochastic
+    depth rises linearly over the blocks from 0. Builds under `torch.device("meta")` too.
     Keeps what it was built from: `architecture`, `plan`, `layers` (address -> precision, in forward order), `norm`
     and `recu`. Models made by timm (`bhvit.zoo`) also have `pretrained_cfg` and `default_cfg`.
+    Raises `InvalidInput` where the plan does not fit the architecture, for an unknown norm, and for a drop path rate
+    outside 0 <= rate < 1.
     """
 
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
 
-    def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str, recu: bool) -> None:
+    def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str | None, recu: bool | None) -> None:
         super().__init__()
+        norm = architecture.norms[0] if norm is None else norm
+        recu = architecture.released_with_recu if recu is None else recu
         architecture.require_norm(norm)
         require_bool("recu", recu)
         self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, recu
@@ -88,7 +95,11 @@ class FamilyModel(nn.Module):
         return torch.stack(terms).mean() if terms else torch.zeros((), device=next(self.parameters()).device)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay would harm (timm's name): position embeddings and quantizer scales."""
+        """Names of parameters that weight decay would harm (timm's name).
+
+        Position embeddings, parameters of quantizers, and factors of LayerScales, which are called `alpha` as scales of
+        BHViT's probability quantizers are; all but the first are scalars or vectors, which timm does not decay anyway.
+        """
         kinds = ("position", "alpha", "zero_point", "step")
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in kinds}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from bhvit.precision import Precision
@@ -39,15 +40,21 @@ class Shape(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a layer is: a part of a block of a stage, or the downsampling layer (no block) that leads into it."""
+    """Where a layer is: a part of a block of a stage, or the downsampling layer (no block) that leads into it.
+
+    Stem and head have no block either; the stage is the first and the last.
+    """
 
     stage: int
     block: int | None
     part: str
 
 
+@lru_cache(maxsize=2**12)
 def place_of(address: str) -> Place:
-    """The place of a layer with an address of its own."""
+    """The place of a layer: of an address, `stem` or `head`."""
+    if address in (STEM, HEAD):
+        return Place(0 if address == STEM else -1, None, address)
     if address.startswith(DOWNSAMPLE):
         return Place(int(address.removeprefix(DOWNSAMPLE)), None, DOWNSAMPLE)
     stage, block, part = address.split(".")
@@ -59,9 +66,10 @@ class LayerTerms(NamedTuple):
 
     `weights`: elements of convolution and linear weights; `macs`: multiply-accumulates of those weights;
     `score_macs`, `context_macs`: of the two attention products (activation x activation); `auxiliary`: parameters that
-    are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs, real
-    values in fp32; `scales`: weight scales that a quantized layer stores because no batch norm follows to absorb
-    them; `probability_planes`: bit planes of attention probabilities where activations have one bit.
+    are not weights; `elementwise`: element-wise operations; `activation_bytes`: what is live while the layer runs
+    (`docs/conventions.md` lists the tensors); `scales`: weight scales that a quantized layer stores because no batch
+    norm follows to absorb them; `probability_planes`: bit planes of attention probabilities where activations have
+    one bit.
     """
 
     weights: Count
@@ -86,6 +94,55 @@ TermsFunction: TypeAlias = Callable[[Any, str], TermsOf]
 """From a shape (an architecture, or a grid of widths over one) and the model's norm to the counts of its layers."""
 
 
+class Layer(NamedTuple):
+    """A layer that is counted: where it is, and what else its counts depend on.
+
+    `block`: None where blocks of a stage count alike; `scaled`: whether it stores weight scales where it is quantized:
+    a `batch` norm takes in those of the product before it, a `layer` norm cannot.
+    """
+
+    stage: int
+    block: int | None
+    precision: Precision
+    plan_quantizes: bool
+    scaled: bool
+
+
+PartTerms: TypeAlias = Callable[[Any, Layer], LayerTerms]
+"""Counts of a layer of a shape."""
+
+
+def terms_by_part(shape: Any, norm: str, parts: Mapping[str, PartTerms], *, first_apart: bool = False) -> TermsOf:
+    """The counts of all layers of a shape: `parts` counts each kind of them, by the last word of its address.
+
+    Blocks of one stage and precision share one entry, so a whole model needs about a dozen evaluations; with
+    `first_apart` the first of a stage has one of its own (block 0), the others are counted as block 1.
+    """
+    known: dict[tuple[str, int, int | None, str, bool], LayerTerms] = {}
+
+    def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
+        stage, block, part = place_of(address)
+        block = min(block, 1) if first_apart and block is not None else None
+        key = (part, stage, block, precision.name, plan_quantizes)
+        if key not in known:
+            known[key] = parts[part](shape, Layer(stage, block, precision, plan_quantizes, norm == "layer"))
+        return known[key]
+
+    return terms_of
+
+
+def head_terms(s: Shape, tokens: int, *, norm: bool = True, averages: bool = True) -> LayerTerms:
+    """The linear layer to the classes, of one token or of what `averages` the last map's `tokens`; perhaps a norm."""
+    c = s.embed_dims[-1]
+    return LayerTerms(
+        weights=c * s.num_classes,
+        macs=c * s.num_classes,
+        auxiliary=NORM * c * norm + s.num_classes,
+        elementwise=tokens * c * averages + c * NORM_OPS * norm,
+        activation_bytes=REAL_BYTES * tokens * c,
+    )
+
+
 def steps(precision: Precision, quantizers: int) -> int:
     """Learned activation steps of a layer: one a quantizer where activations have several bits (LSQ), else none."""
     return quantizers if 1 < precision.activation_bits < 16 else 0
@@ -99,5 +156,5 @@ def probability_parameters(precision: Precision, heads: int, of_signs: int) -> i
 
 
 def quantized_bytes(elements: Count, precision: Precision) -> Count:
-    """Bytes of so many activations as the layer's product takes them."""
-    return elements * precision.activation_bits // 8
+    """Bytes of so many activations as the layer's products take them: packed bits, halves or floats."""
+    return -(-elements * precision.activation_bits // 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from bhvit.layer_terms import DOWNSAMPLE, HEAD, STEM, place_of
+from bhvit.layer_terms import DOWNSAMPLE, HEAD, STEM, Place, place_of
 from bhvit.layer_work import TILES, LayerWork, Tile, Work, WorkOf
 from bhvit.precision import Precision
 from bhvit.pyramid_terms import PyramidShape
@@ -20,13 +20,13 @@ def pyramid_work(shape: PyramidShape, instruction_set: str, mixers: Mapping[str,
 
     Layers of one stage, kind and precision share one mapping.
     """
-    known, tile = dict[tuple[object, str, bool], Work](), TILES[instruction_set]
+    known, tile = dict[tuple[str, int, str, bool], Work](), TILES[instruction_set]
 
     def work_of(address: str, precision: Precision, plan_quantizes: bool) -> Work:
-        kind = address if address in (STEM, HEAD) else place_of(address)._replace(block=None)
-        key = (kind, precision.name, plan_quantizes)
+        place = place_of(address)
+        key = (place.part, place.stage, precision.name, plan_quantizes)
         if key not in known:
-            known[key] = _work(shape, address, precision, plan_quantizes, tile, {**mixers, "mlp": _mlp})
+            known[key] = _work(shape, place, precision, plan_quantizes, tile, {**mixers, "mlp": _mlp})
         return known[key]
 
     return work_of
@@ -46,19 +46,17 @@ def _mlp(work: LayerWork, s: PyramidShape, stage: int) -> None:
 
 
 def _work(
-    s: PyramidShape, address: str, p: Precision, plan_quantizes: bool, tile: Tile, parts: Mapping[str, PartWork]
+    s: PyramidShape, place: Place, p: Precision, plan_quantizes: bool, tile: Tile, parts: Mapping[str, PartWork]
 ) -> Work:
     work = LayerWork(p, tile)
-    if address == STEM:
+    if place.part == STEM:
         _stem(work, s)
-    elif address == HEAD:
+    elif place.part == HEAD:
         _head(work, s)
+    elif place.part == DOWNSAMPLE:
+        _downsample(work, s, place.stage, s.form_of_downsample(p.real_valued, plan_quantizes) == "residual")
     else:
-        stage, _, part = place_of(address)
-        if part == DOWNSAMPLE:
-            _downsample(work, s, stage, s.form_of_downsample(p.real_valued, plan_quantizes) == "residual")
-        else:
-            parts[part](work, s, stage)
+        parts[place.part](work, s, place.stage)
     return work.counts
 
 

@@ -19,16 +19,18 @@ BlockT = TypeVar("BlockT", bound=nn.Module)
 
 
 class StagedModel(FamilyModel, Generic[BlockT]):
-    """Stages of blocks; a family says what each of its modules is and how a batch goes through them.
-
-    The rate of stochastic depth rises linearly over the blocks from 0 to `drop_path_rate`.
-    """
+    """Stages of blocks; a family says what each of its modules is and how a batch goes through them."""
 
     def __init__(
-        self, architecture: HalvingArchitecture, plan: PrecisionPlan, norm: str, recu: bool, drop_path_rate: float
+        self,
+        architecture: HalvingArchitecture,
+        plan: PrecisionPlan,
+        norm: str | None = None,
+        recu: bool | None = None,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__(architecture, plan, norm, recu)
-        self.make_norm, rates = norm_factory(norm), drop_path_rates(architecture, drop_path_rate)
+        self.make_norm, rates = norm_factory(self.norm), drop_path_rates(architecture, drop_path_rate)
         self.stem = self._stem()
         self.downsamples = nn.ModuleList(self._downsample(i) for i in range(1, len(architecture.stages)))
         self.stages = nn.ModuleList(self._stage(i, rates) for i in range(len(architecture.stages)))

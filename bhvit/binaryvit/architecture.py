@@ -73,13 +73,13 @@ def _validate(a: BinaryViTConfig) -> None:
         raise InvalidInput(
             f"reductions must have {len(a.stages)} numbers, one a stage, but they are {list(a.reductions)}."
         )
-    for i, (ratio, side) in enumerate(zip(a.reductions, a.resolutions, strict=True)):
-        require_positive(f"stage {i} reduction", ratio)
-        if side % ratio:
+    for i, (reduction_ratio, side) in enumerate(zip(a.reductions, a.resolutions, strict=True)):
+        require_positive(f"stage {i} reduction", reduction_ratio)
+        if side % reduction_ratio:
             divisors = ", ".join(str(d) for d in range(1, side + 1) if side % d == 0)
             raise InvalidInput(
-                f"reductions must divide the side of their stage's map, but stage {i} has {ratio} and a side of "
-                f"{side}; use one of {divisors}, or another image_size."
+                f"reductions must divide the side of their stage's map, but stage {i} has {reduction_ratio} and a side "
+                f"of {side}; use one of {divisors}, or another image_size."
             )
     require_branches(a, "pools")
     require_bool("layer_scale", a.layer_scale)

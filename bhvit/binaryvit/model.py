@@ -9,13 +9,18 @@ from torch import nn
 from bhvit.binaryvit.architecture import BinaryViTConfig
 from bhvit.binaryvit.names import prefixes
 from bhvit.blocks import GlobalAttention
-from bhvit.precision import Precision, PrecisionPlan
+from bhvit.precision import Precision
 from bhvit.pyramid import Pyramid
 from bhvit.released_names import Names
 
 
 class BinaryViT(Pyramid):
-    """BinaryViT (Le & Li, CVPR Workshops 2023, arXiv 2306.16678), see `build_model`."""
+    """BinaryViT (Le & Li, CVPR Workshops 2023, arXiv 2306.16678).
+
+    Arguments, initial values and errors are those of `bhvit.model.BHViT`, but for the level of one-bit probabilities,
+    which starts at 0.005, as released, and is set by no batch. The released code has no ReCU, and leaves weights at
+    PyTorch's defaults.
+    """
 
     centred_kernels, drops_mixer = False, True
     architecture: BinaryViTConfig
@@ -25,7 +30,7 @@ class BinaryViT(Pyramid):
         return GlobalAttention(
             channels=s.embed_dim,
             num_heads=s.num_heads,
-            ratio=a.reductions[stage],
+            reduction_ratio=a.reductions[stage],
             precision=precision,
             norm=self.make_norm,
             recu=self.recu,
@@ -35,18 +40,3 @@ class BinaryViT(Pyramid):
     def released_prefixes(self) -> Iterator[Names]:
         """Names in the released checkpoints."""
         return prefixes(self.architecture)
-
-
-def build_model(
-    architecture: BinaryViTConfig,
-    plan: PrecisionPlan,
-    norm: str = "batch",
-    recu: bool = False,
-    drop_path_rate: float = 0.0,
-) -> BinaryViT:
-    """A freshly initialised BinaryViT; call it with images (B, 3, S, S) for logits (B, classes).
-
-    Arguments, initial values and errors as of `bhvit.model.build_model`; the released code has no `recu`, leaves
-    weights at PyTorch's defaults, and starts probability levels at 0.005, as here.
-    """
-    return BinaryViT(architecture, plan, norm, recu, drop_path_rate)

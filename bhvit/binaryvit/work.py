@@ -16,9 +16,9 @@ def binaryvit_work(shape: Shape, instruction_set: str) -> WorkOf:
 
 def _attention(work: LayerWork, s: Shape, stage: int) -> None:
     """Projections of all tokens to queries, of averages of patches to keys and values; then tiles of queries."""
-    c, heads, ratio, tile = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage], work.tile
+    c, heads, reduction_ratio, tile = s.embed_dims[stage], s.num_heads[stage], s.reductions[stage], work.tile
     side, head = s.resolutions[stage], c // heads
-    tokens, keys = side**2, (side // ratio) ** 2
+    tokens, keys = side**2, (side // reduction_ratio) ** 2
     rows, seen, padded = rounded_up(tokens, tile.tokens), rounded_up(keys, tile.tokens), work.padded(tokens)
     work.product(tokens, c, c)
     work.product(keys, 2 * c, c)
@@ -26,7 +26,7 @@ def _attention(work: LayerWork, s: Shape, stage: int) -> None:
     work.operands((2 * rows + 4 * seen + padded) * c)
     work.add("output_ns", (rows + 2 * seen + 2 * padded) * c)
     work.add("element_ns", 6 * tokens * c)
-    if ratio > 1:
+    if reduction_ratio > 1:
         work.product(keys, c, c)
         work.operands(seen * c)
         work.add("output_ns", seen * c)

@@ -11,9 +11,10 @@ from bhvit.layers import Branches, DropPath, NormFactory
 class Block(nn.Module):
     """u = norm_before(h); h1 = h + mixer(u); v = norm_after(h1); out = h1 + DropPath(mlp(v)) + shifts(v).
 
-    `mixer` is a `TokenMixer` or an attention, `shifts` the branches beside the MLP; with `drops_mixer` stochastic depth
-    drops the mixer's part too. upstream: `layerA.<i>` and `layerB.<i>` (BHViT), `vit.encoder.layer.<n>` with n counted
-    over the blocks of all stages (BinaryViT).
+    `mixer` is a `TokenMixer` or an attention; `shifts` are the branches beside the MLP, which in BinaryViT are average
+    pools (weight files have the name of BHViT's). With `drops_mixer` stochastic depth drops the mixer's part too.
+    upstream: `layerA.<i>` and `layerB.<i>` (BHViT), `vit.encoder.layer.<n>` with n counted over the blocks of all
+    stages (BinaryViT).
     """
 
     def __init__(

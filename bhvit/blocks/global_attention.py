@@ -26,16 +26,16 @@ class GlobalAttention(QuantAttention):
         self,
         channels: int,
         num_heads: int,
-        ratio: int,
+        reduction_ratio: int,
         precision: Precision,
         norm: NormFactory,
         recu: bool,
         layer_scale: bool,
     ) -> None:
         super().__init__()
-        self.num_heads, self.ratio = num_heads, ratio
+        self.num_heads, self.reduction_ratio = num_heads, reduction_ratio
         self.query = Projection(channels, precision, norm, recu)
-        self.reduction = ResidualLinear(channels, channels, precision, norm, recu) if ratio > 1 else None
+        self.reduction = ResidualLinear(channels, channels, precision, norm, recu) if reduction_ratio > 1 else None
         self.key = Projection(channels, precision, norm, recu)
         self.value = Projection(channels, precision, norm, recu)
         self.probability = quantizers_of(precision).one_plane_probability(num_heads)
@@ -48,9 +48,9 @@ class GlobalAttention(QuantAttention):
         """Mixed map (B, r, r, C) of the normalised map `u`."""
         t = u
         if self.reduction is not None:
-            t = self.reduction(F.avg_pool2d(u.permute(0, 3, 1, 2), self.ratio).permute(0, 2, 3, 1))
+            t = self.reduction(F.avg_pool2d(u.permute(0, 3, 1, 2), self.reduction_ratio).permute(0, 2, 3, 1))
         (q, q_bits), (k, k_bits), (v, v_bits) = self.query(u), self.key(t), self.value(t)
         bits = (q_bits.flatten(1, 2), k_bits.flatten(1, 2), v_bits.flatten(1, 2))
-        residuals = (q, upsample_nearest(k, self.ratio), upsample_nearest(v, self.ratio))
+        residuals = (q, upsample_nearest(k, self.reduction_ratio), upsample_nearest(v, self.reduction_ratio))
         context = self.context(bits, tuple(x.flatten(1, 2) for x in residuals))  # type: ignore[arg-type]  # three
         return self.layer_scale(self.output(context.view_as(u)))

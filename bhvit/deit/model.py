@@ -45,12 +45,21 @@ class ClassTokenHead(nn.Module):
 
 
 class DeiT(FamilyModel):
-    """DeiT without distillation token (Touvron et al., ICML 2021, arXiv 2012.12877), see `build_model`."""
+    """DeiT without distillation token (Touvron et al., ICML 2021, arXiv 2012.12877).
+
+    Initial values are timm's, which are the released ones; `recu` has nothing to act on, and a plan that quantizes does
+    not fit. Arguments and errors are those of `bhvit.family_model.FamilyModel`.
+    """
 
     architecture: DeiTConfig
 
     def __init__(
-        self, architecture: DeiTConfig, plan: PrecisionPlan, norm: str, recu: bool, drop_path_rate: float
+        self,
+        architecture: DeiTConfig,
+        plan: PrecisionPlan,
+        norm: str | None = None,
+        recu: bool | None = None,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__(architecture, plan, norm, recu)
         (stage,) = architecture.stages
@@ -98,19 +107,3 @@ class DeiT(FamilyModel):
         yield from names.same("blocks", "blocks")
         yield from names.same("head.norm", "norm")
         yield from names.same("head.linear", "head")
-
-
-def build_model(
-    architecture: DeiTConfig,
-    plan: PrecisionPlan,
-    norm: str = "layer",
-    recu: bool = False,
-    drop_path_rate: float = 0.0,
-) -> DeiT:
-    """A freshly initialised DeiT; call it with images (B, 3, S, S) for logits (B, classes).
-
-    Initial values are timm's, which are the released ones; `recu` has nothing to act on. Builds under
-    `torch.device("meta")` too.
-    Raises `InvalidInput` for a plan that quantizes, another norm, and a drop path rate outside 0 <= rate < 1.
-    """
-    return DeiT(architecture, plan, norm, recu, drop_path_rate)

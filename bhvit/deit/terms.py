@@ -12,22 +12,20 @@ from bhvit.layer_terms import (
     SCALE_OPS,
     SOFTMAX_OPS,
     STEM,
+    Layer,
     LayerTerms,
     Shape,
     TermsOf,
+    head_terms,
+    quantized_bytes,
+    terms_by_part,
 )
-from bhvit.precision import Precision
 from bhvit.staged import IMAGE_CHANNELS
 
 
 def deit_terms(shape: Shape, norm: str = "layer") -> TermsOf:
-    """The counts of a DeiT's layers (`docs/conventions.md`); those of all blocks are the same."""
-    parts = {STEM: _stem(shape), HEAD: _head(shape), "attention": _attention(shape), "mlp": _mlp(shape)}
-
-    def terms_of(address: str, precision: Precision, plan_quantizes: bool) -> LayerTerms:
-        return parts[address.rpartition(".")[2]]
-
-    return terms_of
+    """The counts of a DeiT's layers (`docs/conventions.md`)."""
+    return terms_by_part(shape, norm, {STEM: _stem, "attention": _attention, "mlp": _mlp, HEAD: _head})
 
 
 def _tokens(s: Shape) -> int:
@@ -35,7 +33,7 @@ def _tokens(s: Shape) -> int:
     return s.resolutions[0] ** 2 + 1
 
 
-def _stem(s: Shape) -> LayerTerms:
+def _stem(s: Shape, layer: Layer) -> LayerTerms:
     c, tokens = s.embed_dims[0], _tokens(s)
     weights = IMAGE_CHANNELS * PATCH * PATCH * c
     return LayerTerms(
@@ -47,19 +45,12 @@ def _stem(s: Shape) -> LayerTerms:
     )
 
 
-def _head(s: Shape) -> LayerTerms:
+def _head(s: Shape, layer: Layer) -> LayerTerms:
     """The norm and the classifier of the class token alone."""
-    c = s.embed_dims[0]
-    return LayerTerms(
-        weights=c * s.num_classes,
-        macs=c * s.num_classes,
-        auxiliary=NORM * c + s.num_classes,
-        elementwise=c * NORM_OPS,
-        activation_bytes=REAL_BYTES * _tokens(s) * c,
-    )
+    return head_terms(s, _tokens(s), averages=False)
 
 
-def _attention(s: Shape) -> LayerTerms:
+def _attention(s: Shape, layer: Layer) -> LayerTerms:
     """Attention of all tokens with the norm before it and the residual after it; its four linear layers have biases."""
     c, tokens = s.embed_dims[0], _tokens(s)
     scores = s.num_heads[0] * tokens * tokens
@@ -68,13 +59,13 @@ def _attention(s: Shape) -> LayerTerms:
         macs=4 * tokens * c * c,
         auxiliary=(NORM + 4) * c,
         elementwise=tokens * c * (NORM_OPS + 4 + 1) + scores * (SOFTMAX_OPS + SCALE_OPS),
-        activation_bytes=REAL_BYTES * (5 * tokens * c + scores),
+        activation_bytes=REAL_BYTES * (5 * tokens * c + scores) + quantized_bytes(tokens * c, layer.precision),
         score_macs=tokens * tokens * c,
         context_macs=tokens * tokens * c,
     )
 
 
-def _mlp(s: Shape) -> LayerTerms:
+def _mlp(s: Shape, layer: Layer) -> LayerTerms:
     """Two linear layers with biases and a GELU between them, the norm before and the residual after."""
     c, i, tokens = s.embed_dims[0], s.intermediate_dims[0], _tokens(s)
     return LayerTerms(
@@ -82,5 +73,5 @@ def _mlp(s: Shape) -> LayerTerms:
         macs=2 * tokens * c * i,
         auxiliary=(NORM + 1) * c + i,
         elementwise=tokens * c * (NORM_OPS + 1 + 1) + tokens * i * (1 + GELU_OPS),
-        activation_bytes=REAL_BYTES * tokens * (2 * c + i),
+        activation_bytes=REAL_BYTES * tokens * (2 * c + i) + quantized_bytes(tokens * i, layer.precision),
     )

@@ -46,15 +46,15 @@ class Attentions(Layers):
 
     def global_attention(self, attention: GlobalAttention, u: Value, side: int) -> Value:
         """Attention of every token to the map, or to averages of patches of it."""
-        ratio, t = attention.ratio, u
-        across = side // ratio
+        reduction_ratio, t = attention.reduction_ratio, u
+        across = side // reduction_ratio
         if attention.reduction is not None:
             with self.nodes.scope(self.names[attention]):
-                t = Value(self.pooled(u.name, "AveragePool", ratio), u.offset)
+                t = Value(self.pooled(u.name, "AveragePool", reduction_ratio), u.offset)
             t = self.residual_linear(attention.reduction, t)
         q, k, v = (self._projected(p, x) for p, x in ((attention.query, u), (attention.key, t), (attention.value, t)))
         with self.nodes.scope(self.names[attention]):
-            seen = [Value(self._upsampled(p.name, across, ratio), p.offset) for p, *_ in (k, v)]
+            seen = [Value(self._upsampled(p.name, across, reduction_ratio), p.offset) for p, *_ in (k, v)]
         queries, keys = [0, 1, side**2], [0, 1, across**2]
         context = self._context(attention, (q, k, v), (q[0], *seen), (queries, keys, keys), [0, side, side])
         return self.layer_scale(attention.layer_scale, self.residual_linear(attention.output, context))

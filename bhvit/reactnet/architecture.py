@@ -8,6 +8,8 @@ from typing import ClassVar
 from bhvit.errors import InvalidInput
 from bhvit.staged import HalvingArchitecture, StageConfig, require_multiple, require_stages
 
+STEM_KERNEL, POOL_KERNEL, KERNEL = 7, 3, 3  # sides: of the stem's convolution and maximum, of a block's convolutions
+
 
 @dataclass(frozen=True)
 class ReActNetConfig(HalvingArchitecture):
@@ -36,6 +38,10 @@ class ReActNetConfig(HalvingArchitecture):
     def block_parts(self, stage: int) -> tuple[str, ...]:
         """The two convolutions."""
         return ("conv0", "conv1")
+
+    def halves(self, stage: int, block: int) -> bool:
+        """Whether a block halves the side of its map: the first of every stage but the first."""
+        return stage > 0 and block == 0
 
 
 _WIDTHS = (64, 128, 256, 512)

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from bhvit.layers import DropPath, NormFactory, Pool, QuantConv2d, RPReLU, Tile
 from bhvit.layers.channels import Resize
 from bhvit.precision import Precision
+from bhvit.reactnet.architecture import KERNEL, POOL_KERNEL, STEM_KERNEL
 from bhvit.staged import IMAGE_CHANNELS
-
-STEM_KERNEL, POOL_KERNEL, KERNEL = 7, 3, 3
 
 
 class ResNetStem(nn.Module):

@@ -5,14 +5,20 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bhvit.blocks import Head
-from bhvit.precision import PrecisionPlan
 from bhvit.reactnet.architecture import ReActNetConfig
 from bhvit.reactnet.blocks import BasicBlock, ResNetStem, Shortcut
 from bhvit.staged_model import StagedModel
 
 
 class ReActNet(StagedModel[BasicBlock]):
-    """ReActNet in the form of a ResNet (Liu et al., ECCV 2020, arXiv 2003.03488), see `build_model`."""
+    """ReActNet in the form of a ResNet (Liu et al., ECCV 2020, arXiv 2003.03488).
+
+    Latent weights start from a truncated normal of deviation 0.02, the stem as in ResNet, norms at the identity, RPReLU
+    slopes at 0.25, every shift and bias at 0; quantizers of several bits take their scales from the first training
+    batch. The published network has real-valued `downsample*` and binary layers elsewhere, and its training no ReCU.
+    Both convolutions of a block are dropped at its rate of stochastic depth.
+    Arguments and errors are those of `bhvit.family_model.FamilyModel`.
+    """
 
     architecture: ReActNetConfig
 
@@ -24,7 +30,7 @@ class ReActNet(StagedModel[BasicBlock]):
         return Shortcut(dims[i - 1], dims[i], precision, self.make_norm, self.recu)
 
     def _block(self, i: int, j: int, drop_path_rate: float) -> BasicBlock:
-        stage, halves = self.architecture.stages[i], _halves(i, j)
+        stage, halves = self.architecture.stages[i], self.architecture.halves(i, j)
         first, second = (self.layers[f"stage{i}.block{j}.{part}"] for part in self.architecture.block_parts(i))
         return BasicBlock(
             self.architecture.embed_dims[i - halves],
@@ -49,31 +55,5 @@ class ReActNet(StagedModel[BasicBlock]):
         h = self.stem(images)
         for i, blocks in enumerate(self.blocks):
             for j, block in enumerate(blocks):
-                h = block(h, self.downsamples[i - 1](h) if _halves(i, j) else h)
+                h = block(h, self.downsamples[i - 1](h) if self.architecture.halves(i, j) else h)
         return h
-
-
-def _halves(stage: int, block: int) -> bool:
-    """Whether a block halves the side of its map: the first of every stage but the first."""
-    return stage > 0 and block == 0
-
-
-def build_model(
-    architecture: ReActNetConfig,
-    plan: PrecisionPlan,
-    norm: str = "batch",
-    recu: bool = False,
-    drop_path_rate: float = 0.0,
-) -> ReActNet:
-    """A freshly initialised ReActNet; call it with images (B, 3, S, S) for logits (B, classes).
-
-    Latent weights start from a truncated normal of deviation 0.02, the stem as in ResNet, norms at the identity, RPReLU
-    slopes at 0.25, every shift and bias at 0; quantizers of several bits take their scales from the first training
-    batch. The published network has real-valued `downsample*` and binary layers elsewhere. `norm` is `batch` or
-    `layer`; `recu` clamps the gradient of binary weights as ReCU does, which the published training lacks; the rate of
-    stochastic depth of both convolutions of a block rises linearly over the blocks from 0 to `drop_path_rate`.
-    Builds under `torch.device("meta")` too.
-    Raises `InvalidInput` where the plan does not fit the architecture, for an unknown norm, and for a drop path rate
-    outside 0 <= rate < 1.
-    """
-    return ReActNet(architecture, plan, norm, recu, drop_path_rate)

@@ -105,14 +105,14 @@ class _Assembly:
 
     def _attention(self, block: str, stage: int, precision: Precision, mixing: Mixing) -> Attention:
         name, h = f"{block}.mixer", self._header
-        ratio = h.family.ratio(h.architecture, stage)
+        reduction_ratio = h.family.reduction_ratio(h.architecture, stage)
         return Attention(
             norm_before=self._norm(f"{block}.norm_before"),
             heads=h.architecture.num_heads[stage],
             kind=Kind[precision.name].of_activations,
-            ratio=ratio,
+            reduction_ratio=reduction_ratio,
             windows=self._windows(name) if mixing is Mixing.windows else None,
-            reduction=self._residual(f"{name}.reduction", precision) if ratio > 1 else None,
+            reduction=self._residual(f"{name}.reduction", precision) if reduction_ratio > 1 else None,
             query=self._projection(f"{name}.query", precision),
             key=self._projection(f"{name}.key", precision),
             value=self._projection(f"{name}.value", precision),

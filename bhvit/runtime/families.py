@@ -27,13 +27,13 @@ class Mixing(Enum):
 class PackedFamily:
     """A family that the packed runtime runs; functions take an architecture of type `config`.
 
-    `mixing` is of a stage; `ratio` is the side of the patches that attention to the whole map averages in a stage.
+    `mixing` is of a stage; `reduction_ratio` the side of the patches that attention to the whole map averages in it.
     """
 
     name: str
     config: type[PyramidArchitecture]
     mixing: Callable[[int], Mixing]
-    ratio: Callable[[Any, int], int]
+    reduction_ratio: Callable[[Any, int], int]
 
 
 PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
@@ -44,13 +44,13 @@ PACKED_FAMILIES: Mapping[str, PackedFamily] = MappingProxyType(
                 "bhvit",
                 ArchitectureConfig,
                 mixing=lambda stage: Mixing.windows if stage >= FIRST_ATTENTION_STAGE else Mixing.convolutions,
-                ratio=lambda a, stage: 1,
+                reduction_ratio=lambda a, stage: 1,
             ),
             PackedFamily(
                 "binaryvit",
                 BinaryViTConfig,
                 mixing=lambda stage: Mixing.everywhere,
-                ratio=lambda a, stage: a.reductions[stage],
+                reduction_ratio=lambda a, stage: a.reductions[stage],
             ),
         )
     }

@@ -74,7 +74,7 @@ class _Windows(Structure):
 class _Attention(Structure):
     _fields_ = (
         ("norm_before", _Norm),
-        *((name, c_int32) for name in ("heads", "kind", "ratio", "reserved")),
+        *((name, c_int32) for name in ("heads", "kind", "reduction_ratio", "reserved")),
         ("windows", POINTER(_Windows)),
         ("reduction", POINTER(_Residual)),
         *((name, _Projection) for name in ("query", "key", "value")),

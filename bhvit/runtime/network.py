@@ -32,12 +32,12 @@ class Kind(IntEnum):
     @property
     def real_valued(self) -> bool:
         """Whether activations are not quantized."""
-        return self >= Kind.fp16
+        return PRECISIONS[self.name].real_valued
 
     @property
     def takes_signs(self) -> bool:
         """Whether activations are signs, and weights planes of signs."""
-        return self <= Kind.ternary
+        return PRECISIONS[self.name].takes_signs
 
     @property
     def of_activations(self) -> Kind:
@@ -157,16 +157,16 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """Attention within `windows`, or of every token to averages of `ratio` x `ratio` tokens, added to the map.
+    """Attention within `windows`, or of every token to averages of R x R tokens, added to the map.
 
-    `reduction` is what averages go through, where `ratio` is above 1. Binary probabilities with `probability_zero` have
-    two bits, the others one.
+    R is the `reduction_ratio`, and `reduction` what averages go through where it is above 1. Binary probabilities with
+    `probability_zero` have two bits, the others one.
     """
 
     norm_before: Norm
     heads: int
     kind: Kind
-    ratio: int
+    reduction_ratio: int
     windows: Windows | None
     reduction: Residual | None
     query: Projection

@@ -100,13 +100,13 @@ def window_attention(a: Attention, w: Windows, h: Floats) -> Floats:
 def global_attention(a: Attention, h: Floats) -> Floats:
     """Map `h` + the attention of all tokens of u = norm_before(h) to averages of R x R of them (R = 1: to all)."""
     u = normed(a.norm_before, h)
-    channels, across = h.shape[2], h.shape[0] // a.ratio
-    seen = u.reshape(across, a.ratio, across, a.ratio, channels).mean(axis=(1, 3)).reshape(-1, channels)
+    r, channels, across = a.reduction_ratio, h.shape[2], h.shape[0] // a.reduction_ratio
+    seen = u.reshape(across, r, across, r, channels).mean(axis=(1, 3)).reshape(-1, channels)
     if a.reduction is not None:
         seen = residual_product(a.reduction, seen, _tiled)
     q = residual_product(a.query.project, u.reshape(-1, channels), _tiled)
     k, v = (residual_product(p.project, seen, _tiled) for p in (a.key, a.value))
-    up_k, up_v = (_upsampled(x.reshape(across, across, -1), a.ratio).reshape(-1, channels) for x in (k, v))
+    up_k, up_v = (_upsampled(x.reshape(across, across, -1), r).reshape(-1, channels) for x in (k, v))
     rows = max(1, MOST_SCORES // (a.heads * len(seen)))
     parts = [slice(first, first + rows) for first in range(0, len(q), rows)]
     c = [_context(a, q[None, i], k[None], v[None], residuals=[q[i], up_k[i], up_v[i]])[0] for i in parts]

@@ -135,7 +135,7 @@ def _window_attention(name: str, h: Header, precision: Precision, stage: int) ->
 def _global_attention(name: str, h: Header, precision: Precision, stage: int) -> Iterator[Tensor]:
     c, heads = h.architecture.embed_dims[stage], h.architecture.num_heads[stage]
     yield from _projection(f"{name}.query", h, precision, c)
-    if h.family.ratio(h.architecture, stage) > 1:
+    if h.family.reduction_ratio(h.architecture, stage) > 1:
         yield from _residual_linear(f"{name}.reduction", h, precision, c, c)
     for part in ("key", "value"):
         yield from _projection(f"{name}.{part}", h, precision, c)

@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--family", help=f"{listed(FAMILIES, 'or')} (default: {DEFAULT_FAMILY})")
     model.add_argument("--preset", metavar="NAME", help="a base architecture (default: its family's first)")
     model.add_argument("--image-size", type=int, metavar="PX", help="side of the images (default: the preset's)")
-    model.add_argument("--window-size", type=int, metavar="N", help="side of an attention window (default: preset's)")
+    model.add_argument(
+        "--window-size", type=int, metavar="N", help="side of an attention window (default: what fits the image)"
+    )
     model.add_argument("--classes", type=int, metavar="N", help="classes of the head (default: the preset's)")
     model.add_argument("--hidden", type=number, metavar="X", help="factor on the embedding widths (default: 1)")
     model.add_argument("--intermediate", type=number, metavar="X", help="factor on the MLP widths (default: 1)")

@@ -49,7 +49,7 @@ def _set_levels(model: Pyramid) -> None:
     for side, blocks in zip(model.architecture.resolutions, model.blocks, strict=True):
         for block in blocks:
             if isinstance(block.mixer, GlobalAttention) and isinstance(block.mixer.probability, ProbabilityPlane):
-                block.mixer.probability.step.fill_(-1.8 * (block.mixer.ratio / side) ** 2)
+                block.mixer.probability.step.fill_(-1.8 * (block.mixer.reduction_ratio / side) ** 2)
 
 
 def _see_a_batch(model: Pyramid) -> None:

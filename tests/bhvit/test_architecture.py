@@ -66,7 +66,7 @@ def test_scaled_widths_stay_divisible_by_groups_and_heads(factor: float, widths:
     [
         ({"image_size": 100}, "image_size must be a multiple of 32 * window_size = 96, but it is 100; use 96"),
         ({"window_size": 0}, "window_size must be a positive integer, but it is 0."),
-        ({"window_size": 4}, "window_size must be odd, but it is 4; use 3, 5 or 7."),
+        ({"window_size": 4}, "window_size must be odd, but it is 4; use one of 1, 3."),
         ({"embed_dims": [16, 32, 64, 126]}, "embed_dim must be a multiple of 4 (convolution groups, channel quarters)"),
         ({"num_heads": [1, 1, 2, 5]}, "num_heads must divide embed_dim, but stage 3 has num_heads=5, embed_dim=128;"),
         ({"depths": [1, 1, 0, 1]}, "stage 2 depth must be a positive integer, but it is 0."),

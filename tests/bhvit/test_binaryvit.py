@@ -5,7 +5,7 @@ import torch
 
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan
 from bhvit.binaryvit.architecture import SMALL, BinaryViTConfig
-from bhvit.binaryvit.model import build_model
+from bhvit.binaryvit.model import BinaryViT
 from bhvit.blocks import GlobalAttention
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict
 
@@ -15,7 +15,7 @@ ARCHITECTURE = BinaryViTConfig.from_lists(*LISTS, image_size=64, num_classes=5)
 
 def model(precision="binary", architecture=ARCHITECTURE, seed=0, **options):
     torch.manual_seed(seed)
-    return build_model(architecture, PrecisionPlan.named(precision), **options)
+    return BinaryViT(architecture, PrecisionPlan.named(precision), **options)
 
 
 def pictures(side=64, batch=4):
@@ -59,6 +59,13 @@ def test_reduction_averages_tokens_before_keys_and_values_are_made() -> None:
     moved = u.unflatten(2, (4, 4)).unflatten(1, (4, 4)).roll((1, 2), (2, 4)).flatten(3, 4).flatten(1, 2)
     keys = [attention.key(attention.reduction(x.view(1, 4, 4, 4, 4, 8).mean((2, 4))))[0] for x in (u, moved)]
     torch.testing.assert_close(*keys)  # where tokens stand within a patch is lost
+
+
+def test_the_level_of_probabilities_starts_as_released_and_no_batch_sets_it() -> None:
+    m = model().train()
+    m(pictures())
+    levels = [block.mixer.probability.step.item() for stage in m.stages for block in stage]
+    assert levels == pytest.approx([0.005] * 4)
 
 
 def test_stochastic_depth_drops_attention_and_mlp_but_no_branch() -> None:

@@ -110,6 +110,23 @@ def test_one_hand_computed_layer() -> None:
     assert by_address["head"].weight_bytes == 128 * 6 * 2
 
 
+def test_live_activations_counted_by_hand() -> None:
+    """One BHViT at 64 px, windows of one token: maps of 16, 8, 4 and 2 tokens a side; 4 bytes a real value."""
+    a = ArchitectureConfig.from_lists([16, 32, 64, 128], [48, 64, 96, 512], [1] * 4, [1, 1, 2, 4], 64, 1)
+    for precision, bits in (("binary", 1), ("int4", 4), ("int8", 8), ("fp16", 16), ("fp32", 32)):
+        report = cost_of(a, PrecisionPlan.uniform(precision))
+        live = {row.address: row.terms.activation_bytes for row in report.layers}
+        assert live["stem"] == 4 * (3 * 64 * 64 + 256 * 16)
+        assert live["stage0.block0.mixer"] == 4 * (3 * 256 * 16) + 256 * 16 * bits / 8
+        assert live["stage0.block0.mlp"] == 4 * (256 * 16 + 256 * 16 + 256 * 48) + 256 * 48 * bits / 8
+        assert live["downsample1"] == 4 * (256 * 16 + 64 * 32) + 256 * 16 * bits / 8
+        rows = 16 * (1 + 16)  # stage 2: 16 windows of one token, each with the 16 summary tokens
+        scores = 16 * 2 * 17 * 17  # windows, heads, queries, keys
+        attention = 4 * (16 * 64 + 16 * 64 + 3 * rows * 64 + scores) + rows * 64 * bits / 8
+        assert live["head"] == 4 * 4 * 128
+        assert report.total.peak_activation_bytes == live["stage2.block0.attention"] == attention
+
+
 def test_costs_add_and_scale() -> None:
     one = cost_of(TINY, BINARY, "complete").total
     two: Cost = one + one

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bhvit import PRECISIONS, InvalidInput, PrecisionPlan, cost_of
 from bhvit.checkpoint import load_reference_state_dict, reference_state_dict, round_to_stored_precision
 from bhvit.deit.architecture import SMALL, TINY, DeiTConfig
-from bhvit.deit.model import build_model
+from bhvit.deit.model import DeiT
 from bhvit.export.onnx import export_fp32, export_qdq
 from bhvit.export.packed import pack
 
@@ -18,7 +18,7 @@ FP32 = PrecisionPlan.uniform("fp32")
 
 def model(plan=FP32, architecture=ARCHITECTURE, **options):
     torch.manual_seed(0)
-    return build_model(architecture, plan, **options)
+    return DeiT(architecture, plan, **options)
 
 
 def timms(architecture=ARCHITECTURE, name="deit_tiny_patch16_224"):
@@ -84,6 +84,18 @@ def test_one_block_counted_by_hand() -> None:
     assert mlp.parameters == 2 * 24 + (24 * 40 + 40) + (40 * 24 + 24)
     assert mlp.ops == 2 * tokens * 24 * 40 + tokens * 24 * (8 + 1 + 1) + tokens * 40 * (8 + 1)
     assert mlp.memory_bytes == 4 * mlp.parameters
+
+
+@pytest.mark.parametrize(("precision", "operand"), [("fp16", 2), ("fp32", 4)])
+def test_live_activations_counted_by_hand(precision: str, operand: int) -> None:
+    """10 tokens, the class token among them; 4 bytes a real value."""
+    report = cost_of(ARCHITECTURE, PrecisionPlan.uniform(precision))
+    live = {row.address: row.terms.activation_bytes for row in report.layers}
+    attention = 4 * (5 * 10 * 24 + 3 * 10 * 10) + operand * 10 * 24  # input, q, k, v, output; scores of three heads
+    assert live["stage0.block1.attention"] == attention
+    assert live["stage0.block1.mlp"] == 4 * 10 * (24 + 24 + 40) + operand * 10 * 40
+    assert live["head"] == 4 * 10 * 24
+    assert report.total.peak_activation_bytes == live["stem"] == 4 * (3 * 48 * 48 + 10 * 24)
 
 
 def test_heads_stay_as_many_at_every_width() -> None:

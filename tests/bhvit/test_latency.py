@@ -126,5 +126,28 @@ def test_keys_that_all_tokens_share_are_projected_once() -> None:
     work = RUN["binaryvit"].work(SMALL, "avx2")("stage0.block0.attention", PRECISIONS["binary"], True)
     queries, seen = 196 * 16, 4 * 16
     scores, context = 52 * 64, 64 * 64  # 49 keys in columns of 4; 49 probabilities of one bit in words of 32
-    assert work["binary_mac_ps"] == (2 * queries + 3 * seen) * 64 * 64 + queries * (scores + context)
-    assert work["weight_byte_ps"] == 5 * 64 * 64 / 8
+    assert {name: count for name, count in work.items() if count} == {
+        "layer_us": 1,
+        "binary_mac_ps": (2 * queries + 3 * seen) * 64 * 64 + queries * (scores + context),
+        "weight_byte_ps": 5 * 64 * 64 / 8,
+        "output_ns": (3 * queries + 3 * seen) * 64,  # queries, context and output; reduction, keys and values
+        "element_ns": 6 * 3136 * 64,
+        "score_ns": pytest.approx(queries * 49 / 5),  # a probability of one bit takes a fifth of one of two
+    }
+
+
+def test_levels_of_attention_are_made_and_gathered() -> None:
+    """BinaryViT-Small's third stage in int8 on AVX2: 196 tokens (13 tiles of 16) see each other; C = 256, 4 heads."""
+    work = RUN["binaryvit"].work(SMALL, "avx2")("stage2.block0.attention", PRECISIONS["int8"], True)
+    padded = 13 * 16
+    assert {name: count for name, count in work.items() if count} == {
+        "layer_us": 1,
+        "int8_mac_ps": 4 * padded * 256 * 256,
+        "weight_byte_ps": 4 * 256 * 256,
+        "level_ns": 7 * padded * 256,  # tokens and results of three projections, tokens of the output
+        "output_ns": 5 * padded * 256,  # projections, context, output
+        "element_ns": 6 * 196 * 256,
+        "fp32_mac_ps": 196 * 4 * (208 * 64 + 64 * 196),  # 196 keys in panels of 16
+        "score_ns": padded * 196 * 4,
+        "gather_ns": 2 * 196 * 256,
+    }

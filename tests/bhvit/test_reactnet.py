@@ -14,7 +14,7 @@ from bhvit.checkpoint import reference_state_dict
 from bhvit.export.onnx import export_fp32, export_qdq
 from bhvit.export.packed import pack
 from bhvit.reactnet.architecture import RESNET18, ReActNetConfig
-from bhvit.reactnet.model import build_model
+from bhvit.reactnet.model import ReActNet
 
 WIDTHS = (8, 12, 16, 20)
 ARCHITECTURE = ReActNetConfig.from_lists(WIDTHS, WIDTHS, (1, 2, 1, 1), [1] * 4, image_size=64, num_classes=5)
@@ -25,7 +25,7 @@ PUBLISHED = PrecisionPlan.named("some_fp")
 def model(plan=PUBLISHED, architecture=ARCHITECTURE, **options):
     """With no parameter left at 0 or 1, and the statistics of a batch."""
     torch.manual_seed(0)
-    m = build_model(architecture, plan, **options)
+    m = ReActNet(architecture, plan, **options)
     for name, parameter in m.named_parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter, 1 if name.endswith("norm.weight") else 0, 0.3)
@@ -129,6 +129,26 @@ def test_one_block_counted_by_hand() -> None:
     assert shortcut.ops == 8 * 8 * 8 * 12 + 16 * 16 * 8 + 8 * 8 * 12 * 8
     assert conv0.memory_bytes == 9 * 8 * 6 + 4 * (8 + 5 * 6 + 1)
     assert rows["stage1.block1.conv0"].macs == 8 * 8 * 9 * 12 * 6
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("binary", 1), ("int8", 8), ("fp32", 32)])
+def test_live_activations_counted_by_hand(precision: str, bits: int) -> None:
+    """Maps of 16, 8, 4 and 2 a side; 4 bytes a real value."""
+    report = cost_of(UNEVEN, PrecisionPlan.uniform(precision))
+    live = {row.address: row.terms.activation_bytes for row in report.layers}
+    assert live["stage0.block0.conv0"] == 4 * 256 * (8 + 16) + 256 * 8 * bits / 8
+    assert live["downsample1"] == 4 * (256 * 8 + 64 * 12) + 64 * 8 * bits / 8  # the operand is averaged
+    assert live["stage1.block0.conv0"] == 4 * (256 * 8 + 64 * 12 + 64 * 6) + 256 * 8 * bits / 8  # shortcut beside it
+    assert live["stage1.block0.conv1"] == 4 * 64 * (6 + 12) + 64 * 6 * bits / 8
+    assert live["stage1.block1.conv0"] == 4 * 64 * (12 + 6) + 64 * 12 * bits / 8
+    assert live["head"] == 4 * 4 * 20
+    assert report.total.peak_activation_bytes == live["stem"] == 4 * (3 * 64 * 64 + 32 * 32 * 8)
+
+
+def test_bits_of_operands_fill_whole_bytes() -> None:
+    smallest = UNEVEN.with_options(image_size=32)  # one token after stage 3
+    rows = {row.address: row.terms for row in cost_of(smallest, PrecisionPlan.uniform("binary")).layers}
+    assert rows["stage3.block0.conv1"].activation_bytes == 4 * (33 + 20) + 5
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -114,6 +114,12 @@ def test_a_family_says_what_it_can_be(family: Family) -> None:
 
 
 @of_every_family
+def test_a_model_takes_its_norm_and_recu_from_the_architecture(family: Family) -> None:
+    model = built(family, small(family), PrecisionPlan.uniform("fp32"))
+    assert (model.norm, model.recu) == (family.config.norms[0], family.config.released_with_recu)
+
+
+@of_every_family
 def test_widths_scale_to_legal_ones(family: Family) -> None:
     for preset in family.presets.values():
         assert preset.scaled() == preset

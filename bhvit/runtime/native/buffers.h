@@ -79,7 +79,7 @@ struct GlobalShape : HeadShape {
   int side, ratio, across, tokens;
 
   GlobalShape(const bhvit_attention &a, int side, int channels)
-      : HeadShape(a, channels, side / a.ratio * (side / a.ratio)), side(side), ratio(a.ratio), across(side / a.ratio), tokens(side * side) {}
+      : HeadShape(a, channels, side / a.reduction_ratio * (side / a.reduction_ratio)), side(side), ratio(a.reduction_ratio), across(side / ratio), tokens(side * side) {}
   // The key of a token's patch.
   METHOD int key_of(int token) const { return token / side / ratio * across + token % side / ratio; }
   // Words of the weight panels of one head: those of its keys, and of keys and values.

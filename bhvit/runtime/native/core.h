@@ -82,13 +82,13 @@ typedef struct {
   const float *mix;         /* b: b * window part + (1 - b) * summary part */
 } bhvit_windows;
 
-/* Without windows every token sees the averages of all patches of ratio x ratio tokens, after `reduction`, and the residuals
+/* Without windows every token sees the averages of all patches of R x R tokens (reduction_ratio) after `reduction`, and the residuals
    of keys and values are those of a token's patch. */
 typedef struct {
   bhvit_norm norm_before;
-  int32_t heads, kind, ratio, reserved; /* kind: of activations, as in bhvit_product; never TERNARY */
+  int32_t heads, kind, reduction_ratio, reserved; /* kind: of activations, as in bhvit_product; never TERNARY */
   const bhvit_windows *windows;         /* or NULL */
-  const bhvit_residual *reduction;      /* NULL where ratio is 1 */
+  const bhvit_residual *reduction;      /* NULL where R is 1 */
   bhvit_projection query, key, value;   /* shift and step of what is multiplied with one another */
   const float *probability_scale;       /* [heads]: alpha (binary) or step (levels); NULL where real-valued */
   const float *probability_zero;        /* [heads], binary with windows: two bits; else one bit, 1 where P > scale / 2 */
