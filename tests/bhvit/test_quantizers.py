@@ -290,5 +290,5 @@ def test_every_precision_has_quantizers_that_keep_shape_dtype_and_gradient(name)
 
 
 def test_a_precision_without_quantizers_is_refused():
-    with pytest.raises(InvalidInput, match=f"'int3' has none; add it, or use one of: {', '.join(QUANTIZERS)}"):
-        quantizers_of(Precision("int3", 3, 3))
+    with pytest.raises(InvalidInput, match=f"'unheard' has none; add it, or use one of: {', '.join(QUANTIZERS)}"):
+        quantizers_of(Precision("unheard", 3, 3))
