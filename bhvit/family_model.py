@@ -23,9 +23,9 @@ WeightLayer = QuantLinear | QuantConv2d | nn.Linear | nn.Conv2d
 class FamilyModel(nn.Module):
     """A network of any family, freshly initialised: images (B, 3, S, S) to logits (B, classes).
 
-    `norm` is one of the family's (none: the first); `recu` clamps the gradient of binary weights as ReCU does (none:
-    where the released training does). A family's class also takes `drop_path_rate`, to which the rate of stochastic
-    depth rises linearly over the blocks from 0. Builds under `torch.device("meta")` too.
+    `norm` is one of the family's (none: the first); `recu` clamps the gradient of binary weights, where there may be
+    any, as ReCU does (none: where the released training does). A family's class also takes `drop_path_rate`, to which
+    the rate of stochastic depth rises linearly over the blocks from 0. Builds under `torch.device("meta")` too.
     Keeps what it was built from: `architecture`, `plan`, `layers` (address -> precision, in forward order), `norm`
     and `recu`. Models made by timm (`bhvit.zoo`) also have `pretrained_cfg` and `default_cfg`.
     Raises `InvalidInput` where the plan does not fit the architecture, for an unknown norm, and for a drop path rate
@@ -38,10 +38,10 @@ class FamilyModel(nn.Module):
     def __init__(self, architecture: Architecture, plan: PrecisionPlan, norm: str | None, recu: bool | None) -> None:
         super().__init__()
         norm = architecture.norms[0] if norm is None else norm
-        recu = architecture.released_with_recu if recu is None else recu
         architecture.require_norm(norm)
-        require_bool("recu", recu)
-        self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, recu
+        if recu is not None:
+            require_bool("recu", recu)
+        self.architecture, self.plan, self.norm, self.recu = architecture, plan, norm, architecture.recu_of(recu)
         self.layers: Mapping[str, Precision] = architecture.layers_of(plan)
         self.num_classes, self.num_features = architecture.num_classes, architecture.embed_dims[-1]
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import counted
 from searcher.checkpoint_files import BEST, LAST, WARM_STARTS, torn
 from searcher.files import read_json
 from searcher.findings import Finding, note, numbered, ok, set_aside, wrong
@@ -115,7 +116,7 @@ def check_leftovers(folder: StudyFolder, parents: Sequence[Path], in_use: bool) 
     if not found:
         return ok("leftovers", "no temporary files")
     size = size_text(sum(p.stat().st_size for p in found))
-    message = f"{len(found)} temporary file{'s' if len(found) > 1 else ''}, {size}"
+    message = f"{counted(len(found), 'temporary file')}, {size}"
     if in_use:
         return note("leftovers", f"{message}; the search may be writing them")
 

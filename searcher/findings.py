@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import plural
 
 
 class Verdict(StrEnum):
@@ -85,4 +86,4 @@ def numbered(what: str, numbers: list[int], shown: int = 5) -> str:
     """`trial 3`, `trials 3, 5`, `trials 0, 1, 2, 3, 4 and 7 more`."""
     listed = ", ".join(map(str, numbers[:shown]))
     more = f" and {len(numbers) - shown} more" if len(numbers) > shown else ""
-    return f"{what}{'s' if len(numbers) > 1 else ''} {listed}{more}"
+    return f"{plural(what, len(numbers))} {listed}{more}"

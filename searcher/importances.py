@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bhvit.errors import InvalidInput
+from bhvit.wording import plural
 from searcher.evidence import Digits
 from searcher.numbers import share_text
 from searcher.ranking import metrics_of
@@ -84,7 +85,7 @@ class Importances:
         if not self.learned:
             return f"Nothing was learned: an {model} foretells {foretold}."
         others = len(self.variables) - len(self.telling)
-        rest = f"{others} {'other ' if self.telling else ''}variable{'s' if others > 1 else ''}"
+        rest = f"{others} {'other ' if self.telling else ''}{plural('variable', others)}"
         each = f"{'have' if others > 1 else 'has'} less than {100 * SLIGHT:.0f} %{' each' if others > 1 else ''}"
         return f"{f'{rest} {each}. ' if others else ''}Shares are of an {model}, which foretells {foretold}."
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bhvit.device_file import plain_decimal
 from bhvit.device_profile import COEFFICIENTS, DeviceProfile
+from bhvit.wording import counted
 from searcher.calibration import MOST_ERROR, Calibration
 from searcher.numbers import duration_text, percent_text
 from searcher.views.console import table
@@ -20,10 +21,10 @@ MUCH = 0.05  # of the time with other programs, beyond which they are in what wa
 def calibration_view(result: Calibration, shipped: DeviceProfile, out: Path) -> RenderableType:
     """The machine, a row a coefficient, the errors on candidates that were kept from the fit, and the file, if any."""
     p = result.profile
-    threads = f"{p.threads} thread{'s' if p.threads > 1 else ''}"
     head = Text.assemble(
         (p.machine, "bold"),
-        f", {p.instruction_set}, {threads}: {result.candidates} random candidates in {duration_text(result.seconds)}",
+        f", {p.instruction_set}, {counted(p.threads, 'thread')}: "
+        f"{result.candidates} random candidates in {duration_text(result.seconds)}",
     )
     rows = table("coefficient", ("here", "right"), (shipped.name, "right"), "", "what takes that long")
     for name, value in p.coefficients.items():

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bhvit.cost import Cost, LayerCost
+from bhvit.wording import counted
 from searcher.model_section import KEY_OF
 from searcher.model_space import MODEL
 from searcher.numbers import duration_text, percent_text
@@ -168,7 +169,7 @@ def _words(diff: TrialDiff) -> str:
     parts = [f"{changed} of {count} layers have another precision: {names}" if changed else same]
     for side, other in (diff.sides, diff.sides[::-1]):
         alone = len(side.layers.keys() - other.layers.keys())
-        parts += [f"{alone} layers only in trial {side.record.number}"] if alone else []
+        parts += [f"{counted(alone, 'layer')} only in trial {side.record.number}"] if alone else []
     return "; ".join(parts)
 
 

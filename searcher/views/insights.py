@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bhvit.wording import counted, plural
 from searcher.commonalities import Commonalities, commonalities
 from searcher.importances import Importances, importances
 from searcher.numbers import duration_text, share_text
@@ -64,7 +65,7 @@ def ends_view(snapshot: StudySnapshot) -> Iterator[RenderableType]:
     records = snapshot.records
     if not records:
         return
-    yield Text(f"Where {len(records):,} trial{'s' if len(records) != 1 else ''} went", style="bold")
+    yield Text(f"Where {counted(len(records), 'trial')} went", style="bold")
     grid = _grid("left", "right", "left")
     for end in trial_ends(records, snapshot.budget):
         mark = marks.OUTCOMES[end.outcome]
@@ -107,7 +108,7 @@ def _reasons(end: End) -> Iterator[str]:
     for reason in end.reasons[:REASONS]:
         first = ", ".join(map(str, reason.trials[:NAMED])) + (", ..." if len(reason.trials) > NAMED else "")
         times = f"{len(reason.trials):,}x: " if len(reason.trials) > 1 else ""
-        yield f"{reason.text} ({times}trial{'s' if len(reason.trials) > 1 else ''} {first})"
+        yield f"{reason.text} ({times}{plural('trial', len(reason.trials))} {first})"
     rest = end.reasons[REASONS:]
     if rest:
         yield f"and {len(rest)} other reasons ({sum(len(r.trials) for r in rest):,} trials)"

@@ -183,7 +183,7 @@ def verdict(space: Space, profile: SpaceProfile) -> Iterator[str]:
     elif different <= space.search.trials:
         yield f"{trials} cover all {different} feasible configurations."
     elif different < FEW and not profile.sampled:
-        yield (f"Fewer than {FEW} feasible configurations: trials: {different} tries them all{_shortened(space)}.")
+        yield f"Fewer than {FEW} feasible configurations: trials: {different} tries them all{_shortened(space)}."
 
 
 def _shortened(space: Space) -> str:
@@ -200,7 +200,8 @@ def _hopeless(space: Space, profile: SpaceProfile) -> Iterator[str]:
     """The models of which nothing is within the budget, and those of which nothing was found that is."""
     empty = {label: own for label, own in profile.models.items() if not own.feasible}
     if certain := [label for label, own in empty.items() if not own.sampled or _exceeded(space, own)]:
-        yield f"Nothing of {listed(certain)} is within the budget: raise it, or leave the model out."
+        those = "the model" if len(certain) == 1 else "these models"
+        yield f"Nothing of {listed(certain)} is within the budget: raise it, or leave {those} out."
     for label in [label for label in empty if label not in certain]:
         yield (
             f"None of {empty[label].examined:,} sampled configurations of {label} is within the budget; the model may "

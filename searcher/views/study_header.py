@@ -105,7 +105,7 @@ def _precision_words(variables: list[Variable], default: str, covered: bool) -> 
 
 def _amounts(snapshot: StudySnapshot) -> Iterator[tuple[str, str]]:
     size, feasible = snapshot.space.size, snapshot.feasible
-    text = f"{size:,} configuration{'s' if size != 1 else ''}"
+    text = counted(size, "configuration")
     if feasible is not None and size <= ENUMERABLE:
         text += f", {feasible:,} within the budget ({share_text(feasible / size)})"
         text += f", {feasible - snapshot.repeated:,} of them different" if snapshot.repeated else ""
